@@ -6,6 +6,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const constants = @import("constants.zig");
 
 pub const Family = enum(u8) { v4 = 4, v6 = 6 };
 
@@ -133,18 +134,20 @@ pub fn transport(bytes: []const u8, inner: *const Inner) ?Transport {
     return null;
 }
 
-/// Plain lengths are padded to a multiple of this (WireGuard paper, section 5.4.6).
-pub const padding_multiple = 16;
-
-/// The length of a packet of `len` bytes with its zero padding: a multiple of 16, but not
-/// beyond the MTU of the interface (0: none known), or else the padding alone would make the
-/// outer packet too large. A packet above the MTU is padded as its last MTU-sized part.
+/// The length of a packet of `len` bytes with its zero padding (WireGuard paper, section
+/// 5.4.6): a multiple of 16, but not beyond the MTU of the interface (0: none known), or else
+/// the padding alone would make the outer packet too large. A packet above the MTU is padded
+/// as its last MTU-sized part.
 pub fn paddedLength(len: u32, mtu: u32) u32 {
     assert(len <= 1 << 30);
-    if (mtu == 0) return std.mem.alignForward(u32, len, padding_multiple);
+    if (mtu == 0) return alignPadding(len);
     const last_unit = if (len > mtu) len % mtu else len;
-    const padded = @min(mtu, std.mem.alignForward(u32, last_unit, padding_multiple));
+    const padded = @min(mtu, alignPadding(last_unit));
     return len + (padded - last_unit);
+}
+
+fn alignPadding(len: u32) u32 {
+    return std.mem.alignForward(u32, len, constants.padding_multiple);
 }
 
 const testing = std.testing;

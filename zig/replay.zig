@@ -7,6 +7,7 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const constants = @import("constants.zig");
 
 const Word = u64;
 const word_bits = @bitSizeOf(Word);
@@ -19,7 +20,7 @@ const words_total = bits_total / word_bits;
 pub const window_size = bits_total - word_bits;
 
 /// REJECT-AFTER-MESSAGES (WireGuard paper, section 6.1): counters from here on are refused.
-pub const limit: u64 = std.math.maxInt(u64) - (1 << 13);
+pub const limit = constants.reject_after_messages;
 
 comptime {
     assert(std.math.isPowerOfTwo(words_total));
