@@ -1,0 +1,111 @@
+/**
+ * What the control plane says to the data plane, and hears from it. Mirrors zig/abi.zig in
+ * TypeScript's terms; `native/dataplane.ts` translates, `test/sim` has a fake one, and both run
+ * the same contract tests. Peers are named by slot and generation, which the control plane allots.
+ * All times are milliseconds of one monotonic clock that counts suspend (CLOCK_BOOTTIME).
+ */
+import type { Secret } from "../base/crypto.ts";
+import type { Endpoint } from "../base/endpoint.ts";
+
+export interface PeerRef {
+  readonly slot: number;
+  /** At least 1. */
+  readonly generation: number;
+}
+
+export interface Prefix {
+  /** Canonical text, host bits zero for a route or an allowed IP. */
+  readonly address: string;
+  readonly bits: number;
+}
+
+export type Command =
+  | { readonly kind: "peer_add"; readonly peer: PeerRef; readonly publicKey: Uint8Array }
+  | { readonly kind: "peer_remove"; readonly peer: PeerRef }
+  | {
+      readonly kind: "peer_endpoint_set";
+      readonly peer: PeerRef;
+      readonly remote: Endpoint;
+      /** The address that the handshake message was sent to, to answer from. */
+      readonly local?: Endpoint;
+      /** Bytes of the authenticated handshake message received from it; 0 for configuration. */
+      readonly receivedBytes: number;
+    }
+  | { readonly kind: "peer_keepalive_set"; readonly peer: PeerRef; readonly seconds: number }
+  | { readonly kind: "allowed_ip_add"; readonly peer: PeerRef; readonly prefix: Prefix }
+  | { readonly kind: "allowed_ip_remove"; readonly peer: PeerRef; readonly prefix: Prefix }
+  | { readonly kind: "allowed_ips_clear"; readonly peer: PeerRef }
+  | {
+      readonly kind: "keypair_install";
+      readonly peer: PeerRef;
+      readonly initiator: boolean;
+      /** Both are consumed. */
+      readonly send: Secret;
+      readonly receive: Secret;
+      readonly localIndex: number;
+      readonly remoteIndex: number;
+    }
+  | { readonly kind: "keypairs_drop"; readonly peer: PeerRef }
+  | { readonly kind: "staged_drop"; readonly peer: PeerRef }
+  /** undefined: this device has no key and refuses handshakes. */
+  | { readonly kind: "local_key_set"; readonly publicKey: Uint8Array | undefined }
+  | { readonly kind: "introduction_key_set"; readonly identity: Uint8Array | undefined }
+  | { readonly kind: "listen_port_set"; readonly port: number }
+  | { readonly kind: "fwmark_set"; readonly fwmark: number }
+  | { readonly kind: "mtu_set"; readonly mtu: number }
+  | { readonly kind: "link_up" }
+  | { readonly kind: "address_add" | "address_remove"; readonly prefix: Prefix }
+  | { readonly kind: "route_add" | "route_remove"; readonly prefix: Prefix };
+
+export type HandshakeReason =
+  | "no_keypair"
+  | "keypair_age"
+  | "keypair_messages"
+  | "no_answer"
+  | "persistent_keepalive";
+
+export type DataplaneEvent =
+  | { readonly kind: "handshake_wanted"; readonly peer: PeerRef; readonly reason: HandshakeReason }
+  | { readonly kind: "keypair_confirmed"; readonly peer: PeerRef; readonly localIndex: number }
+  | { readonly kind: "session_expired"; readonly peer: PeerRef }
+  | { readonly kind: "endpoint_roamed"; readonly peer: PeerRef; readonly remote: Endpoint }
+  | { readonly kind: "link_gone" }
+  | { readonly kind: "mtu_changed"; readonly mtu: number }
+  | { readonly kind: "link_changed"; readonly up: boolean }
+  | { readonly kind: "fatal"; readonly errno: number }
+  | { readonly kind: "uapi_request" };
+
+/** A datagram that passed the gate; `bytes` is valid only during the call that hands it over. */
+export interface ReceivedDatagram {
+  readonly kind: "initiation" | "response" | "cookie_reply" | "session_message" | "introduction";
+  readonly bytes: Uint8Array;
+  readonly remote: Endpoint;
+  readonly local?: Endpoint;
+  /** session_message: whose session. */
+  readonly peer?: PeerRef;
+}
+
+export type Transmit =
+  | {
+      readonly kind: "datagram";
+      readonly to: Endpoint;
+      /** The address to send from; undefined lets the kernel choose. */
+      readonly from?: Endpoint;
+      readonly bytes: Uint8Array;
+      /** A handshake message: the peer whose counters and timers it moves. */
+      readonly peer?: PeerRef;
+    }
+  | { readonly kind: "session_message"; readonly peer: PeerRef; readonly bytes: Uint8Array };
+
+export interface PeerStats {
+  readonly peer: PeerRef;
+  readonly txBytes: number;
+  readonly rxBytes: number;
+  readonly txPackets: number;
+  readonly rxPackets: number;
+  readonly lastSentMs: number;
+  readonly lastReceivedMs: number;
+  readonly keypairAtMs: number;
+  readonly stagedPackets: number;
+  readonly remote: Endpoint | undefined;
+}

@@ -1,0 +1,316 @@
+//! The border between the library and its caller: every struct, enum and number that crosses it,
+//! written once. `zig build abi` prints `src/native/abi.ts` from this file. Structs are extern, of
+//! fixed width, little-endian, without implicit padding; a negative result is `-Error`; the caller
+//! owns all memory. Imports only constants.
+const std = @import("std");
+const constants = @import("constants.zig");
+
+/// Raised with every change of a struct, enum or function below.
+pub const version: u32 = 1;
+
+pub const Error = enum(i32) {
+    ok = 0,
+    invalid_argument = 1,
+    no_such_device = 2,
+    no_such_peer = 3,
+    stale_peer = 4,
+    peer_exists = 5,
+    table_full = 6,
+    out_of_memory = 7,
+    no_such_secret = 8,
+    low_order_point = 9,
+    not_authentic = 10,
+    buffer_too_small = 11,
+    address_in_use = 12,
+    permission_denied = 13,
+    no_tun = 14,
+    link_gone = 15,
+    system = 16,
+    wrong_state = 17,
+    key_file_open_to_others = 18,
+    key_file_invalid = 19,
+    no_such_file = 20,
+    file_exists = 21,
+    interface_busy = 22,
+    uapi_in_use = 23,
+    ring_full = 24,
+    self_test_failed = 25,
+    _,
+};
+
+/// A peer: a slot, and the generation that tells this use of the slot from an earlier one. The
+/// caller allots both; generation 0 means "no peer".
+pub const PeerRef = extern struct {
+    slot: u32 = 0,
+    generation: u32 = 0,
+};
+
+/// An IP address and a port. IPv4 stands as IPv4-mapped IPv6 (::ffff:a.b.c.d).
+pub const Endpoint = extern struct {
+    address: [16]u8 = @splat(0),
+    /// Interface index: the scope of a link-local address, or the arrival interface of a local one.
+    scope: u32 = 0,
+    port: u16 = 0,
+    /// 0 none, 4 or 6.
+    family: u16 = 0,
+};
+
+/// An IP prefix; the first 4 bytes of `address` for IPv4.
+pub const Prefix = extern struct {
+    address: [16]u8 = @splat(0),
+    bits: u8 = 0,
+    /// 4 or 6.
+    family: u8 = 0,
+    padding: [6]u8 = @splat(0),
+};
+
+pub const config_flag_no_tun: u32 = 1;
+pub const config_flag_uapi: u32 = 2;
+pub const config_flag_no_udp_offload: u32 = 4;
+pub const config_flag_no_tun_offload: u32 = 8;
+
+pub const Config = extern struct {
+    interface_name: [16]u8 = @splat(0),
+    mtu: u32 = constants.mtu_default,
+    /// 0: any free port.
+    listen_port: u32 = 0,
+    fwmark: u32 = 0,
+    flags: u32 = 0,
+};
+
+pub const CommandKind = enum(u32) {
+    /// peer, key: its WireGuard public key (only shown, never looked up here).
+    peer_add = 1,
+    peer_remove = 2,
+    /// peer, remote, local: an authenticated handshake message or the configuration said so.
+    /// number: bytes of the handshake message that was received from it, 0 for configuration.
+    peer_endpoint_set = 3,
+    /// peer, number: seconds, 0 = off.
+    peer_keepalive_set = 4,
+    /// peer, prefix. A prefix that another peer holds moves.
+    allowed_ip_add = 5,
+    allowed_ip_remove = 6,
+    allowed_ips_clear = 7,
+    /// peer, secret_send, secret_receive (consumed in any case), local_index, remote_index,
+    /// flags: keypair_flag_initiator.
+    keypair_install = 8,
+    /// peer: all keypairs are wiped and staged packets dropped.
+    keypairs_drop = 9,
+    /// peer: packets waiting for a handshake that was given up are dropped.
+    staged_drop = 10,
+    /// key: this device's WireGuard public key, for MAC1; all zero = none, handshakes are refused.
+    local_key_set = 11,
+    /// key: this node's identity public key, for the introduction's MAC; all zero = refused.
+    introduction_key_set = 12,
+    /// number: port, 0 = any free one. Status.value is the port that is bound.
+    listen_port_set = 13,
+    fwmark_set = 14,
+    mtu_set = 15,
+    link_up = 16,
+    /// prefix: an address of the interface.
+    address_add = 17,
+    address_remove = 18,
+    /// prefix: a route to the interface.
+    route_add = 19,
+    route_remove = 20,
+    _,
+};
+
+pub const keypair_flag_initiator: u32 = 1;
+
+pub const Command = extern struct {
+    kind: CommandKind,
+    flags: u32 = 0,
+    peer: PeerRef = .{},
+    number: u64 = 0,
+    secret_send: u32 = 0,
+    secret_receive: u32 = 0,
+    local_index: u32 = 0,
+    remote_index: u32 = 0,
+    key: [32]u8 = @splat(0),
+    remote: Endpoint = .{},
+    local: Endpoint = .{},
+    prefix: Prefix = .{},
+};
+
+pub const Status = extern struct {
+    /// 0, or a negative Error.
+    code: i32 = 0,
+    /// errno of the system call that failed, else 0.
+    system_errno: u32 = 0,
+    value: u64 = 0,
+};
+
+pub const EventKind = enum(u32) {
+    /// peer, reason: HandshakeReason. At most one a second for a peer until a keypair is installed.
+    handshake_wanted = 1,
+    /// peer, number: local index. The first authentic packet arrived on a responder's keypair.
+    keypair_confirmed = 2,
+    /// peer: nothing was renewed for 540 s; its keypairs should be dropped.
+    session_expired = 3,
+    /// peer, remote, local: an authentic packet came from a new address.
+    endpoint_roamed = 4,
+    /// The interface was deleted.
+    link_gone = 5,
+    /// number: the interface's new MTU in bytes.
+    mtu_changed = 6,
+    /// reason: 1 up, 0 down.
+    link_changed = 7,
+    /// number: errno. A thread ended; the device must be closed.
+    fatal = 8,
+    /// A UAPI request waits: call uapi_receive.
+    uapi_request = 9,
+    _,
+};
+
+pub const HandshakeReason = enum(u32) {
+    /// A packet waits and there is no usable keypair.
+    no_keypair = 1,
+    /// The initiator's keypair is 120 s old (on send) or 165 s (on receive).
+    keypair_age = 2,
+    /// 2^60 messages.
+    keypair_messages = 3,
+    /// Data was sent and nothing came back for 15 s.
+    no_answer = 4,
+    /// A persistent keepalive is due and there is no keypair.
+    persistent_keepalive = 5,
+    _,
+};
+
+pub const Event = extern struct {
+    kind: EventKind,
+    reason: u32 = 0,
+    peer: PeerRef = .{},
+    number: u64 = 0,
+    /// CLOCK_BOOTTIME, ns.
+    at_ns: u64 = 0,
+    remote: Endpoint = .{},
+    local: Endpoint = .{},
+};
+
+pub const DatagramKind = enum(u32) {
+    initiation = 1,
+    response = 2,
+    cookie_reply = 3,
+    /// Inside a session: `peer` says whose. On send: sealed by the data plane, staged if need be.
+    session_message = 4,
+    introduction = 5,
+    /// STUN, where a transaction is awaited. (Later.)
+    stun = 6,
+    /// On send only: any bytes to `remote`.
+    raw = 7,
+    _,
+};
+
+/// One datagram inside the byte buffer that travels beside it.
+pub const Datagram = extern struct {
+    kind: DatagramKind,
+    /// Offset and length in the byte buffer.
+    offset: u32 = 0,
+    length: u32 = 0,
+    padding: u32 = 0,
+    /// session_message: the peer. On send of a handshake: whose counters and timers it moves.
+    peer: PeerRef = .{},
+    /// CLOCK_BOOTTIME, ns, of arrival.
+    at_ns: u64 = 0,
+    remote: Endpoint = .{},
+    /// The address it was sent to (receive), or to be sent from (send; family 0 = kernel's choice).
+    local: Endpoint = .{},
+};
+
+pub const PeerStats = extern struct {
+    peer: PeerRef = .{},
+    tx_bytes: u64 = 0,
+    rx_bytes: u64 = 0,
+    tx_packets: u64 = 0,
+    rx_packets: u64 = 0,
+    /// CLOCK_BOOTTIME, ns; 0 = never.
+    last_sent_ns: u64 = 0,
+    last_received_ns: u64 = 0,
+    /// When the current keypair was installed; 0 = none.
+    keypair_at_ns: u64 = 0,
+    staged_packets: u32 = 0,
+    flags: u32 = 0,
+    remote: Endpoint = .{},
+};
+
+pub const device_flag_tun_offload: u32 = 1;
+pub const device_flag_tun_uso: u32 = 2;
+pub const device_flag_udp_segmentation: u32 = 4;
+pub const device_flag_udp_gro: u32 = 8;
+
+pub const DeviceInfo = extern struct {
+    interface_name: [16]u8 = @splat(0),
+    interface_index: u32 = 0,
+    listen_port: u32 = 0,
+    mtu: u32 = 0,
+    flags: u32 = 0,
+    segments_max: u32 = 0,
+    padding: u32 = 0,
+};
+
+/// Each counter once; the order is the order of `meshvpn_counters`.
+pub const Counter = enum(u32) {
+    tun_read_calls,
+    tun_read_packets,
+    tun_read_bytes,
+    tun_read_malformed,
+    tun_write_calls,
+    tun_write_packets,
+    tun_write_bytes,
+    tun_write_failed,
+    no_route,
+    no_endpoint,
+    staged,
+    staged_dropped,
+    staging_full,
+    sealed_packets,
+    sealed_bytes,
+    opened_packets,
+    opened_bytes,
+    keepalives_sent,
+    keepalives_received,
+    udp_send_calls,
+    udp_send_datagrams,
+    udp_send_failed,
+    udp_segmentation_refused,
+    udp_receive_calls,
+    udp_receive_datagrams,
+    udp_receive_bytes,
+    udp_receive_overflow,
+    control_truncated,
+    malformed,
+    unknown_type,
+    unknown_index,
+    mac1_invalid,
+    handshakes_refused_no_key,
+    introduction_mac_invalid,
+    handshakes_received,
+    introductions_received,
+    not_authentic,
+    keypair_expired,
+    replayed,
+    counter_limit,
+    inner_malformed,
+    inner_source_refused,
+    session_messages_received,
+    session_messages_sent,
+    control_ring_full,
+    event_ring_full,
+    outbox_ring_full,
+    uapi_refused,
+};
+
+comptime {
+    const sizes = .{
+        .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 }, .{ Config, 32 },
+        .{ Command, 144 },  .{ Status, 16 },     .{ Event, 80 },  .{ Datagram, 80 },
+        .{ PeerStats, 96 }, .{ DeviceInfo, 40 },
+    };
+    for (sizes) |row| {
+        if (@sizeOf(row[0]) != row[1]) @compileError(std.fmt.comptimePrint(
+            "{s} is {d} bytes",
+            .{ @typeName(row[0]), @sizeOf(row[0]) },
+        ));
+    }
+}

@@ -1,0 +1,105 @@
+//! Every number that more than one file needs: WireGuard's timers (paper section 6.1, kernel
+//! `messages.h`) and the capacity of each table, ring and buffer. Imports nothing. A limit that is
+//! met is counted (`abi.Counter`) and never fatal.
+const std = @import("std");
+const assert = std.debug.assert;
+
+pub const ns_per_ms: u64 = 1_000_000;
+pub const ns_per_s: u64 = 1_000_000_000;
+
+// WireGuard's timers and limits (paper 6.1).
+pub const rekey_after_messages: u64 = 1 << 60;
+pub const reject_after_messages: u64 = std.math.maxInt(u64) - (1 << 13);
+pub const rekey_after_time_ns: u64 = 120 * ns_per_s;
+pub const reject_after_time_ns: u64 = 180 * ns_per_s;
+pub const rekey_timeout_ns: u64 = 5 * ns_per_s;
+pub const rekey_timeout_jitter_ns: u64 = 334 * ns_per_ms;
+pub const keepalive_timeout_ns: u64 = 10 * ns_per_s;
+/// A receiving initiator renews this long before the keypair is refused, once (paper 6.2).
+pub const rekey_on_receive_after_ns: u64 = reject_after_time_ns - keepalive_timeout_ns - rekey_timeout_ns;
+/// Keys are wiped this long after the last handshake.
+pub const session_wipe_after_ns: u64 = 3 * reject_after_time_ns;
+
+// Message types (little-endian u32 at offset 0) and exact lengths in bytes.
+pub const message_initiation: u32 = 1;
+pub const message_response: u32 = 2;
+pub const message_cookie_reply: u32 = 3;
+pub const message_transport: u32 = 4;
+/// "mvi1": meshvpn's introduction; see docs/PROTOCOL.md.
+pub const message_introduction: u32 = 0x3169_766d;
+
+pub const initiation_bytes: usize = 148;
+pub const response_bytes: usize = 92;
+pub const cookie_reply_bytes: usize = 64;
+pub const transport_header_bytes: usize = 16;
+pub const tag_bytes: usize = 16;
+pub const transport_overhead_bytes: usize = transport_header_bytes + tag_bytes;
+pub const transport_bytes_min: usize = transport_overhead_bytes;
+/// Introductions are padded to this length, both ways, so a reply never amplifies.
+pub const introduction_bytes: usize = 1200;
+
+pub const key_bytes: usize = 32;
+pub const mac_bytes: usize = 16;
+pub const padding_multiple: usize = 16;
+
+// Control messages inside a session: first nibble 0, then a length, since WireGuard pads.
+/// type u8 (1 to 15), flags u8 (zero), length u16 little-endian of the whole message.
+pub const control_header_bytes: usize = 4;
+pub const control_message_bytes_max: usize = 1232;
+
+// Tables.
+pub const devices_max: usize = 16;
+pub const peers_max: usize = 1 << 16;
+pub const sessions_max: usize = 1 << 16;
+pub const prefixes_max: usize = 1 << 20;
+pub const secrets_max: usize = 1 << 17;
+
+// Rings between the data plane and the control plane.
+pub const control_ring_datagrams: usize = 1024;
+pub const control_datagram_bytes_max: usize = 1536;
+pub const event_ring_events: usize = 4096;
+/// Part of the event ring that only life-cycle events may use (link gone, fatal).
+pub const event_ring_reserved: usize = 16;
+pub const outbox_ring_datagrams: usize = 1024;
+
+// Staging: packets that wait for a keypair.
+pub const staged_packets_max: usize = 128;
+pub const staged_bytes_max: usize = 256 * 1024;
+pub const staging_peers_max: usize = 256;
+
+// Packet buffers.
+pub const ip_packet_bytes_max: usize = 65_535;
+pub const udp_payload_bytes_max: usize = 65_507;
+pub const virtio_header_bytes: usize = 10;
+/// One TUN read needs this much room: a super-packet behind its virtio header.
+pub const tun_read_bytes_max: usize = virtio_header_bytes + ip_packet_bytes_max + 1;
+/// Packets read from the TUN before they are sealed together.
+pub const tun_batch_packets: usize = 128;
+pub const tun_batch_bytes: usize = 512 * 1024;
+/// A TUN batch is full enough to be sealed at this many bytes: more only makes it cold in cache.
+pub const tun_batch_bytes_enough: usize = 48 * 1024;
+/// Sealed segments laid out before a send.
+pub const send_arena_bytes: usize = 256 * 1024;
+pub const send_segments_max: usize = 1024;
+/// Datagrams (each up to 64 KiB when the kernel coalesces) received before they are opened together.
+pub const receive_batch_messages: usize = 8;
+pub const receive_batch_segments: usize = 2048;
+/// Segments in one UDP_SEGMENT send: Linux before 6.9 takes 64; probed at start.
+pub const udp_segments_max_old: usize = 64;
+pub const udp_segments_max: usize = 128;
+/// A path whose segmented send failed is tried again after this long.
+pub const segment_retry_after_ns: u64 = 300 * ns_per_s;
+
+pub const cache_line_bytes: usize = 128;
+pub const mtu_default: u32 = 1420;
+pub const mtu_min: u32 = 576;
+pub const mtu_max: u32 = 65_535 - 80;
+
+comptime {
+    assert(transport_overhead_bytes == 32);
+    assert(control_datagram_bytes_max >= introduction_bytes);
+    assert(control_datagram_bytes_max >= control_message_bytes_max + transport_overhead_bytes);
+    assert(tun_batch_bytes > 2 * tun_read_bytes_max);
+    assert(send_arena_bytes > 2 * udp_payload_bytes_max);
+    assert(rekey_on_receive_after_ns == 165 * ns_per_s);
+}
