@@ -1,0 +1,28 @@
+//! The root of the Zig tests: every file that has tests, once, in alphabetical order.
+//!
+//! `zig build test` compiles this file; a file that is not named here is not tested, and
+//! test/unit/layers.test.ts fails for it.
+
+comptime {
+    _ = @import("abi_json.zig");
+    _ = @import("allowed_ips.zig");
+    _ = @import("checksum.zig");
+    _ = @import("control_message.zig");
+    _ = @import("crypto.zig");
+    _ = @import("gate.zig");
+    _ = @import("index_table.zig");
+    _ = @import("inner_packet.zig");
+    _ = @import("keypair.zig");
+    _ = @import("metrics.zig");
+    _ = @import("offload.zig");
+    _ = @import("peer.zig");
+    _ = @import("queue.zig");
+    _ = @import("replay.zig");
+    _ = @import("secrets.zig");
+    _ = @import("staging.zig");
+    _ = @import("system_errno.zig");
+    _ = @import("table_lock.zig");
+    _ = @import("transport.zig");
+    _ = @import("tun_linux.zig");
+    _ = @import("udp_linux.zig");
+}
