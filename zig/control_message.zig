@@ -7,10 +7,14 @@
 
 const std = @import("std");
 const assert = std.debug.assert;
+const abi = @import("abi.zig");
 
 /// `struct cmsghdr` on 64-bit Linux: a length (header included), a level and a type.
 const header_size = 16;
 const alignment = 8;
+
+/// What IPv4 addresses begin with where IPv6 addresses are expected (RFC 4291 section 2.5.5.2).
+const mapped_prefix = @as([10]u8, @splat(0)) ++ [2]u8{ 0xff, 0xff };
 
 comptime {
     assert(@sizeOf(usize) == 8);
@@ -28,23 +32,13 @@ pub const type_ipv6_pktinfo = 50;
 pub const type_ipv6_tclass = 67;
 pub const type_udp_gro = 104;
 
-/// Room in bytes for everything that is read here, with some to spare.
-pub const buffer_size = 192;
-
-/// Where a datagram was sent to.
-pub const Local = struct {
-    /// In network order; IPv4 as IPv4-mapped IPv6.
-    address: [16]u8,
-    /// Index of the interface on which it arrived.
-    interface: u32,
-};
-
 /// What came beside a datagram; null for what did not.
 pub const Control = struct {
     /// UDP_GRO: the datagram is several, each of this many bytes but perhaps the last.
     segment_size: ?u16 = null,
-    /// IP_PKTINFO or IPV6_PKTINFO.
-    local: ?Local = null,
+    /// IP_PKTINFO or IPV6_PKTINFO: the address it was sent to, without the port, and in `scope`
+    /// the interface on which it arrived.
+    local: ?abi.Endpoint = null,
     /// IP_TOS or IPV6_TCLASS: the outer traffic class; its low two bits are ECN.
     traffic_class: ?u8 = null,
     /// SO_RXQ_OVFL: datagrams the socket has dropped since it was opened, modulo 2^32.
@@ -77,10 +71,10 @@ fn read(result: *Control, level: i32, kind: i32, data: []const u8) void {
             // int interface, struct in_addr local, struct in_addr destination. The second is
             // where an answer comes from; the third may be a broadcast address.
             type_ip_pktinfo => if (data.len >= 12) {
-                const mapped = @as([10]u8, @splat(0)) ++ [2]u8{ 0xff, 0xff };
                 result.local = .{
-                    .address = mapped ++ data[4..8].*,
-                    .interface = std.mem.readInt(u32, data[0..4], .little),
+                    .address = mapped_prefix ++ data[4..8].*,
+                    .scope = std.mem.readInt(u32, data[0..4], .little),
+                    .family = 4,
                 };
             },
             type_ip_tos => if (data.len >= 1) {
@@ -92,7 +86,9 @@ fn read(result: *Control, level: i32, kind: i32, data: []const u8) void {
             type_ipv6_pktinfo => if (data.len >= 20) {
                 result.local = .{
                     .address = data[0..16].*,
-                    .interface = std.mem.readInt(u32, data[16..20], .little),
+                    .scope = std.mem.readInt(u32, data[16..20], .little),
+                    // IPv4 datagrams arrive at a dual-stack socket with mapped addresses.
+                    .family = if (std.mem.startsWith(u8, data, &mapped_prefix)) 4 else 6,
                 };
             },
             type_ipv6_tclass => if (data.len >= 4) {
@@ -154,7 +150,8 @@ test "every message that is asked for is read" {
     try testing.expectEqual(1452, control.segment_size);
     try testing.expectEqual(0x04030201, control.dropped);
     try testing.expectEqual(0xb9, control.traffic_class);
-    try testing.expectEqual(Local{ .address = address, .interface = 3 }, control.local);
+    const local: abi.Endpoint = .{ .address = address, .scope = 3, .family = 6 };
+    try testing.expectEqual(local, control.local);
 }
 
 test "an IPv4 local address is the one to answer from, in mapped form" {
@@ -163,10 +160,13 @@ test "an IPv4 local address is the one to answer from, in mapped form" {
     builder.put(level_ip, type_ip_pktinfo, &.{ 9, 0, 0, 0, 10, 0, 0, 1, 10, 0, 0, 255 });
     const control = builder.parsed();
     try testing.expectEqual(3, control.traffic_class);
-    try testing.expectEqual(9, control.local.?.interface);
     const mapped = [16]u8{ 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1 };
-    try testing.expectEqual(mapped, control.local.?.address);
+    const local: abi.Endpoint = .{ .address = mapped, .scope = 9, .family = 4 };
+    try testing.expectEqual(local, control.local);
     try testing.expectEqual(null, control.segment_size);
+
+    builder.put(level_ipv6, type_ipv6_pktinfo, &(mapped ++ [4]u8{ 9, 0, 0, 0 }));
+    try testing.expectEqual(local, builder.parsed().local);
 }
 
 test "a segment size is an int or 16 bits, and must be possible" {

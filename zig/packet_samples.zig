@@ -94,6 +94,22 @@ pub fn write(buffer: []u8, shape: Shape) []u8 {
     return packet;
 }
 
+/// A super-packet as the kernel hands it over: a virtio header, and a packet whose checksum
+/// field holds the sum of the pseudo-header. `segment` is the payload of each part.
+pub fn superPacket(buffer: []u8, shape: Shape, segment: u16) struct { [10]u8, []u8 } {
+    const packet = write(buffer, shape);
+    const is_udp = shape.protocol == udp;
+    const field: u16 = if (is_udp) 6 else 16;
+    put(transportOf(packet), field, @intCast(pseudo(packet)));
+    const tcp_type: u8 = if (shape.family == .v4) 1 else 4;
+    var header: [10]u8 = .{ 1, if (is_udp) 5 else tcp_type } ++ @as([8]u8, @splat(0));
+    std.mem.writeInt(u16, header[2..4], @intCast(headerLength(shape)), .little);
+    std.mem.writeInt(u16, header[4..6], segment, .little);
+    std.mem.writeInt(u16, header[6..8], @intCast(ipHeaderLength(shape)), .little);
+    std.mem.writeInt(u16, header[8..10], field, .little);
+    return .{ header, packet };
+}
+
 /// Sets lengths and checksums of a packet without options or extension headers.
 pub fn complete(packet: []u8) void {
     if (packet[0] >> 4 == 4) {
