@@ -16,6 +16,7 @@ comptime {
     _ = @import("metrics.zig");
     _ = @import("offload.zig");
     _ = @import("peer.zig");
+    _ = @import("primitives.zig");
     _ = @import("queue.zig");
     _ = @import("replay.zig");
     _ = @import("secrets.zig");
