@@ -10,6 +10,7 @@ const std = @import("std");
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
 const crypto = @import("crypto.zig");
+const key_file = @import("key_file.zig");
 const secrets = @import("secrets.zig");
 const sodium = @import("sodium.zig");
 
@@ -21,6 +22,8 @@ pub const input_bytes_max: u32 = 1 << 20;
 const signature_bytes = 64;
 /// An ephemeral public key and a tag: what `crypto_box_seal` adds.
 const box_overhead_bytes = 48;
+/// Flag of `meshvpn_secret_store`: an existing file is replaced.
+const store_flag_replace: u32 = 1;
 const blake2b_bytes_min = 16;
 const blake2b_bytes_max = 64;
 
@@ -28,12 +31,19 @@ fn failed(code: abi.Error) i32 {
     return -@backingInt(code);
 }
 
-fn codeOf(err: (secrets.MakeError || secrets.Error)) i32 {
+fn codeOf(err: (secrets.MakeError || secrets.Error || key_file.LoadError || key_file.StoreError)) i32 {
     return failed(switch (err) {
         error.NoSuchSecret => .no_such_secret,
         error.SecretsFull => .table_full,
         error.OutOfMemory => .out_of_memory,
         error.CryptoUnavailable => .self_test_failed,
+        error.NoSuchFile => .no_such_file,
+        error.PermissionDenied => .permission_denied,
+        error.KeyFileOpenToOthers => .key_file_open_to_others,
+        error.KeyFileInvalid => .key_file_invalid,
+        error.FileExists => .file_exists,
+        error.InvalidPath => .invalid_argument,
+        error.System => .system,
     });
 }
 
@@ -92,6 +102,22 @@ pub export fn meshvpn_secret_free(handle: Handle) i32 {
 /// Secrets in use, whoever owns them.
 pub export fn meshvpn_secret_count() i32 {
     return @intCast(secrets.count());
+}
+
+/// Reads a key file. The path is not terminated.
+pub export fn meshvpn_secret_load(path: ?[*]const u8, len: u32, out: ?*Handle) i32 {
+    const handle = out orelse return failed(.invalid_argument);
+    const name = input(path, len) orelse return failed(.invalid_argument);
+    handle.* = key_file.load(name) catch |err| return codeOf(err);
+    return 0;
+}
+
+/// Writes a key file; flag 1: an existing one is replaced. The secret stays the caller's.
+pub export fn meshvpn_secret_store(handle: Handle, path: ?[*]const u8, len: u32, flags: u32) i32 {
+    const name = input(path, len) orelse return failed(.invalid_argument);
+    if (flags & ~store_flag_replace != 0) return failed(.invalid_argument);
+    key_file.store(handle, name, flags & store_flag_replace != 0) catch |err| return codeOf(err);
+    return 0;
 }
 
 pub export fn meshvpn_x25519_public(private: Handle, out: ?*Key) i32 {
@@ -567,6 +593,29 @@ test "BLAKE2b agrees with RFC 7693 appendix A, and in a shorter form with an ind
         "7d87c5392aab792dc252d5de4533cc9518d38aa8dbf1925ab92386edd4009923"), digest);
     try testing.expectEqual(0, meshvpn_blake2b(&digest, 32, "meshvpn", 7));
     try testing.expectEqual(hex("5e25e3c809954e16fc1367307beebe9b8334e3bfc742a4d2a639a766f949f3f8"), digest[0..32].*);
+}
+
+test "a secret is stored as a key file, not over another one, and loaded" {
+    const baseline = meshvpn_secret_count();
+    const key = try imported(@splat(0x33));
+    var buffer: [64]u8 = undefined;
+    const path = try std.fmt.bufPrintSentinel(&buffer, "/tmp/meshvpn-primitives-{d}", .{std.os.linux.getpid()}, 0);
+    const len: u32 = @intCast(path.len);
+    defer _ = std.os.linux.unlink(path);
+    try testing.expectEqual(0, meshvpn_secret_store(key, path.ptr, len, 0));
+    try testing.expectEqual(failed(.file_exists), meshvpn_secret_store(key, path.ptr, len, 0));
+    try testing.expectEqual(0, meshvpn_secret_store(key, path.ptr, len, store_flag_replace));
+    var loaded: Handle = 0;
+    try testing.expectEqual(0, meshvpn_secret_load(path.ptr, len, &loaded));
+    try expectSecret(@splat(0x33), loaded);
+    _ = std.os.linux.chmod(path, 0o644);
+    var refused: Handle = 0;
+    try testing.expectEqual(failed(.key_file_open_to_others), meshvpn_secret_load(path.ptr, len, &refused));
+    try testing.expectEqual(failed(.invalid_argument), meshvpn_secret_store(key, path.ptr, len, 2));
+    try testing.expectEqual(0, refused);
+    try freeAll(&.{ key, loaded });
+    try testing.expectEqual(failed(.no_such_secret), meshvpn_secret_store(key, path.ptr, len, 1));
+    try testing.expectEqual(baseline, meshvpn_secret_count());
 }
 
 test "lengths and pointers that cannot be meant are refused" {

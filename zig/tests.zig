@@ -12,6 +12,8 @@ comptime {
     _ = @import("gate.zig");
     _ = @import("index_table.zig");
     _ = @import("inner_packet.zig");
+    _ = @import("key_file.zig");
+    _ = @import("key_text.zig");
     _ = @import("keypair.zig");
     _ = @import("metrics.zig");
     _ = @import("offload.zig");
