@@ -1,0 +1,336 @@
+/**
+ * One device of the library, in the terms of `mesh/dataplane.ts`: commands in, events and datagrams
+ * out, in batches through buffers that are made once. Owns the device's number and its buffers;
+ * encodes in `structs.ts`, decides nothing. What `receive` returns is valid until the next call.
+ */
+import { assert, MeshError } from "../base/errors.ts";
+import type {
+  Command,
+  DataplaneEvent,
+  PeerStats,
+  ReceivedDatagram,
+  Transmit,
+} from "../mesh/dataplane.ts";
+import { abi } from "./abi.ts";
+import { type ErrorName, errorName, type Library } from "./library.ts";
+import { Records, StructCodec } from "./structs.ts";
+
+const { enums, flags, structs } = abi;
+
+const commandsPerCall = 256;
+const eventsPerCall = 256;
+const datagramsPerCall = 64;
+const datagramBytesMax = abi.constants.control_datagram_bytes_max;
+const statsAtFirst = 64;
+const uapiBytesAtFirst = 64 * 1024;
+/** 100,000 peers; the library refuses what is longer. */
+const uapiBytesMax = 64 * 1024 * 1024;
+
+export interface DataplaneConfig {
+  /** At most 15 bytes. */
+  readonly interfaceName: string;
+  readonly mtu?: number;
+  /** 0 or absent: any free port. */
+  readonly listenPort?: number;
+  readonly fwmark?: number;
+  /** Answer WireGuard's UAPI on /var/run/wireguard/NAME.sock. */
+  readonly uapi?: boolean;
+  /** false: no interface; packets come from sessions only. */
+  readonly tun?: boolean;
+  readonly tunOffload?: boolean;
+  readonly udpOffload?: boolean;
+}
+
+export interface CommandFailure {
+  readonly command: Command;
+  readonly error: ErrorName;
+  /** Of the system call that failed, else 0. */
+  readonly errno: number;
+}
+
+export interface DeviceState {
+  readonly interfaceName: string;
+  readonly interfaceIndex: number;
+  readonly listenPort: number;
+  readonly mtu: number;
+  readonly tunOffload: boolean;
+  readonly tunUso: boolean;
+  readonly udpSegmentation: boolean;
+  readonly udpGro: boolean;
+  readonly segmentsMax: number;
+}
+
+export interface UapiRequest {
+  readonly id: number;
+  readonly text: string;
+}
+
+export type CounterName = keyof typeof enums.Counter;
+const counterNames = Object.keys(enums.Counter) as CounterName[];
+
+export class NativeDataplane {
+  readonly #symbols: Library["symbols"];
+  readonly #device: number;
+  readonly #codec = new StructCodec();
+  readonly #commands = new Records(structs.Command.size, commandsPerCall);
+  readonly #statuses = new Records(structs.Status.size, commandsPerCall);
+  readonly #events = new Records(structs.Event.size, eventsPerCall);
+  readonly #received = new Records(structs.Datagram.size, datagramsPerCall);
+  readonly #receivedBytes = new Uint8Array(datagramsPerCall * datagramBytesMax);
+  readonly #sent = new Records(structs.Datagram.size, datagramsPerCall);
+  readonly #sentBytes = new Uint8Array(datagramsPerCall * datagramBytesMax);
+  readonly #counters = new BigUint64Array(counterNames.length);
+  #stats = new Records(structs.PeerStats.size, statsAtFirst);
+  #uapiBytes = new Uint8Array(uapiBytesAtFirst);
+  readonly #uapiId = new Uint32Array(1);
+  #open = true;
+
+  /** Makes the interface and binds the port; no packet moves before `start`. */
+  static open(library: Library, config: DataplaneConfig): NativeDataplane {
+    const device = library.symbols.meshvpn_open(encodeConfig(config));
+    if (device < 0) throw openError(errorName(device), config);
+    return new NativeDataplane(library, device);
+  }
+
+  private constructor(library: Library, device: number) {
+    this.#symbols = library.symbols;
+    this.#device = device;
+  }
+
+  start(): void {
+    this.#check(this.#symbols.meshvpn_start(this.#device), "start the data plane");
+  }
+
+  /** Returns when both threads have ended. */
+  stop(): void {
+    this.#check(this.#symbols.meshvpn_stop(this.#device), "stop the data plane");
+  }
+
+  /** Takes the interface, the sockets and every secret of the device away. Idempotent. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#symbols.meshvpn_stop(this.#device);
+    this.#check(this.#symbols.meshvpn_close(this.#device), "close the device");
+  }
+
+  /** Calls `ring` whenever something waits that `arm` did not know of. */
+  async doorbell(ring: () => void): Promise<{ close(): void }> {
+    const fd = this.#check(this.#symbols.meshvpn_doorbell_fd(this.#device), "get the doorbell");
+    // Connecting to a descriptor works and is not in the types yet.
+    const options = { fd, socket: { data: ring } } as unknown;
+    const socket = await Bun.connect(options as Parameters<typeof Bun.connect>[0]);
+    return { close: () => socket.terminate() };
+  }
+
+  /** Arms the doorbell; true where something waits already, for which it will not ring. */
+  arm(): boolean {
+    return this.#check(this.#symbols.meshvpn_arm(this.#device), "arm the doorbell") === 1;
+  }
+
+  /** Applies in order. A failure stops nothing; all of them are returned. */
+  apply(commands: readonly Command[]): CommandFailure[] {
+    const failures: CommandFailure[] = [];
+    for (let start = 0; start < commands.length; start += commandsPerCall) {
+      const count = Math.min(commandsPerCall, commands.length - start);
+      for (let at = 0; at < count; at += 1) {
+        this.#codec.encodeCommand(this.#commands, at, commands[start + at] as Command);
+      }
+      const code = this.#symbols.meshvpn_apply(
+        this.#device,
+        this.#commands.bytes,
+        count,
+        this.#statuses.bytes,
+      );
+      this.#check(code, "apply commands");
+      for (let at = 0; at < count; at += 1) {
+        const status = this.#statuses.at(at);
+        const result = this.#statuses.view.getInt32(status + structs.Status.code, true);
+        if (result >= 0) continue;
+        const errno = this.#statuses.u32(status + structs.Status.system_errno);
+        const command = commands[start + at] as Command;
+        failures.push({ command, error: errorName(result), errno });
+      }
+    }
+    return failures;
+  }
+
+  /** At most 256; none means there are none. */
+  events(): DataplaneEvent[] {
+    const { bytes } = this.#events;
+    const code = this.#symbols.meshvpn_events(this.#device, bytes, eventsPerCall);
+    const count = this.#check(code, "take events");
+    const out: DataplaneEvent[] = [];
+    for (let at = 0; at < count; at += 1) {
+      const event = this.#codec.decodeEvent(this.#events, at);
+      if (event !== undefined) out.push(event);
+    }
+    return out;
+  }
+
+  /** At most 64; none means there are none. Their bytes are overwritten by the next call. */
+  receive(): ReceivedDatagram[] {
+    const code = this.#symbols.meshvpn_receive(
+      this.#device,
+      this.#received.bytes,
+      datagramsPerCall,
+      this.#receivedBytes,
+      this.#receivedBytes.length,
+    );
+    const count = this.#check(code, "receive datagrams");
+    const out: ReceivedDatagram[] = [];
+    for (let at = 0; at < count; at += 1) {
+      const datagram = this.#codec.decodeDatagram(this.#received, at, this.#receivedBytes);
+      if (datagram !== undefined) out.push(datagram);
+    }
+    return out;
+  }
+
+  /** How many were taken; what a full outbox did not take is lost, as datagrams may be. */
+  send(transmits: readonly Transmit[]): number {
+    let taken = 0;
+    for (let start = 0; start < transmits.length; start += datagramsPerCall) {
+      const count = Math.min(datagramsPerCall, transmits.length - start);
+      let length = 0;
+      for (let at = 0; at < count; at += 1) {
+        const transmit = transmits[start + at] as Transmit;
+        this.#codec.encodeTransmit(this.#sent, at, length, transmit);
+        this.#sentBytes.set(transmit.bytes, length);
+        length += transmit.bytes.length;
+      }
+      const code = this.#symbols.meshvpn_send(
+        this.#device,
+        this.#sent.bytes,
+        count,
+        this.#sentBytes,
+        length,
+      );
+      taken += this.#check(code, "send datagrams");
+    }
+    return taken;
+  }
+
+  peerStats(): PeerStats[] {
+    for (;;) {
+      const { bytes, capacity } = this.#stats;
+      const code = this.#symbols.meshvpn_peer_stats(this.#device, bytes, capacity);
+      const count = this.#check(code, "read the peers' counters");
+      if (count < capacity || capacity >= abi.constants.peers_max) {
+        return Array.from({ length: count }, (_, at) => this.#codec.decodeStats(this.#stats, at));
+      }
+      this.#stats = new Records(structs.PeerStats.size, capacity * 4);
+    }
+  }
+
+  counters(): Record<CounterName, number> {
+    const code = this.#symbols.meshvpn_counters(
+      this.#device,
+      this.#counters,
+      this.#counters.length,
+    );
+    this.#check(code, "read the counters");
+    const entries = counterNames.map((name, at) => [name, Number(this.#counters[at])] as const);
+    return Object.fromEntries(entries) as Record<CounterName, number>;
+  }
+
+  deviceState(): DeviceState {
+    const layout = structs.DeviceInfo;
+    const state = new Records(layout.size, 1);
+    this.#check(this.#symbols.meshvpn_device_info(this.#device, state.bytes), "read the device");
+    const set = state.u32(layout.flags);
+    const name = state.bytes.subarray(layout.interface_name, layout.interface_name + 16);
+    return {
+      interfaceName: new TextDecoder().decode(name.subarray(0, (name.indexOf(0) + 17) % 17)),
+      interfaceIndex: state.u32(layout.interface_index),
+      listenPort: state.u32(layout.listen_port),
+      mtu: state.u32(layout.mtu),
+      tunOffload: (set & flags.device_flag_tun_offload) !== 0,
+      tunUso: (set & flags.device_flag_tun_uso) !== 0,
+      udpSegmentation: (set & flags.device_flag_udp_segmentation) !== 0,
+      udpGro: (set & flags.device_flag_udp_gro) !== 0,
+      segmentsMax: state.u32(layout.segments_max),
+    };
+  }
+
+  /** One whole UAPI request, its keys as handles that are now the caller's; undefined: none. */
+  uapiReceive(): UapiRequest | undefined {
+    for (;;) {
+      const buffer = this.#uapiBytes;
+      const code = this.#symbols.meshvpn_uapi_receive(
+        this.#device,
+        this.#uapiId,
+        buffer,
+        buffer.length,
+      );
+      const small = code < 0 && errorName(code) === "buffer_too_small";
+      if (small && buffer.length < uapiBytesMax) {
+        this.#uapiBytes = new Uint8Array(buffer.length * 4);
+        continue;
+      }
+      const length = this.#check(code, "take a UAPI request");
+      if (length === 0) return undefined;
+      const text = new TextDecoder().decode(buffer.subarray(0, length));
+      return { id: this.#uapiId[0] as number, text };
+    }
+  }
+
+  /** Answers a request; false where its client has gone. */
+  uapiReply(id: number, text: string): boolean {
+    const bytes = new TextEncoder().encode(text);
+    return this.#symbols.meshvpn_uapi_reply(this.#device, id, bytes, bytes.length) >= 0;
+  }
+
+  #check(code: number, what: string): number {
+    if (code >= 0) return code;
+    const name = errorName(code);
+    const why = `the library answered ${name}`;
+    throw new MeshError(name, `cannot ${what}`, why, "report this with the log");
+  }
+}
+
+function encodeConfig(config: DataplaneConfig): Uint8Array {
+  const layout = structs.Config;
+  const records = new Records(layout.size, 1);
+  const name = new TextEncoder().encode(config.interfaceName);
+  assert(name.length <= 15, "an interface's name is at most 15 bytes");
+  records.bytes.set(name, layout.interface_name);
+  const set =
+    (config.tun === false ? flags.config_flag_no_tun : 0) |
+    (config.uapi === true ? flags.config_flag_uapi : 0) |
+    (config.udpOffload === false ? flags.config_flag_no_udp_offload : 0) |
+    (config.tunOffload === false ? flags.config_flag_no_tun_offload : 0);
+  records.view.setUint32(layout.mtu, config.mtu ?? abi.constants.mtu_default, true);
+  records.view.setUint32(layout.listen_port, config.listenPort ?? 0, true);
+  records.view.setUint32(layout.fwmark, config.fwmark ?? 0, true);
+  records.view.setUint32(layout.flags, set, true);
+  return records.bytes;
+}
+
+function openError(name: ErrorName, config: DataplaneConfig): MeshError {
+  const device = config.interfaceName;
+  const known: Partial<Record<ErrorName, readonly [string, string]>> = {
+    permission_denied: ["it takes CAP_NET_ADMIN", "run as root"],
+    no_tun: ["there is no /dev/net/tun", "modprobe tun, or give the container that device"],
+    interface_busy: [
+      "an interface of that name exists or is in use",
+      `choose another name, or remove it: ip link del ${device}`,
+    ],
+    address_in_use: [
+      `UDP port ${config.listenPort ?? 0} is in use`,
+      "choose another port, or stop the program that holds it: ss -ulpn",
+    ],
+    uapi_in_use: [
+      `another process answers on /var/run/wireguard/${device}.sock`,
+      "stop that process, or choose another name",
+    ],
+    table_full: ["this process has all the devices it can have", "use fewer devices"],
+    self_test_failed: ["the cryptography's self-test failed", "rebuild it with scripts/build"],
+    invalid_argument: ["the name, the MTU or the port is not acceptable", "correct it"],
+  };
+  const fallback = [
+    `the system refused (${name})`,
+    "see dmesg and the limits of this user",
+  ] as const;
+  const [why, remedy] = known[name] ?? fallback;
+  return new MeshError(name, `cannot make the interface ${device}`, why, remedy);
+}
