@@ -7,6 +7,8 @@ comptime {
     _ = @import("abi_json.zig");
     _ = @import("allowed_ips.zig");
     _ = @import("checksum.zig");
+    _ = @import("coalesce.zig");
+    _ = @import("coalesce_test.zig");
     _ = @import("control_message.zig");
     _ = @import("crypto.zig");
     _ = @import("gate.zig");
