@@ -14,10 +14,13 @@ comptime {
     _ = @import("gate.zig");
     _ = @import("index_table.zig");
     _ = @import("inner_packet.zig");
+    _ = @import("io_test.zig");
     _ = @import("key_file.zig");
     _ = @import("key_text.zig");
     _ = @import("keypair.zig");
     _ = @import("metrics.zig");
+    _ = @import("netlink.zig");
+    _ = @import("netlink_message.zig");
     _ = @import("offload.zig");
     _ = @import("peer.zig");
     _ = @import("primitives.zig");
