@@ -164,10 +164,10 @@ async function tree(): Promise<Files> {
   return files;
 }
 
-/** The files below `directory`, tests left out: those reach across layers to judge them. */
+/** The files below `directory`, tests and their scenes left out: those reach across layers. */
 function* sources(files: Files, directory: "src" | "zig"): Generator<[string, string]> {
   for (const [path, text] of files) {
-    if (path.startsWith(`${directory}/`) && !/(\.test\.ts|[/_]tests?\.zig)$/.test(path))
+    if (path.startsWith(`${directory}/`) && !/(\.test\.ts|([/_]tests?|_scene)\.zig)$/.test(path))
       yield [path, text];
   }
 }
