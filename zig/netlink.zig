@@ -91,7 +91,8 @@ pub const Netlink = struct {
     }
 
     /// The kernel adds the route to the prefix by itself. IPv6 goes without duplicate address
-    /// detection: a tunnel has no neighbours, and the address is of use at once.
+    /// detection, since a tunnel has no neighbours: the address may be a source at once, and
+    /// receives a moment later, when the kernel's own worker has made its local route.
     pub fn addressAdd(netlink: *Netlink, interface_index: u32, prefix: abi.Prefix) Error!void {
         if (!message.prefixValid(prefix)) return fail(.INVAL, error.System);
         const flags = message.NLM_F_CREATE | message.NLM_F_EXCL;

@@ -21,6 +21,7 @@ comptime {
     _ = @import("metrics.zig");
     _ = @import("netlink.zig");
     _ = @import("netlink_message.zig");
+    _ = @import("netlink_test.zig");
     _ = @import("offload.zig");
     _ = @import("peer.zig");
     _ = @import("primitives.zig");
@@ -32,5 +33,7 @@ comptime {
     _ = @import("table_lock.zig");
     _ = @import("transport.zig");
     _ = @import("tun_linux.zig");
+    _ = @import("tun_linux_test.zig");
     _ = @import("udp_linux.zig");
+    _ = @import("udp_linux_test.zig");
 }
