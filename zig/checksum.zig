@@ -40,10 +40,12 @@ inline fn run(comptime mode: enum { read, copy }, initial: Sum, to: []u8, from: 
         var low: Block = @splat(0);
         var high: Block = @splat(0);
         while (from.len - at >= block_size) : (at += block_size) {
-            const block: Block = @bitCast(from[at..][0..block_size].*);
+            // Through pointers: a bit cast from an array of bytes is compiled byte by byte.
+            const block = @as(*align(1) const Block, @ptrCast(from[at..][0..block_size])).*;
             low += block & @as(Block, @splat(0xffff_ffff));
             high += block >> @splat(32);
-            if (mode == .copy) to[at..][0..block_size].* = @bitCast(block);
+            if (mode == .copy)
+                @as(*align(1) Block, @ptrCast(to[at..][0..block_size])).* = block;
         }
         sum += @reduce(.Add, low + high);
     }
