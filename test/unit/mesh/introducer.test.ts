@@ -1,0 +1,259 @@
+import { expect, test } from "bun:test";
+import type { Instant } from "../../../src/base/clock.ts";
+import type { Endpoint } from "../../../src/base/endpoint.ts";
+import type { Transmit } from "../../../src/mesh/dataplane.ts";
+import { Introducer, type IntroducerEvent } from "../../../src/mesh/introducer.ts";
+import {
+  formatIdentity,
+  type Identity,
+  identityOf,
+  networkIdOf,
+} from "../../../src/trust/identity.ts";
+import { recordLifetimeMs, signRecord } from "../../../src/trust/record.ts";
+import { Roster } from "../../../src/trust/roster.ts";
+import { NobleCrypto } from "../../support/noble-crypto.ts";
+import { SeededRandom } from "../../support/seeded-random.ts";
+
+const crypto = new NobleCrypto();
+const networkId = networkIdOf(crypto, "test");
+const wallStart = 1_700_000_000_000;
+
+function at(ms: number): Instant {
+  return { ms, wallMs: wallStart + ms };
+}
+
+function endpoint(last: number): Endpoint {
+  return { address: `192.0.2.${last}`, port: 51820 };
+}
+
+interface Side {
+  readonly identity: Identity;
+  readonly roster: Roster;
+  readonly introducer: Introducer;
+  readonly endpoint: Endpoint;
+}
+
+function side(byte: number): Side {
+  const identity = identityOf(crypto, crypto.importSecret(new Uint8Array(32).fill(byte)));
+  const roster = new Roster(identity.publicKey);
+  const record = signRecord(crypto, networkId, identity, {
+    sequence: wallStart,
+    expiresWallMs: wallStart + recordLifetimeMs,
+    wireguardKey: new Uint8Array(32).fill(byte),
+    name: "",
+    endpoints: [],
+    natKind: 0,
+    prefixes: [],
+  });
+  const random = new SeededRandom(byte);
+  const options = { crypto, random, networkId, identity, roster, record: () => record };
+  return { identity, roster, introducer: new Introducer(options), endpoint: endpoint(byte) };
+}
+
+function trusting(a: Side, b: Side): void {
+  a.roster.trust(b.identity.publicKey);
+  b.roster.trust(a.identity.publicKey);
+}
+
+function sent(from: Side): Transmit[] {
+  const out: Transmit[] = [];
+  for (let next = from.introducer.pollTransmit(); next; next = from.introducer.pollTransmit()) {
+    out.push(next);
+  }
+  return out;
+}
+
+function events(of: Side): IntroducerEvent[] {
+  const out: IntroducerEvent[] = [];
+  for (let next = of.introducer.pollEvent(); next; next = of.introducer.pollEvent()) out.push(next);
+  return out;
+}
+
+function deliver(now: Instant, transmit: Transmit | undefined, to: Side, from: Endpoint): void {
+  if (transmit === undefined) throw new Error("nothing was sent");
+  to.introducer.handleDatagram(now, { kind: "introduction", bytes: transmit.bytes, remote: from });
+}
+
+function dial(a: Side, b: Side, now: Instant): Transmit {
+  a.introducer.setSeeds(now, [{ identity: b.identity.publicKey, endpoint: b.endpoint }]);
+  a.introducer.handleTimeout(now);
+  const [request] = sent(a);
+  if (request === undefined) throw new Error("nothing was sent");
+  return request;
+}
+
+test("two that trust each other are introduced by one request and one reply of its length", () => {
+  const [ant, bee] = [side(1), side(2)];
+  trusting(ant, bee);
+  const request = dial(ant, bee, at(0));
+  deliver(at(10), request, bee, ant.endpoint);
+  const [reply, ...more] = sent(bee);
+  expect(more).toEqual([]);
+  expect(reply?.bytes.length).toBe(request.bytes.length);
+  expect(reply).toMatchObject({ kind: "datagram", to: ant.endpoint });
+  // Who asked is known, but where he is has not been proven.
+  expect(events(bee)).toMatchObject([{ kind: "introduced" }]);
+  deliver(at(20), reply, ant, bee.endpoint);
+  const [introduced] = events(ant);
+  expect(introduced).toMatchObject({ kind: "introduced", endpoint: bee.endpoint });
+  expect(sent(ant)).toEqual([]);
+});
+
+test("whoever is not admitted hears nothing at all", () => {
+  const [ant, bee] = [side(1), side(2)];
+  ant.roster.trust(bee.identity.publicKey);
+  deliver(at(10), dial(ant, bee, at(0)), bee, ant.endpoint);
+  expect(sent(bee)).toEqual([]);
+  expect(events(bee)).toEqual([]);
+  expect(bee.introducer.counters.notAdmitted).toBe(1);
+});
+
+test("a request that comes again is answered once", () => {
+  const [ant, bee] = [side(1), side(2)];
+  trusting(ant, bee);
+  const request = dial(ant, bee, at(0));
+  for (let i = 0; i < 5; i += 1) deliver(at(10 + i), request, bee, endpoint(99));
+  expect(sent(bee)).toHaveLength(1);
+  expect(events(bee)).toHaveLength(1);
+  expect(bee.introducer.counters.replayed).toBe(4);
+});
+
+test("a clock that was set back locks nobody out for more than two minutes", () => {
+  const [ant, bee] = [side(1), side(2)];
+  trusting(ant, bee);
+  const later = dial(ant, bee, { ms: 0, wallMs: wallStart + 3_600_000 });
+  deliver(at(10), later, bee, ant.endpoint);
+  const restarted = side(1);
+  restarted.roster.trust(bee.identity.publicKey);
+  const earlier = dial(restarted, bee, at(0));
+  sent(bee);
+  deliver(at(119_000), earlier, bee, ant.endpoint);
+  expect(sent(bee)).toHaveLength(0);
+  deliver(at(120_011), earlier, bee, ant.endpoint);
+  expect(sent(bee)).toHaveLength(1);
+});
+
+test("a reply that was not asked for, or comes twice, changes nothing", () => {
+  const [ant, bee] = [side(1), side(2)];
+  trusting(ant, bee);
+  deliver(at(10), dial(ant, bee, at(0)), bee, ant.endpoint);
+  const [reply] = sent(bee);
+  deliver(at(20), reply, ant, bee.endpoint);
+  expect(events(ant)).toHaveLength(1);
+  deliver(at(30), reply, ant, bee.endpoint);
+  expect(events(ant)).toEqual([]);
+  expect(ant.introducer.counters.unexpected).toBe(1);
+});
+
+test("a reply by another identity than was asked changes nothing", () => {
+  const [ant, bee, cat] = [side(1), side(2), side(3)];
+  trusting(ant, bee);
+  trusting(ant, cat);
+  const request = dial(ant, bee, at(0));
+  // The request was sealed to bee, so cat never learns the exchange id; it can only guess.
+  deliver(at(10), request, cat, ant.endpoint);
+  expect(sent(cat)).toEqual([]);
+  expect(cat.introducer.counters.notAuthentic).toBe(1);
+});
+
+test("an unanswered seed is dialled for ever, each wait an eighth of the outage up to a minute", () => {
+  const [ant, bee] = [side(1), side(2)];
+  trusting(ant, bee);
+  dial(ant, bee, at(0));
+  const times: number[] = [];
+  let now = 0;
+  while (now < 6 * 3_600_000) {
+    const next = ant.introducer.nextTimeout();
+    if (next === undefined) throw new Error("gave up");
+    expect(next).toBeGreaterThan(now);
+    now = next;
+    ant.introducer.handleTimeout(at(now));
+    for (const _ of sent(ant)) times.push(now);
+  }
+  const gaps = times.slice(1).map((time, i) => time - (times[i] as number));
+  for (const [i, gap] of gaps.entries()) {
+    const elapsed = times[i] as number;
+    const wanted = Math.min(60_000, Math.max(1_000, elapsed / 8));
+    expect(gap).toBeGreaterThanOrEqual(Math.floor(0.8 * wanted));
+    expect(gap).toBeLessThanOrEqual(Math.ceil(1.2 * wanted));
+  }
+  expect(times.at(-1)).toBeGreaterThan(6 * 3_600_000 - 75_000);
+});
+
+test("while a session with the seed lives nobody dials it; when it ends it is dialled at once", () => {
+  const [ant, bee] = [side(1), side(2)];
+  trusting(ant, bee);
+  dial(ant, bee, at(0));
+  const name = formatIdentity(bee.identity.publicKey);
+  ant.introducer.setLink(at(100), name, true);
+  expect(ant.introducer.nextTimeout()).toBeUndefined();
+  ant.introducer.handleTimeout(at(50_000));
+  expect(sent(ant)).toEqual([]);
+  ant.introducer.setLink(at(60_000), name, false);
+  expect(ant.introducer.nextTimeout()).toBeLessThan(61_000);
+  ant.introducer.handleTimeout(at(61_000));
+  expect(sent(ant)).toHaveLength(1);
+});
+
+test("a seed without a key is tried for each trusted identity, and the one behind it answers", () => {
+  const [ant, bee] = [side(1), side(2)];
+  for (let i = 10; i < 15; i += 1) ant.roster.trust(side(i).identity.publicKey);
+  trusting(ant, bee);
+  ant.introducer.setSeeds(at(0), [{ endpoint: bee.endpoint }]);
+  ant.introducer.handleTimeout(at(0));
+  const requests = sent(ant);
+  expect(requests).toHaveLength(6);
+  for (const request of requests) deliver(at(10), request, bee, ant.endpoint);
+  const replies = sent(bee);
+  expect(replies).toHaveLength(1);
+  deliver(at(20), replies[0], ant, bee.endpoint);
+  expect(events(ant)).toMatchObject([{ kind: "introduced", endpoint: bee.endpoint }]);
+  ant.introducer.setLink(at(30), formatIdentity(bee.identity.publicKey), true);
+  expect(ant.introducer.nextTimeout()).toBeUndefined();
+});
+
+test("a seed without a key and with more than 16 trusted identities is an event, once", () => {
+  const ant = side(1);
+  for (let i = 10; i < 27; i += 1) ant.roster.trust(side(i).identity.publicKey);
+  ant.introducer.setSeeds(at(0), [{ endpoint: endpoint(2) }]);
+  ant.introducer.handleTimeout(at(0));
+  ant.introducer.handleTimeout(at(100_000));
+  expect(sent(ant)).toEqual([]);
+  expect(events(ant)).toEqual([{ kind: "seed_key_needed", endpoint: endpoint(2) }]);
+});
+
+test("a seed whose key is not trusted is not asked", () => {
+  const [ant, bee] = [side(1), side(2)];
+  ant.introducer.setSeeds(at(0), [{ identity: bee.identity.publicKey, endpoint: bee.endpoint }]);
+  ant.introducer.handleTimeout(at(0));
+  expect(sent(ant)).toEqual([]);
+  expect(events(ant)).toEqual([{ kind: "seed_not_trusted", endpoint: bee.endpoint }]);
+  ant.roster.trust(bee.identity.publicKey);
+  ant.introducer.rosterChanged(at(10));
+  ant.introducer.handleTimeout(at(10));
+  expect(sent(ant)).toHaveLength(1);
+});
+
+test("one source costs us a few openings a second, and leaves room for others", () => {
+  const [ant, bee] = [side(1), side(2)];
+  trusting(ant, bee);
+  const junk = new Uint8Array(1200);
+  for (let i = 0; i < 100; i += 1) {
+    const remote = { address: "198.51.100.7", port: 1000 + i };
+    bee.introducer.handleDatagram(at(0), { kind: "introduction", bytes: junk, remote });
+  }
+  expect(bee.introducer.counters.malformed).toBe(20);
+  expect(bee.introducer.counters.limited).toBe(80);
+  deliver(at(0), dial(ant, bee, at(0)), bee, ant.endpoint);
+  expect(sent(bee)).toHaveLength(1);
+});
+
+test("however many sources there are, openings together are bounded", () => {
+  const bee = side(2);
+  const junk = new Uint8Array(1200);
+  for (let i = 0; i < 5_000; i += 1) {
+    const remote = { address: `10.1.${i >> 8}.${i & 255}`, port: 1 };
+    bee.introducer.handleDatagram(at(0), { kind: "introduction", bytes: junk, remote });
+  }
+  expect(bee.introducer.counters.malformed).toBe(400);
+});
