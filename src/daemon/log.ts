@@ -1,0 +1,52 @@
+/**
+ * What a daemon says while it runs: lines on stderr, by level. LOG_LEVEL is read as wireguard-go
+ * reads it: silent, error (also warnings; the default), verbose, debug. Never holds a secret, and a
+ * reader that has gone does not end the daemon.
+ */
+import { writeSync } from "node:fs";
+
+const levels = { silent: 0, error: 1, verbose: 2, debug: 3 } as const;
+export type LogLevel = keyof typeof levels;
+
+export function logLevel(text: string | undefined): LogLevel {
+  const named = text === "info" ? "verbose" : (text ?? "");
+  return named in levels ? (named as LogLevel) : "error";
+}
+
+export class Log {
+  readonly level: LogLevel;
+  readonly #scope: string;
+
+  /** `scope`: what the lines are about, an interface's name. */
+  constructor(level: LogLevel, scope: string) {
+    this.level = level;
+    this.#scope = scope;
+  }
+
+  error(text: string): void {
+    this.#line("error", "error", text);
+  }
+
+  warning(text: string): void {
+    this.#line("error", "warning", text);
+  }
+
+  verbose(text: string): void {
+    this.#line("verbose", "info", text);
+  }
+
+  debug(text: string): void {
+    this.#line("debug", "debug", text);
+  }
+
+  #line(level: LogLevel, word: string, text: string): void {
+    if (levels[level] > levels[this.level]) return;
+    const time = new Date().toISOString();
+    try {
+      writeSync(2, `${time} ${word} ${this.#scope}: ${text.replaceAll("\n", " ")}\n`);
+    } catch (error) {
+      // Whoever read stderr is gone or slow (EPIPE, EAGAIN): there is nobody to tell.
+      if (!(error instanceof Error && "code" in error)) throw error;
+    }
+  }
+}
