@@ -496,6 +496,21 @@ test "hash, mac and kdf take public bytes and secrets alike" {
     try testing.expectEqual(baseline, meshvpn_secret_count());
 }
 
+test "a kdf that finds room for only some of its outputs makes none" {
+    const filler = try testing.allocator.alloc(Handle, constants.secrets_max - secrets.count() - 2);
+    defer testing.allocator.free(filler);
+    for (filler) |*handle| handle.* = try imported(@splat(1));
+    var made: [3]Handle = @splat(0);
+    const chain: Key = @splat(2);
+    const baseline = meshvpn_secret_count();
+    try testing.expectEqual(failed(.table_full), meshvpn_kdf(&chain, 0, null, 0, 0, 3, &made));
+    try testing.expectEqual(@as([3]Handle, @splat(0)), made);
+    try testing.expectEqual(baseline, meshvpn_secret_count());
+    try testing.expectEqual(0, meshvpn_kdf(&chain, 0, null, 0, 0, 2, &made));
+    try freeAll(made[0..2]);
+    try freeAll(filler);
+}
+
 test "what aead_seal seals, aead_open opens, in place too; nothing shorter than a tag is authentic" {
     const key = try imported(@splat(0x42));
     defer freeAll(&.{key}) catch unreachable;

@@ -34,6 +34,8 @@ comptime {
     _ = @import("transport.zig");
     _ = @import("tun_linux.zig");
     _ = @import("tun_linux_test.zig");
+    _ = @import("uapi_test.zig");
+    _ = @import("uapi_text.zig");
     _ = @import("udp_linux.zig");
     _ = @import("udp_linux_test.zig");
 }
