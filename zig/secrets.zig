@@ -239,16 +239,17 @@ test "a generated key is clamped, and no two are the same" {
 
 test "a slot rests before it is used again, under another handle" {
     const baseline = count();
-    const stale = try generateX25519();
+    const bytes: Secret = @splat(3);
+    const stale = try import(&bytes);
     try free(stale);
-    var reused: ?Handle = null;
-    for (0..3 * resting_min) |_| {
-        const handle = try generateX25519();
+    var others: usize = 0;
+    while (true) : (others += 1) {
+        const handle = try import(&bytes);
         try free(handle);
         try testing.expect(handle != stale);
-        if (reused == null and @as(Index, @truncate(handle)) == @as(Index, @truncate(stale))) reused = handle;
+        if (@as(Index, @truncate(handle)) == @as(Index, @truncate(stale))) break;
     }
-    try testing.expect(reused != null);
+    try testing.expect(others >= resting_min - 1);
     try testing.expectEqual(null, get(stale));
     try testing.expectEqual(baseline, count());
 }
@@ -260,7 +261,7 @@ test "a generation that wraps skips 0" {
     const exhausted: State = .{ .generation = std.math.maxInt(Generation) };
     states[index].store(@bitCast(exhausted), .monotonic);
     while (true) {
-        const next = try generateX25519();
+        const next = try import(&@as(Secret, @splat(4)));
         try free(next);
         if (@as(Index, @truncate(next)) != index) continue;
         try testing.expectEqual(1, next >> index_bits);
