@@ -340,3 +340,14 @@ test "the arena stays out of core dumps, and is wiped in a child" {
     try testing.expect(std.mem.indexOf(u8, flags, " wf") != null);
     if (locked() and lock_mode == .whole) try testing.expect(std.mem.indexOf(u8, flags, " lo") != null);
 }
+
+test "a hardened process leaves no core and is closed to debuggers" {
+    const before = linux.prctl(@backingInt(linux.PR.GET_DUMPABLE), 0, 0, 0, 0);
+    try harden();
+    try testing.expectEqual(0, linux.prctl(@backingInt(linux.PR.GET_DUMPABLE), 0, 0, 0, 0));
+    var limit: linux.rlimit = undefined;
+    try testing.expectEqual(.SUCCESS, linux.errno(linux.getrlimit(.CORE, &limit)));
+    try testing.expectEqual(linux.rlimit{ .cur = 0, .max = 0 }, limit);
+    // Other tests read /proc/self, which is root's while this holds.
+    _ = linux.prctl(@backingInt(linux.PR.SET_DUMPABLE), before, 0, 0, 0);
+}
