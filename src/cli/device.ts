@@ -1,0 +1,63 @@
+/** `meshvpn device IFNAME`: a plain WireGuard device, configured by `wg` and wg-quick. */
+import { defineCommand } from "citty";
+import { usageError } from "./errors.ts";
+
+export default defineCommand({
+  meta: {
+    name: "device",
+    description: "Run a plain WireGuard device, for wg and wg-quick to configure",
+  },
+  args: {
+    ifname: { type: "positional", required: true, description: "The interface, such as wg0" },
+    foreground: {
+      type: "boolean",
+      alias: "f",
+      description: "Stay in the foreground and log to stderr",
+    },
+  },
+  async run({ args }) {
+    return await deviceCommand(args.ifname, args.foreground === true);
+  },
+});
+
+/** The exit code. Without `foreground` it returns when a background process answers UAPI. */
+export async function deviceCommand(interfaceName: string, foreground: boolean): Promise<number> {
+  checkInterfaceName(interfaceName);
+  const { Readiness, startDetached } = await import("./detach.ts");
+  if (!foreground) {
+    await startDetached(["device", "--foreground", interfaceName]);
+    return 0;
+  }
+  const readiness = new Readiness();
+  try {
+    const { Log, logLevel } = await import("../daemon/log.ts");
+    const { runDevice } = await import("../daemon/device.ts");
+    const { loadLibrary } = await import("../native/library.ts");
+    const stateDirectory = process.env.MESHVPN_STATE_DIR || "/var/lib/meshvpn";
+    const log = new Log(logLevel(process.env.LOG_LEVEL), interfaceName);
+    const options = { interfaceName, stateDirectory, log };
+    return await runDevice(loadLibrary(), options, () => readiness.ok());
+  } catch (error) {
+    if (readiness.failed(error)) return 1;
+    throw error;
+  }
+}
+
+/** The kernel's rule (dev_valid_name), and no name pattern such as tun%d. */
+function checkInterfaceName(name: string): void {
+  const bytes = new TextEncoder().encode(name).length;
+  const why =
+    bytes < 1 || bytes > 15
+      ? `it has ${bytes} bytes`
+      : name === "." || name === ".." || name.startsWith("-")
+        ? "such a name is not allowed"
+        : /[^!-~]|[/:%]/.test(name)
+          ? "it holds a character that is not allowed"
+          : undefined;
+  if (why === undefined) return;
+  throw usageError(
+    `${JSON.stringify(name)} is no interface name`,
+    why,
+    "give 1 to 15 printable characters without space, /, : or %, such as wg0",
+  );
+}

@@ -1,0 +1,98 @@
+/**
+ * The command line: finds the command, checks its arguments, runs it, and turns what it returns or
+ * throws into an exit code. Each command is a file of its own, loaded when it is called.
+ */
+import { type CommandDef, renderUsage, runCommand } from "citty";
+import { checkArguments, nearest, resolve } from "./arguments.ts";
+import { failureOf, printFailure, usageError } from "./errors.ts";
+
+/** A command's file exports a citty command, each with arguments of its own type. */
+type Load = () => Promise<{ readonly default: object }>;
+
+/** Name to file. A command's `run` may return an exit code. */
+const commands: Readonly<Record<string, Load>> = {
+  device: () => import("./device.ts"),
+  version: () => import("./version.ts"),
+};
+
+const root: CommandDef = {
+  meta: { name: "meshvpn", description: "A serverless mesh VPN" },
+  subCommands: Object.fromEntries(
+    Object.entries(commands).map(([name, load]) => [name, () => commandOf(load)]),
+  ),
+};
+
+async function main(args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === "meshvpn-wg") {
+    const { wireguardMain } = await import("./wg.ts");
+    return await wireguardMain(rest);
+  }
+  if (name === undefined || name === "help" || name === "--help" || name === "-h") {
+    await printUsage(root);
+    return name === undefined ? 2 : 0;
+  }
+  if (name === "--version" || name === "-v") return await run(commands.version as Load, []);
+  const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (load !== undefined) return await run(load, rest);
+  const near = nearest(name, Object.keys(commands));
+  const why = near === undefined ? "there is no such command" : `did you mean ${near}?`;
+  const kind = name.startsWith("-") ? "flag" : "command";
+  throw usageError(`unknown ${kind} ${name}`, why, "see meshvpn --help");
+}
+
+async function commandOf(load: Load): Promise<CommandDef> {
+  return (await load()).default as CommandDef;
+}
+
+async function run(load: Load, args: readonly string[]): Promise<number> {
+  let command = await commandOf(load);
+  let parent = root;
+  let rest = [...args];
+  // A command of commands, such as `org keygen`.
+  for (;;) {
+    const subCommands = await resolve(command.subCommands ?? {});
+    const inner = rest[0];
+    if (inner === undefined || !Object.hasOwn(subCommands, inner)) break;
+    parent = command;
+    command = (await resolve(subCommands[inner])) as CommandDef;
+    rest = rest.slice(1);
+  }
+  const flags = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
+  if (flags.includes("--help") || flags.includes("-h")) {
+    await printUsage(command, parent);
+    return 0;
+  }
+  await checkArguments(command, rest);
+  const { result } = await runCommand(command, { rawArgs: rest });
+  return typeof result === "number" ? result : 0;
+}
+
+/** Colour only where a terminal shows it and NO_COLOR does not forbid it. */
+async function printUsage(command: CommandDef, parent?: CommandDef): Promise<void> {
+  const text = await renderUsage(command, parent);
+  const colour = process.stdout.isTTY === true && !process.env.NO_COLOR;
+  console.log(colour ? text : Bun.stripANSI(text));
+}
+
+/** A reader that leaves early, such as `head`, is no error. */
+function leaveQuietly(error: Error & { code?: string }): void {
+  if (error.code !== "EPIPE") throw error;
+  process.exit(0);
+}
+
+process.stdout.on("error", leaveQuietly);
+process.stderr.on("error", leaveQuietly);
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  const { exitCode, text } =
+    error instanceof Error && "exitCode" in error && "text" in error
+      ? (error as Error & { exitCode: number; text: string })
+      : failureOf(error);
+  printFailure(text);
+  process.exitCode = exitCode;
+}
+// Not before what was printed is out; a pipe may be slow.
+process.stdout.write("", () => process.exit());

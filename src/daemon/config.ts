@@ -1,0 +1,402 @@
+/**
+ * What the operator may set, where it may be said, and what it is when nobody says it. One table:
+ * the command line's flags, the MESHVPN_* environment and the keys of the configuration file all
+ * come from it, in that order of precedence. Whatever is unknown or does not parse is an error that
+ * names the place where it was said; nothing is guessed and nothing is ignored.
+ */
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { assert, MeshError } from "../base/errors.ts";
+import { canonicalAddress, formatPrefix, type IpPrefix, parsePrefix } from "../base/ip.ts";
+import { seedsMax } from "../mesh/introducer.ts";
+import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
+import { networkNameDefault } from "../trust/identity.ts";
+import { isAdvertisable, recordEndpointsMax, sanitizeName } from "../trust/record.ts";
+import { parseSeed, type SeedName } from "./seeds.ts";
+
+/** An address that others are told of; without a port, the one that is listened on. */
+export interface Announced {
+  readonly address: string;
+  readonly port?: number;
+}
+
+export interface MeshConfig {
+  readonly seed: readonly SeedName[];
+  readonly interface: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly mtu: number;
+  readonly prefix: IpPrefix;
+  readonly name: string;
+  readonly network: string;
+  readonly announce: readonly Announced[];
+  readonly tun: boolean;
+  readonly uapi: boolean;
+  readonly state_dir: string;
+  readonly control_socket: string;
+}
+
+export type SettingName = keyof MeshConfig;
+
+export interface Setting<T> {
+  /** One word for what goes there, for the help; undefined for a switch. */
+  readonly hint: string | undefined;
+  readonly describe: string;
+  readonly many: boolean;
+  /** Texts of the default, parsed like what an operator says. */
+  readonly fallback: readonly string[];
+  /** undefined where the texts are not acceptable. */
+  readonly parse: (texts: readonly string[]) => T | undefined;
+  /** What would have been acceptable. */
+  readonly expects: string;
+}
+
+/** What each place says: texts by name of setting, and whether a switch is on. */
+export type Said = Partial<Record<SettingName, string | boolean | readonly string[]>>;
+
+export interface ConfigSources {
+  /** The flags of the command line. */
+  readonly flags: Said;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Of --config; then there must be such a file. */
+  readonly file?: string | undefined;
+  /** Of this machine: what a node is called unless somebody says otherwise. */
+  readonly hostname: string;
+}
+
+export const configPathDefault = "/etc/meshvpn/config.toml";
+const configBytesMax = 1024 * 1024;
+const unixPathBytesMax = 107;
+/** Below 1,280 IPv6 does not work (RFC 8200 section 5). */
+const mtuMin = 1280;
+const mtuMax = 65_456;
+
+export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name]> } = {
+  seed: {
+    hint: "[KEY@]HOST:PORT",
+    describe: "a member to ask for the mesh; may be repeated",
+    many: true,
+    fallback: [],
+    parse: (texts) => every(texts, seedsMax, parseSeed),
+    expects: `[KEY@]HOST:PORT, at most ${seedsMax} of them`,
+  },
+  interface: text({
+    hint: "NAME",
+    describe: "the tunnel interface",
+    fallback: "meshvpn0",
+    parse: (said) =>
+      /^[A-Za-z0-9_=+.-]{1,15}$/.test(said) && !/^\.+$/.test(said) ? said : undefined,
+    expects: "an interface's name of at most 15 letters, digits and _=+.-",
+  }),
+  port: text({
+    hint: "N",
+    describe: "the UDP port; 0 takes any free one",
+    fallback: "51820",
+    parse: (said) => number(said, 0, 65_535),
+    expects: "a port, 0 to 65535",
+  }),
+  mtu: text({
+    hint: "N",
+    describe: "the tunnel's MTU",
+    fallback: "1360",
+    parse: (said) => number(said, mtuMin, mtuMax),
+    expects: `a number of bytes, ${mtuMin} to ${mtuMax}`,
+  }),
+  prefix: text({
+    hint: "CIDR",
+    describe: "where members' IPv4 addresses come from; the same on every node",
+    fallback: formatPrefix(ipv4PrefixDefault),
+    parse: parseIpv4Prefix,
+    expects: "an IPv4 prefix of 8 to 30 bits, like 10.99.0.0/16",
+  }),
+  name: text({
+    hint: "NAME",
+    describe: "what this node is called; this machine's name unless given",
+    fallback: "",
+    parse: (said) => (said === "" || sanitizeName(said) === said ? said : undefined),
+    expects: "a name of a-z, 0-9 and -, at most 63 characters",
+  }),
+  network: text({
+    hint: "NAME",
+    describe: "the network that this node belongs to",
+    fallback: networkNameDefault,
+    parse: (said) => (said !== "" && said.length <= 255 ? said : undefined),
+    expects: "a name of 1 to 255 characters",
+  }),
+  announce: {
+    hint: "IP[:PORT]",
+    describe: "an address that others can reach this node at; may be repeated",
+    many: true,
+    fallback: [],
+    parse: (texts) => every(texts, recordEndpointsMax, parseAnnounced),
+    expects: `a unicast IP[:PORT], IPv6 as [IP]:PORT, at most ${recordEndpointsMax} of them`,
+  },
+  tun: toggle("make a tunnel interface; without one the node only takes part in the mesh"),
+  uapi: toggle("answer wg(8) on /var/run/wireguard/INTERFACE.sock"),
+  state_dir: text({
+    hint: "PATH",
+    describe: "where identity, trust and what is known of members are kept",
+    fallback: "/var/lib/meshvpn",
+    parse: (said) => (said.startsWith("/") ? said.replace(/(?<=.)\/+$/, "") : undefined),
+    expects: "a path that starts with /",
+  }),
+  control_socket: text({
+    hint: "PATH",
+    describe: "where the daemon takes requests",
+    fallback: "/run/meshvpn/meshvpn.sock",
+    parse: (said) =>
+      said.startsWith("/") && Buffer.byteLength(said) <= unixPathBytesMax ? said : undefined,
+    expects: `a path that starts with /, at most ${unixPathBytesMax} bytes`,
+  }),
+};
+
+export const settingNames = Object.keys(settings) as SettingName[];
+
+export function environmentName(name: SettingName): string {
+  return `MESHVPN_${name.toUpperCase()}`;
+}
+
+/** The whole configuration. MeshError `config_...` for whatever is wrong with it. */
+export function readConfig(sources: ConfigSources): MeshConfig {
+  const config = readSettings(sources, settingNames);
+  return config.name === "" ? { ...config, name: sanitizeName(sources.hostname) } : config;
+}
+
+/**
+ * Some settings only. The file is not looked at where flags and environment say them all, so that
+ * a daemon can be stopped while its file is being written.
+ */
+export function readSettings<Name extends SettingName>(
+  sources: ConfigSources,
+  names: readonly Name[],
+): Pick<MeshConfig, Name> {
+  const out: Partial<Record<SettingName, unknown>> = {};
+  const unsaid: Name[] = [];
+  for (const name of names) {
+    const variable = environmentName(name);
+    const flag = sources.flags[name];
+    const variableText = sources.environment[variable];
+    if (flag !== undefined) out[name] = parse(name, textsOf(flag), `--${flagName(name)}`);
+    else if (variableText !== undefined && variableText !== "") {
+      out[name] = parse(name, split(name, variableText), variable);
+    } else unsaid.push(name);
+  }
+  const file = unsaid.length === 0 ? undefined : readFile(sources);
+  for (const name of unsaid) {
+    const said = file?.said[name];
+    out[name] =
+      said === undefined
+        ? settings[name].parse(settings[name].fallback)
+        : parse(name, textsOf(said), `${name} in ${file?.path}`);
+  }
+  return out as Pick<MeshConfig, Name>;
+}
+
+export function flagName(name: SettingName): string {
+  return name.replaceAll("_", "-");
+}
+
+/** The one of `known` that takes the fewest edits to reach; undefined where none is near. */
+export function nearest(word: string, known: readonly string[]): string | undefined {
+  let best: string | undefined;
+  let bestEdits = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const candidate of known) {
+    const edits = editDistance(word.toLowerCase(), candidate);
+    if (edits >= bestEdits) continue;
+    best = candidate;
+    bestEdits = edits;
+  }
+  return best;
+}
+
+function parse(name: SettingName, texts: readonly string[], where: string): unknown {
+  const value = settings[name].parse(texts);
+  if (value !== undefined) return value;
+  const said = texts.map((said) => JSON.stringify(said)).join(", ");
+  throw new MeshError(
+    "config_invalid",
+    `cannot use ${where}`,
+    `${said} is not acceptable`,
+    `give it ${settings[name].expects}`,
+  );
+}
+
+function textsOf(said: string | boolean | readonly string[]): readonly string[] {
+  return typeof said === "object" ? said : [String(said)];
+}
+
+/** In a variable, several are separated by commas or white space. */
+function split(name: SettingName, said: string): readonly string[] {
+  return settings[name].many ? said.split(/[\s,]+/).filter((part) => part !== "") : [said];
+}
+
+function readFile(sources: ConfigSources): { path: string; said: Said } | undefined {
+  const variable = sources.environment.MESHVPN_CONFIG;
+  const named = sources.file ?? (variable === "" ? undefined : variable);
+  const path = named ?? configPathDefault;
+  if (named === undefined && !existsSync(path)) return undefined;
+  return { path, said: checkFile(path, parseFile(path, readText(path))) };
+}
+
+function readText(path: string): string {
+  try {
+    const { size } = statSync(path);
+    if (size > configBytesMax) {
+      throw invalidFile(path, `it has ${size} bytes and the limit is ${configBytesMax}`);
+    }
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if (error instanceof MeshError) throw error;
+    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+    const [why, remedy] =
+      code === "ENOENT"
+        ? ["there is no such file", "correct --config or MESHVPN_CONFIG"]
+        : code === "EACCES"
+          ? ["permission denied", "run as root or as the file's owner"]
+          : [`the system refused (${code})`, "check the path"];
+    const kind = code === "EACCES" ? "permission_denied" : "config_unreadable";
+    throw new MeshError(kind, `cannot read the configuration ${path}`, why, remedy);
+  }
+}
+
+function parseFile(path: string, content: string): Record<string, unknown> {
+  let parsed: unknown;
+  try {
+    parsed = path.endsWith(".json") ? JSON.parse(content) : Bun.TOML.parse(content);
+  } catch (error) {
+    throw invalidFile(path, error instanceof Error ? error.message : String(error));
+  }
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
+    throw invalidFile(path, "it does not hold names and values");
+  }
+  return parsed as Record<string, unknown>;
+}
+
+function invalidFile(path: string, why: string): MeshError {
+  return new MeshError("config_invalid", `cannot use the configuration ${path}`, why, "correct it");
+}
+
+/** Every key known, every value of its kind; what the values mean is for `parse`. */
+function checkFile(path: string, values: Record<string, unknown>): Said {
+  const said: Said = {};
+  for (const [key, value] of Object.entries(values)) {
+    if (!isSettingName(key)) throw unknownKey(path, key);
+    const kindIsRight =
+      settings[key].hint === undefined
+        ? typeof value === "boolean"
+        : typeof value === "string" || typeof value === "number" || isTexts(value);
+    if (!kindIsRight || (isTexts(value) && !settings[key].many)) {
+      throw invalidFile(path, `${key} must be ${kindOf(key)}`);
+    }
+    said[key] = isTexts(value) ? value : typeof value === "boolean" ? value : String(value);
+  }
+  return said;
+}
+
+function unknownKey(path: string, key: string): MeshError {
+  const near = nearest(key, settingNames);
+  return new MeshError(
+    "config_unknown_key",
+    `cannot use the configuration ${path}`,
+    `it has the unknown key ${JSON.stringify(key)}`,
+    near === undefined ? `known are ${settingNames.join(", ")}` : `did you mean ${near}?`,
+  );
+}
+
+function kindOf(name: SettingName): string {
+  if (settings[name].hint === undefined) return "true or false";
+  return settings[name].many ? "a list of strings" : settings[name].expects;
+}
+
+function isSettingName(key: string): key is SettingName {
+  return Object.hasOwn(settings, key);
+}
+
+function isTexts(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((item) => typeof item === "string");
+}
+
+interface TextSetting<T> {
+  readonly hint: string;
+  readonly describe: string;
+  readonly fallback: string;
+  readonly parse: (said: string) => T | undefined;
+  readonly expects: string;
+}
+
+function text<T>(setting: TextSetting<T>): Setting<T> {
+  return {
+    ...setting,
+    many: false,
+    fallback: [setting.fallback],
+    parse: (texts) => (texts.length === 1 ? setting.parse(texts[0] as string) : undefined),
+  };
+}
+
+function toggle(describe: string): Setting<boolean> {
+  return {
+    hint: undefined,
+    describe,
+    many: false,
+    fallback: ["true"],
+    parse: ([said]) => (said === "true" ? true : said === "false" ? false : undefined),
+    expects: "true or false",
+  };
+}
+
+function every<T>(
+  texts: readonly string[],
+  max: number,
+  parseOne: (text: string) => T | undefined,
+): readonly T[] | undefined {
+  const out: T[] = [];
+  for (const one of texts) {
+    const value = parseOne(one);
+    if (value === undefined) return undefined;
+    out.push(value);
+  }
+  return out.length <= max ? out : undefined;
+}
+
+function number(said: string, min: number, max: number): number | undefined {
+  if (!/^[0-9]{1,6}$/.test(said)) return undefined;
+  const value = Number(said);
+  return value >= min && value <= max ? value : undefined;
+}
+
+function parseIpv4Prefix(said: string): IpPrefix | undefined {
+  const prefix = parsePrefix(said);
+  if (prefix === undefined) return undefined;
+  try {
+    checkIpv4Prefix(prefix);
+    return prefix;
+  } catch (error) {
+    if (error instanceof MeshError) return undefined;
+    throw error;
+  }
+}
+
+/** `192.0.2.1`, `192.0.2.1:51820`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:51820`. */
+function parseAnnounced(said: string): Announced | undefined {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+))(?::([0-9]{1,5}))?$/.exec(said);
+  const address = canonicalAddress(match?.[1] ?? match?.[2] ?? said);
+  if (address === undefined) return undefined;
+  const port = match?.[3] === undefined ? undefined : Number(match[3]);
+  if (!isAdvertisable({ address, port: port ?? 1 })) return undefined;
+  return port === undefined ? { address } : { address, port };
+}
+
+/** Levenshtein's. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i += 1) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j += 1) {
+      const swap = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(swap, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  const edits = row[b.length];
+  assert(edits !== undefined, "the last row is as long as the word");
+  return edits;
+}
