@@ -150,7 +150,7 @@ pub const EventKind = enum(u32) {
     session_expired = 3,
     /// peer, remote, local: an authentic packet came from a new address.
     endpoint_roamed = 4,
-    /// The interface was deleted.
+    /// The interface was deleted, or its UAPI socket, which by convention ends a device too.
     link_gone = 5,
     /// number: the interface's new MTU in bytes.
     mtu_changed = 6,

@@ -157,7 +157,13 @@ pub const Doorbell = struct {
         return .{ .fds = fds };
     }
 
-    /// Closes both ends. The control plane must have let go of its end's number.
+    /// Another descriptor of the control plane's end, which the caller closes.
+    pub fn duplicate(self: *const Doorbell) error{SystemResources}!linux.fd_t {
+        const rc = linux.fcntl(self.fds[0], linux.F.DUPFD_CLOEXEC, 0);
+        if (linux.errno(rc) != .SUCCESS) return error.SystemResources;
+        return @intCast(rc);
+    }
+
     pub fn deinit(self: *Doorbell) void {
         _ = linux.close(self.fds[1]);
         _ = linux.close(self.fds[0]);

@@ -1,0 +1,472 @@
+//! One device: the owner of the TUN, the socket, the tables, the two packet threads and the UAPI
+//! server. Everything here is called by the control plane's one thread; nothing else changes the
+//! tables (`apply`).
+const std = @import("std");
+const linux = std.os.linux;
+const assert = std.debug.assert;
+const Allocator = std.mem.Allocator;
+const abi = @import("abi.zig");
+const constants = @import("constants.zig");
+const crypto = @import("crypto.zig");
+const inner_packet = @import("inner_packet.zig");
+const metrics = @import("metrics.zig");
+const netlink = @import("netlink.zig");
+const system_errno = @import("system_errno.zig");
+const tables_ = @import("tables.zig");
+const tun_linux = @import("tun_linux.zig");
+const udp_linux = @import("udp_linux.zig");
+const uapi = @import("uapi.zig");
+const Peer = @import("peer.zig").Peer;
+const Rx = @import("rx.zig").Rx;
+const Tables = tables_.Tables;
+const Tx = @import("tx.zig").Tx;
+
+pub const Device = struct {
+    allocator: Allocator,
+    tables: Tables,
+    tx: *Tx,
+    rx: *Rx,
+    udp: udp_linux.Udp,
+    udp_offload: bool,
+    fwmark: u32,
+    tun: ?tun_linux.Tun = null,
+    netlink: ?netlink.Netlink = null,
+    monitor: ?netlink.Monitor = null,
+    uapi: ?*uapi.Server = null,
+    /// Counts what the control thread and the UAPI thread do.
+    counters: metrics.Counters = .{},
+    uapi_counters: metrics.Counters = .{},
+    stopping: std.atomic.Value(bool) = .init(false),
+    threads: ?[2]std.Thread = null,
+
+    /// Makes the TUN and binds the socket; no thread runs yet.
+    pub fn open(allocator: Allocator, config: *const abi.Config, out: *?*Device) abi.Error {
+        out.* = openInner(allocator, config) catch |err| return toAbiCode(err);
+        return .ok;
+    }
+
+    fn openInner(allocator: Allocator, config: *const abi.Config) !*Device {
+        if (config.listen_port > 65_535) return error.InvalidArgument;
+        if (config.mtu < constants.mtu_min or config.mtu > constants.mtu_max)
+            return error.InvalidArgument;
+        try crypto.init();
+        const self = try allocator.create(Device);
+        errdefer allocator.destroy(self);
+        const udp_offload = config.flags & abi.config_flag_no_udp_offload == 0;
+        self.* = .{
+            .allocator = allocator,
+            .tables = undefined,
+            .tx = undefined,
+            .rx = undefined,
+            .udp = undefined,
+            .udp_offload = udp_offload,
+            .fwmark = config.fwmark,
+        };
+        try self.openInterface(config);
+        errdefer self.closeInterface();
+        self.udp = try .open(@intCast(config.listen_port), config.fwmark, .{ .offload = udp_offload });
+        errdefer self.udp.close();
+        try self.tables.init(allocator, config.mtu);
+        errdefer self.tables.deinit();
+        self.tx = try .create(allocator, &self.tables);
+        errdefer self.tx.destroy(allocator);
+        self.rx = try .create(allocator, &self.tables);
+        errdefer self.rx.destroy(allocator);
+        self.connectThreads();
+        if (config.flags & abi.config_flag_uapi != 0)
+            self.uapi = try .open(allocator, self.interfaceName(), .{
+                .notify = .{ .context = self, .call = uapiNotify },
+            });
+        return self;
+    }
+
+    fn openInterface(self: *Device, config: *const abi.Config) !void {
+        if (config.flags & abi.config_flag_no_tun != 0) return;
+        const name = std.mem.sliceTo(&config.interface_name, 0);
+        const offload = config.flags & abi.config_flag_no_tun_offload == 0;
+        self.tun = try .open(name, .{ .offload = offload });
+        errdefer self.closeInterface();
+        self.netlink = try .open();
+        self.monitor = try .open();
+        try self.netlink.?.setMtu(self.tun.?.interface_index, config.mtu);
+    }
+
+    fn closeInterface(self: *Device) void {
+        if (self.monitor) |*monitor| monitor.close();
+        if (self.netlink) |*connection| connection.close();
+        if (self.tun) |*tun| tun.close();
+        self.monitor = null;
+        self.netlink = null;
+        self.tun = null;
+    }
+
+    fn connectThreads(self: *Device) void {
+        self.tx.udp = &self.udp;
+        self.tx.stopping = &self.stopping;
+        self.rx.udp = &self.udp;
+        self.rx.stopping = &self.stopping;
+        if (self.tun) |*tun| {
+            self.tx.tun = tun;
+            self.tx.monitor = &self.monitor.?;
+            self.tx.interface_index = tun.interface_index;
+            self.rx.tun = tun;
+            self.rx.coalescer.init(.{ .tcp = tun.offload, .udp = tun.offload_uso });
+            self.limitSuperPackets();
+        }
+    }
+
+    /// Asks the kernel for super-packets that fit one segmented send, or each would go out as a
+    /// full send and a small rest.
+    fn limitSuperPackets(self: *Device) void {
+        const tun = &self.tun.?;
+        if (!tun.offload or self.udp.segments_max < 2) return;
+        const mtu = self.tables.mtu.load(.monotonic);
+        const sealed = inner_packet.paddedLength(mtu, mtu) + constants.transport_overhead_bytes;
+        const fitting: u32 = @intCast(constants.udp_payload_bytes_max / sealed);
+        const segments = @max(1, @min(fitting, self.udp.segments_max));
+        // IPv4 and TCP with timestamps; what the kernel takes off for headers (MAX_TCP_HEADER), and
+        // less than one segment to spare.
+        const payload = mtu -| 52;
+        const bytes = @min(constants.ip_packet_bytes_max, segments * payload + 320 + payload / 2);
+        // Only a matter of speed: a kernel that refuses still works.
+        self.netlink.?.setGsoMaxSize(tun.interface_index, bytes) catch {
+            self.counters.add(.udp_segmentation_refused, 1);
+        };
+    }
+
+    pub fn close(self: *Device) void {
+        self.stop();
+        if (self.uapi) |server| server.close();
+        self.tx.destroy(self.allocator);
+        self.rx.destroy(self.allocator);
+        self.tables.deinit();
+        self.udp.close();
+        self.closeInterface();
+        self.allocator.destroy(self);
+    }
+
+    pub fn start(self: *Device) abi.Error {
+        if (self.threads != null) return .wrong_state;
+        self.stopping.store(false, .release);
+        const sender = std.Thread.spawn(.{}, Tx.run, .{self.tx}) catch return .out_of_memory;
+        const receiver = std.Thread.spawn(.{}, Rx.run, .{self.rx}) catch {
+            self.stopping.store(true, .release);
+            Tables.wake(self.tables.wake_transmit);
+            sender.join();
+            return .out_of_memory;
+        };
+        self.threads = .{ sender, receiver };
+        return .ok;
+    }
+
+    /// Returns when no packet thread runs any more.
+    pub fn stop(self: *Device) void {
+        const threads = self.threads orelse return;
+        self.stopping.store(true, .release);
+        Tables.wake(self.tables.wake_transmit);
+        Tables.wake(self.tables.wake_receive);
+        for (threads) |thread| thread.join();
+        self.threads = null;
+    }
+
+    pub fn interfaceName(self: *const Device) []const u8 {
+        return if (self.tun) |*tun| tun.name() else "";
+    }
+
+    pub fn info(self: *const Device) abi.DeviceInfo {
+        var out: abi.DeviceInfo = .{
+            .listen_port = self.udp.port,
+            .mtu = self.tables.mtu.load(.monotonic),
+            .segments_max = self.udp.segments_max,
+        };
+        if (self.udp.segments_max > 1) out.flags |= abi.device_flag_udp_segmentation;
+        if (self.udp.gro) out.flags |= abi.device_flag_udp_gro;
+        if (self.tun) |*tun| {
+            out.interface_name = tun.interface_name;
+            out.interface_index = tun.interface_index;
+            if (tun.offload) out.flags |= abi.device_flag_tun_offload;
+            if (tun.offload_uso) out.flags |= abi.device_flag_tun_uso;
+        }
+        return out;
+    }
+
+    /// Commands in order; each has its own status.
+    pub fn apply(self: *Device, commands: []const abi.Command, statuses: []abi.Status) void {
+        assert(commands.len == statuses.len);
+        var locked = false;
+        for (commands, statuses) |*command, *status| {
+            status.* = .{};
+            // System calls may take long, and no table is theirs.
+            if (isSystemCommand(command.kind)) {
+                if (locked) self.tables.lock.leaveAll();
+                locked = false;
+            } else if (!locked) {
+                self.tables.lock.enterAll();
+                locked = true;
+            }
+            self.applyOne(command, status) catch |err| {
+                status.code = -@as(i32, @backingInt(toAbiCode(err)));
+                if (isSystemCommand(command.kind)) status.system_errno = system_errno.lastNumber();
+            };
+        }
+        if (locked) self.tables.lock.leaveAll();
+    }
+
+    fn isSystemCommand(kind: abi.CommandKind) bool {
+        return switch (kind) {
+            .listen_port_set, .fwmark_set, .mtu_set, .link_up => true,
+            .address_add, .address_remove, .route_add, .route_remove => true,
+            else => false,
+        };
+    }
+
+    fn applyOne(self: *Device, command: *const abi.Command, status: *abi.Status) !void {
+        const tables = &self.tables;
+        switch (command.kind) {
+            .peer_add => try tables.addPeer(command.peer, &command.key),
+            .peer_remove => tables.removePeer(try tables.peerAt(command.peer)),
+            .peer_endpoint_set => try self.setEndpoint(command),
+            .peer_keepalive_set => try self.setKeepalive(command),
+            .allowed_ip_add => {
+                const peer = try tables.peerAt(command.peer);
+                try tables.allowed_ips.insert(
+                    self.allocator,
+                    try prefixOf(&command.prefix),
+                    peer.ref.slot,
+                );
+            },
+            .allowed_ip_remove => {
+                const peer = try tables.peerAt(command.peer);
+                _ = tables.allowed_ips.remove(try prefixOf(&command.prefix), peer.ref.slot);
+            },
+            .allowed_ips_clear => {
+                const peer = try tables.peerAt(command.peer);
+                _ = tables.allowed_ips.removeOwner(peer.ref.slot);
+            },
+            .keypair_install => try self.installKeypair(command),
+            .keypairs_drop => tables.dropKeypairs(try tables.peerAt(command.peer)),
+            .staged_drop => tables.dropStaged(try tables.peerAt(command.peer)),
+            .local_key_set => tables.gate.setLocalKey(&command.key),
+            .introduction_key_set => tables.gate.setIntroductionKey(&command.key),
+            else => try self.applySystem(command, status),
+        }
+    }
+
+    fn applySystem(self: *Device, command: *const abi.Command, status: *abi.Status) !void {
+        switch (command.kind) {
+            .listen_port_set => {
+                if (command.number > 65_535) return error.InvalidArgument;
+                try self.rebind(@intCast(command.number));
+                status.value = self.udp.port;
+                return;
+            },
+            .fwmark_set => {
+                if (command.number > std.math.maxInt(u32)) return error.InvalidArgument;
+                try self.udp.setMark(@intCast(command.number));
+                self.fwmark = @intCast(command.number);
+                return;
+            },
+            else => {},
+        }
+        const connection = if (self.netlink) |*open_connection| open_connection else return error.NoTun;
+        const index = self.tun.?.interface_index;
+        switch (command.kind) {
+            .mtu_set => {
+                if (command.number < constants.mtu_min or command.number > constants.mtu_max)
+                    return error.InvalidArgument;
+                try connection.setMtu(index, @intCast(command.number));
+                self.tables.mtu.store(@intCast(command.number), .monotonic);
+                self.limitSuperPackets();
+            },
+            .link_up => try connection.linkUp(index),
+            .address_add => try connection.addressAdd(index, command.prefix),
+            .address_remove => try connection.addressRemove(index, command.prefix),
+            .route_add => try connection.routeAdd(index, command.prefix),
+            .route_remove => try connection.routeRemove(index, command.prefix),
+            else => return error.InvalidArgument,
+        }
+    }
+
+    fn setEndpoint(self: *Device, command: *const abi.Command) !void {
+        const peer = try self.tables.peerAt(command.peer);
+        const family = command.remote.family;
+        if (family != 0 and family != 4 and family != 6) return error.InvalidArgument;
+        peer.path.store(.{ .remote = command.remote, .local = command.local });
+        peer.unsegmented_until_ns = 0;
+        if (command.number == 0) return;
+        peer.received(tables_.nowNs(), false);
+        _ = peer.rx_bytes.fetchAdd(command.number, .monotonic);
+        _ = peer.rx_packets.fetchAdd(1, .monotonic);
+    }
+
+    fn setKeepalive(self: *Device, command: *const abi.Command) !void {
+        if (command.number > 65_535) return error.InvalidArgument;
+        const peer = try self.tables.peerAt(command.peer);
+        peer.keepalive_interval_ns = command.number * constants.ns_per_s;
+        Tables.wake(self.tables.wake_transmit);
+    }
+
+    fn installKeypair(self: *Device, command: *const abi.Command) !void {
+        const peer = self.tables.peerAt(command.peer) catch |err| {
+            Tables.releaseSecrets(command);
+            return err;
+        };
+        try self.tables.installKeypair(peer, command, tables_.nowNs());
+    }
+
+    /// Another port, under the same descriptor number, so that the threads need not be told: a
+    /// poll that still waits on the old socket is woken, and lets go of it.
+    fn rebind(self: *Device, port: u16) !void {
+        if (port != 0 and port == self.udp.port) return;
+        var fresh: udp_linux.Udp = try .open(port, self.fwmark, .{ .offload = self.udp_offload });
+        const rc = linux.dup3(fresh.fd, self.udp.fd, @bitCast(linux.O{ .CLOEXEC = true }));
+        if (linux.errno(rc) != .SUCCESS) {
+            fresh.close();
+            return error.System;
+        }
+        _ = linux.close(fresh.fd);
+        self.udp.port = fresh.port;
+        Tables.wake(self.tables.wake_receive);
+    }
+
+    /// Takes datagrams that wait; as many as both buffers hold.
+    pub fn receive(self: *Device, datagrams: []abi.Datagram, bytes: []u8) usize {
+        var taken: usize = 0;
+        var used: usize = 0;
+        while (taken < datagrams.len) {
+            const slot = self.tables.inbox.peek() orelse break;
+            const length = slot.datagram.length;
+            if (bytes.len - used < length) break;
+            @memcpy(bytes[used..][0..length], slot.bytes[0..length]);
+            datagrams[taken] = slot.datagram;
+            datagrams[taken].offset = @intCast(used);
+            used += length;
+            taken += 1;
+            self.tables.inbox.pop();
+        }
+        return taken;
+    }
+
+    /// Sends datagrams at once, and hands session messages to the transmit thread. How many were
+    /// taken; one that the kernel refuses is counted and taken. Null: a datagram outside the bytes.
+    pub fn send(self: *Device, datagrams: []const abi.Datagram, bytes: []const u8) ?usize {
+        var wake = false;
+        defer if (wake) Tables.wake(self.tables.wake_transmit);
+        for (datagrams) |*datagram| {
+            const end = @as(u64, datagram.offset) + datagram.length;
+            if (end > bytes.len) return null;
+            const message = bytes[datagram.offset..@intCast(end)];
+            if (datagram.kind == .session_message) {
+                wake = true;
+                if (!self.tables.outbox.push(datagram.*, message))
+                    self.counters.add(.outbox_ring_full, 1);
+                continue;
+            }
+            if (!self.sendNow(datagram, message)) {
+                self.counters.add(.udp_send_failed, 1);
+                continue;
+            }
+            self.counters.add(.udp_send_calls, 1);
+            self.counters.add(.udp_send_datagrams, 1);
+            // Only this thread changes the table of peers, so it may read it without the lock.
+            const peer = self.tables.peerAt(datagram.peer) catch continue;
+            countHandshakeSent(peer, message.len);
+        }
+        return datagrams.len;
+    }
+
+    /// From the address it names, or, where that is no address of ours any more, from another.
+    fn sendNow(self: *const Device, datagram: *const abi.Datagram, message: []const u8) bool {
+        self.udp.sendTo(datagram.remote, datagram.local, message) catch {
+            if (datagram.local.family == 0) return false;
+            self.udp.sendTo(datagram.remote, .{}, message) catch return false;
+        };
+        return true;
+    }
+
+    fn countHandshakeSent(peer: *Peer, length: usize) void {
+        _ = peer.tx_bytes.fetchAdd(length, .monotonic);
+        _ = peer.tx_packets.fetchAdd(1, .monotonic);
+        peer.sent(tables_.nowNs(), false);
+    }
+
+    pub fn events(self: *Device, out: []abi.Event) usize {
+        return self.tables.events.drain(out);
+    }
+
+    /// Arms the doorbell; true where something waits already.
+    pub fn arm(self: *Device) bool {
+        self.tables.doorbell.arm();
+        if (!self.tables.events.isEmpty() or !self.tables.inbox.isEmpty()) return true;
+        const server = self.uapi orelse return false;
+        return server.pending();
+    }
+
+    pub fn peerStats(self: *Device, out: []abi.PeerStats) usize {
+        self.tables.lock.enterAll();
+        defer self.tables.lock.leaveAll();
+        var count: usize = 0;
+        for (self.tables.peers[0..self.tables.peers_end]) |entry| {
+            const peer = entry orelse continue;
+            if (count == out.len) break;
+            out[count] = peer.stats();
+            count += 1;
+        }
+        return count;
+    }
+
+    pub fn readCounters(self: *const Device, out: []u64) usize {
+        const blocks = [_]*const metrics.Counters{
+            &self.tx.counters, &self.rx.counters, &self.counters, &self.uapi_counters,
+        };
+        const count = metrics.sum(&blocks, out);
+        const refused = @backingInt(abi.Counter.uapi_refused);
+        if (self.uapi) |server| if (refused < count) {
+            out[refused] = server.refusedCount();
+        };
+        return count;
+    }
+
+    fn uapiNotify(context: ?*anyopaque, notice: uapi.Notice) void {
+        const self: *Device = @ptrCast(@alignCast(context.?));
+        self.tables.post(&self.uapi_counters, .{
+            .kind = switch (notice) {
+                .request => .uapi_request,
+                .socket_removed => .link_gone,
+            },
+            .at_ns = tables_.nowNs(),
+        });
+    }
+};
+
+fn prefixOf(prefix: *const abi.Prefix) error{InvalidArgument}!@import("allowed_ips.zig").Prefix {
+    return .{
+        .addr = prefix.address,
+        .bits = prefix.bits,
+        .family = switch (prefix.family) {
+            4 => .v4,
+            6 => .v6,
+            else => return error.InvalidArgument,
+        },
+    };
+}
+
+/// The border's name for an error of any part.
+fn toAbiCode(err: anyerror) abi.Error {
+    return switch (err) {
+        error.InvalidArgument, error.Invalid, error.InvalidName, error.NameInvalid => .invalid_argument,
+        error.NoSuchPeer => .no_such_peer,
+        error.StalePeer => .stale_peer,
+        error.PeerExists => .peer_exists,
+        error.Full, error.TableFull => .table_full,
+        error.OutOfMemory => .out_of_memory,
+        error.NoSuchSecret => .no_such_secret,
+        error.AddressInUse => .address_in_use,
+        error.PermissionDenied => .permission_denied,
+        error.NoTun => .no_tun,
+        error.NoSuchLink, error.LinkGone => .link_gone,
+        error.InterfaceBusy => .interface_busy,
+        error.UapiInUse => .uapi_in_use,
+        else => .system,
+    };
+}

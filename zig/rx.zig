@@ -1,0 +1,315 @@
+//! The receive thread: UDP to TUN, whole batches. Functions stand in the order in which a packet
+//! meets them: receive, sort (transport or gate), open, accept (window, session, path, source),
+//! coalesce, write.
+//!
+//! A turn receives what waits (no lock), opens and judges it (the receive side held), and writes it
+//! (no lock). Nothing is changed before a packet is authentic. Owns replay windows, learnt
+//! endpoints and the promotion of keypairs; reads the other tables.
+const std = @import("std");
+const linux = std.os.linux;
+const Allocator = std.mem.Allocator;
+const abi = @import("abi.zig");
+const coalesce = @import("coalesce.zig");
+const constants = @import("constants.zig");
+const control_message = @import("control_message.zig");
+const inner_packet = @import("inner_packet.zig");
+const peer_ = @import("peer.zig");
+const tables_ = @import("tables.zig");
+const transport = @import("transport.zig");
+const udp_linux = @import("udp_linux.zig");
+const Counters = @import("metrics.zig").Counters;
+const Path = peer_.Path;
+const Peer = peer_.Peer;
+const Session = tables_.Session;
+const Tables = tables_.Tables;
+const Tun = @import("tun_linux.zig").Tun;
+const Udp = udp_linux.Udp;
+
+const segments_max = constants.receive_batch_segments;
+
+pub const Rx = struct {
+    tables: *Tables,
+    tun: ?*const Tun = null,
+    udp: *const Udp = undefined,
+    stopping: *const std.atomic.Value(bool) = undefined,
+    counters: Counters = .{},
+    batch: *udp_linux.ReceiveBatch,
+    /// What the kernel last said it had dropped on this socket.
+    overflow_seen: u32 = 0,
+
+    /// Transport messages of this turn, whose they are, and whence they came.
+    jobs: [segments_max]transport.Message = undefined,
+    sessions: [segments_max]Session = undefined,
+    paths: [segments_max]u8 = undefined,
+    jobs_count: usize = 0,
+    /// One for each received message of the batch.
+    message_paths: [constants.receive_batch_messages]Path = undefined,
+    /// The message, and the offset in it, that is sorted next.
+    message_at: usize = 0,
+    offset_at: usize = 0,
+
+    coalescer: coalesce.Coalescer = undefined,
+    gathered: coalesce.Gathered = undefined,
+    now_ns: u64 = 0,
+
+    pub fn create(allocator: Allocator, tables: *Tables) Allocator.Error!*Rx {
+        const self = try allocator.create(Rx);
+        errdefer allocator.destroy(self);
+        const batch = try allocator.create(udp_linux.ReceiveBatch);
+        errdefer allocator.destroy(batch);
+        try batch.init(allocator);
+        self.* = .{ .tables = tables, .batch = batch };
+        self.coalescer.init(.{});
+        return self;
+    }
+
+    pub fn destroy(self: *Rx, allocator: Allocator) void {
+        std.crypto.secureZero(u8, self.batch.buffers);
+        self.batch.deinit(allocator);
+        allocator.destroy(self.batch);
+        allocator.destroy(self);
+    }
+
+    pub fn run(self: *Rx) void {
+        while (!self.stopping.load(.acquire)) {
+            if (!self.turn()) self.wait();
+        }
+    }
+
+    /// One turn; false where nothing was received.
+    pub fn turn(self: *Rx) bool {
+        const received = self.udp.receiveBatch(self.batch) catch return false;
+        self.counters.add(.udp_receive_calls, 1);
+        self.message_at = 0;
+        self.offset_at = 0;
+        while (self.message_at < received) {
+            self.coalescer.reset();
+            self.tables.lock.enter(.receive);
+            self.now_ns = tables_.nowNs();
+            self.jobs_count = 0;
+            self.sortMessages(received);
+            self.open();
+            self.acceptAll();
+            self.tables.lock.leave(.receive);
+            self.writeTun();
+        }
+        return true;
+    }
+
+    /// Sorts datagrams until the batch or the room for jobs ends.
+    fn sortMessages(self: *Rx, received: usize) void {
+        while (self.message_at < received) : ({
+            self.message_at += 1;
+            self.offset_at = 0;
+        }) {
+            const message = self.batch.message(self.message_at);
+            const control = control_message.parse(message.control);
+            if (self.offset_at == 0) self.countMessage(&message, &control);
+            // Without its control messages nobody knows where one datagram ends.
+            if (message.truncated or message.control_truncated) {
+                self.counters.add(.control_truncated, 1);
+                continue;
+            }
+            self.message_paths[self.message_at] = pathOf(&message, &control);
+            const size = control.segment_size orelse message.payload.len;
+            if (size == 0) {
+                self.counters.add(.malformed, 1);
+                continue;
+            }
+            while (self.offset_at < message.payload.len) {
+                if (self.jobs_count == segments_max) return;
+                const rest = message.payload[self.offset_at..];
+                self.sortDatagram(rest[0..@min(size, rest.len)]);
+                self.offset_at += size;
+            }
+        }
+    }
+
+    fn countMessage(
+        self: *Rx,
+        message: *const udp_linux.ReceivedMessage,
+        control: *const control_message.Control,
+    ) void {
+        self.counters.add(.udp_receive_bytes, message.payload.len);
+        if (control.dropped) |dropped| {
+            self.counters.add(.udp_receive_overflow, dropped -% self.overflow_seen);
+            self.overflow_seen = dropped;
+        }
+    }
+
+    fn pathOf(
+        message: *const udp_linux.ReceivedMessage,
+        control: *const control_message.Control,
+    ) Path {
+        return .{ .remote = message.remote, .local = control.local orelse .{} };
+    }
+
+    /// A transport message becomes a job; anything else is judged by the gate.
+    fn sortDatagram(self: *Rx, datagram: []u8) void {
+        self.counters.add(.udp_receive_datagrams, 1);
+        if (datagram.len < 4) return self.counters.add(.malformed, 1);
+        const kind = std.mem.readInt(u32, datagram[0..4], .little);
+        if (kind != constants.message_transport) return self.judge(datagram);
+        if (datagram.len < constants.transport_bytes_min) return self.counters.add(.malformed, 1);
+        const session = self.tables.sessions.lookup(transport.receiverIndex(datagram)) orelse
+            return self.counters.add(.unknown_index, 1);
+        const counter = transport.counterOf(datagram);
+        if (counter >= constants.reject_after_messages)
+            return self.counters.add(.counter_limit, 1);
+        if (session.keypair.isExpired(self.now_ns) or !session.peer.keypairs.holds(session.keypair))
+            return self.counters.add(.keypair_expired, 1);
+        self.jobs[self.jobs_count] = .{ .bytes = datagram, .counter = counter };
+        self.sessions[self.jobs_count] = session;
+        self.paths[self.jobs_count] = @intCast(self.message_at);
+        self.jobs_count += 1;
+    }
+
+    fn judge(self: *Rx, datagram: []const u8) void {
+        switch (self.tables.gate.judge(datagram)) {
+            .refuse => |counter| self.counters.add(counter, 1),
+            .pass => |kind| {
+                self.counters.add(switch (kind) {
+                    .introduction => .introductions_received,
+                    else => .handshakes_received,
+                }, 1);
+                const path = &self.message_paths[self.message_at];
+                self.toControl(kind, .{}, path, datagram);
+            },
+        }
+    }
+
+    fn toControl(
+        self: *Rx,
+        kind: abi.DatagramKind,
+        ref: abi.PeerRef,
+        path: *const Path,
+        bytes: []const u8,
+    ) void {
+        const taken = self.tables.inbox.push(.{
+            .kind = kind,
+            .peer = ref,
+            .at_ns = self.now_ns,
+            .remote = path.remote,
+            .local = path.local,
+        }, bytes);
+        if (!taken) self.counters.add(.control_ring_full, 1);
+        self.tables.doorbell.ring();
+    }
+
+    /// Opens runs of one keypair together.
+    fn open(self: *Rx) void {
+        var start: usize = 0;
+        while (start < self.jobs_count) {
+            const pair = self.sessions[start].keypair;
+            var end = start + 1;
+            while (end < self.jobs_count and self.sessions[end].keypair == pair) end += 1;
+            transport.openBatch(pair.receive_key, self.jobs[start..end]);
+            start = end;
+        }
+    }
+
+    fn acceptAll(self: *Rx) void {
+        for (self.jobs[0..self.jobs_count], 0..) |*job, at| {
+            if (!job.authentic) {
+                self.counters.add(.not_authentic, 1);
+                continue;
+            }
+            const session = self.sessions[at];
+            if (!session.keypair.window.commit(job.counter)) {
+                self.counters.add(.replayed, 1);
+                continue;
+            }
+            self.accept(session, job, &self.message_paths[self.paths[at]]);
+        }
+    }
+
+    /// The packet is authentic and new: from here on it may change state.
+    fn accept(self: *Rx, session: Session, job: *const transport.Message, path: *const Path) void {
+        const peer = session.peer;
+        const text = job.text();
+        self.counters.add(.opened_packets, 1);
+        self.counters.add(.opened_bytes, job.bytes.len);
+        _ = peer.rx_bytes.fetchAdd(job.bytes.len, .monotonic);
+        _ = peer.rx_packets.fetchAdd(1, .monotonic);
+        if (peer.keypairs.confirm(session.keypair)) |dropped| {
+            self.tables.retire(dropped);
+            self.tables.attend(peer);
+            self.tables.post(&self.counters, .{
+                .kind = .keypair_confirmed,
+                .peer = peer.ref,
+                .number = session.keypair.local_index,
+                .at_ns = self.now_ns,
+            });
+        }
+        peer.received(self.now_ns, text.len > 0);
+        self.learnPath(peer, path);
+        if (session.keypair.wantsRenewalOnReceive(self.now_ns)) {
+            session.keypair.last_minute_renewed = true;
+            self.tables.want(&self.counters, peer, .keypair_age, self.now_ns);
+        }
+        if (text.len == 0) return self.counters.add(.keepalives_received, 1);
+        if (text[0] >> 4 == 0) return self.acceptSessionMessage(peer, text, path);
+        self.acceptInner(peer, text);
+    }
+
+    /// The peer is where its newest authentic packet came from (paper, section 2.1).
+    fn learnPath(self: *Rx, peer: *Peer, path: *const Path) void {
+        const known = peer.path.load();
+        if (known.equal(path)) return;
+        peer.path.store(path.*);
+        if (std.meta.eql(known.remote, path.remote)) return;
+        self.tables.post(&self.counters, .{
+            .kind = .endpoint_roamed,
+            .peer = peer.ref,
+            .at_ns = self.now_ns,
+            .remote = path.remote,
+            .local = path.local,
+        });
+    }
+
+    /// Control messages of members: their header gives the length, since WireGuard pads.
+    fn acceptSessionMessage(self: *Rx, peer: *Peer, text: []const u8, path: *const Path) void {
+        if (text.len < constants.control_header_bytes) return self.counters.add(.inner_malformed, 1);
+        const length = std.mem.readInt(u16, text[2..4], .little);
+        const valid = length >= constants.control_header_bytes and length <= text.len and
+            length <= constants.control_message_bytes_max and text[0] != 0;
+        if (!valid) return self.counters.add(.inner_malformed, 1);
+        self.counters.add(.session_messages_received, 1);
+        self.toControl(.session_message, peer.ref, path, text[0..length]);
+    }
+
+    fn acceptInner(self: *Rx, peer: *const Peer, text: []const u8) void {
+        const inner = inner_packet.parse(text) orelse return self.counters.add(.inner_malformed, 1);
+        if (self.tables.sourceOwner(&inner) != peer)
+            return self.counters.add(.inner_source_refused, 1);
+        const added = self.coalescer.add(text[0..inner.total_length]);
+        // The coalescer has room for every job of a turn.
+        std.debug.assert(added);
+    }
+
+    fn writeTun(self: *Rx) void {
+        const tun = self.tun orelse return;
+        for (0..self.coalescer.count()) |index| {
+            const write = self.coalescer.gather(@intCast(index), &self.gathered);
+            _ = tun.writev(write.iovecs) catch {
+                self.counters.add(.tun_write_failed, write.packets);
+                continue;
+            };
+            self.counters.add(.tun_write_calls, 1);
+            self.counters.add(.tun_write_packets, write.packets);
+            self.counters.add(.tun_write_bytes, write.bytes);
+        }
+    }
+
+    fn wait(self: *Rx) void {
+        var polled = [_]linux.pollfd{
+            .{ .fd = self.udp.fd, .events = linux.POLL.IN, .revents = 0 },
+            .{ .fd = self.tables.wake_receive, .events = linux.POLL.IN, .revents = 0 },
+        };
+        _ = linux.poll(&polled, polled.len, -1);
+        if (polled[1].revents != 0) {
+            var count: [8]u8 = undefined;
+            _ = linux.read(self.tables.wake_receive, &count, count.len);
+        }
+    }
+};

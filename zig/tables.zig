@@ -1,0 +1,307 @@
+//! What the two packet threads and `apply` share: peers, sessions by index, allowed IPs, the gate,
+//! and the queues to and from the control plane. Owns all peers and keypairs.
+//!
+//! Whoever reads the tables holds a side of `lock`; whoever changes them holds both. The one
+//! exception is a keypair's move between slots, which the receive side does, because it alone reads
+//! `next` and `previous`; what it drops is freed by the next `apply`.
+const std = @import("std");
+const linux = std.os.linux;
+const assert = std.debug.assert;
+const Allocator = std.mem.Allocator;
+const abi = @import("abi.zig");
+const constants = @import("constants.zig");
+const keypair = @import("keypair.zig");
+const queue = @import("queue.zig");
+const secrets = @import("secrets.zig");
+const AllowedIps = @import("allowed_ips.zig").AllowedIps;
+const Counters = @import("metrics.zig").Counters;
+const Gate = @import("gate.zig").Gate;
+const IndexTable = @import("index_table.zig").IndexTable;
+const Inner = @import("inner_packet.zig").Inner;
+const Keypair = keypair.Keypair;
+const Peer = @import("peer.zig").Peer;
+const Staging = @import("staging.zig").Staging;
+const TableLock = @import("table_lock.zig").TableLock;
+
+pub const Session = struct { peer: *Peer, keypair: *Keypair };
+
+pub const Tables = struct {
+    allocator: Allocator,
+    lock: TableLock = .{},
+    peers: []?*Peer,
+    /// One above the highest slot that was ever used.
+    peers_end: u32 = 0,
+    sessions: IndexTable(Session),
+    allowed_ips: AllowedIps,
+    gate: Gate = .{},
+    mtu: std.atomic.Value(u32),
+    /// Staging blocks in use: transmit; apply.
+    staging_count: u32 = 0,
+    /// Keypairs that the receive side dropped: receive; apply frees them.
+    retired: ?*Keypair = null,
+
+    events: queue.EventRing,
+    /// Datagrams for the control plane: written by receive alone.
+    inbox: queue.DatagramRing,
+    /// Session messages from the control plane, sealed by transmit.
+    outbox: queue.DatagramRing,
+    attention: queue.Attention,
+    doorbell: queue.Doorbell,
+    /// Eventfds that wake the threads out of their polls.
+    wake_transmit: linux.fd_t,
+    wake_receive: linux.fd_t,
+
+    pub const InitError = error{ OutOfMemory, SystemResources };
+
+    pub fn init(self: *Tables, allocator: Allocator, mtu: u32) InitError!void {
+        const peers = try allocator.alloc(?*Peer, constants.peers_max);
+        errdefer allocator.free(peers);
+        @memset(peers, null);
+        var events = try queue.EventRing.init(allocator);
+        errdefer events.deinit(allocator);
+        var inbox = try queue.DatagramRing.init(allocator, constants.control_ring_datagrams);
+        errdefer inbox.deinit(allocator);
+        var outbox = try queue.DatagramRing.init(allocator, constants.outbox_ring_datagrams);
+        errdefer outbox.deinit(allocator);
+        var attention = try queue.Attention.init(allocator);
+        errdefer attention.deinit(allocator);
+        var doorbell = try queue.Doorbell.init();
+        errdefer doorbell.deinit();
+        const wake_transmit = try eventfd();
+        errdefer _ = linux.close(wake_transmit);
+        self.* = .{
+            .allocator = allocator,
+            .peers = peers,
+            .sessions = .init(allocator, constants.sessions_max),
+            .allowed_ips = .{},
+            .mtu = .init(mtu),
+            .events = events,
+            .inbox = inbox,
+            .outbox = outbox,
+            .attention = attention,
+            .doorbell = doorbell,
+            .wake_transmit = wake_transmit,
+            .wake_receive = try eventfd(),
+        };
+    }
+
+    /// No thread may be in the tables any more.
+    pub fn deinit(self: *Tables) void {
+        for (self.peers[0..self.peers_end]) |entry| if (entry) |peer| self.removePeer(peer);
+        self.freeRetired();
+        self.sessions.deinit();
+        self.allowed_ips.deinit(self.allocator);
+        _ = linux.close(self.wake_transmit);
+        _ = linux.close(self.wake_receive);
+        self.doorbell.deinit();
+        self.attention.deinit(self.allocator);
+        self.outbox.deinit(self.allocator);
+        self.inbox.deinit(self.allocator);
+        self.events.deinit(self.allocator);
+        self.allocator.free(self.peers);
+        self.* = undefined;
+    }
+
+    fn eventfd() error{SystemResources}!linux.fd_t {
+        const rc = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
+        if (linux.errno(rc) != .SUCCESS) return error.SystemResources;
+        return @intCast(rc);
+    }
+
+    // Look-ups: either side.
+
+    pub fn peerAt(self: *const Tables, ref: abi.PeerRef) error{ NoSuchPeer, StalePeer }!*Peer {
+        if (ref.slot >= self.peers_end) return error.NoSuchPeer;
+        const peer = self.peers[ref.slot] orelse return error.NoSuchPeer;
+        if (peer.ref.generation != ref.generation) return error.StalePeer;
+        return peer;
+    }
+
+    /// Whose a packet's destination is.
+    pub fn destinationOwner(self: *const Tables, inner: *const Inner) ?*Peer {
+        const slot = switch (inner.family) {
+            .v4 => self.allowed_ips.lookup4(inner.destination4()),
+            .v6 => self.allowed_ips.lookup6(inner.destination),
+        } orelse return null;
+        return self.peers[slot];
+    }
+
+    /// Whose a packet's source is: by the longest prefix over all peers, so that a peer cannot
+    /// speak for an address inside its own prefix that belongs to another.
+    pub fn sourceOwner(self: *const Tables, inner: *const Inner) ?*Peer {
+        const slot = switch (inner.family) {
+            .v4 => self.allowed_ips.lookup4(inner.source4()),
+            .v6 => self.allowed_ips.lookup6(inner.source),
+        } orelse return null;
+        return self.peers[slot];
+    }
+
+    // To the control plane: any thread.
+
+    pub fn post(self: *Tables, counters: *Counters, event: abi.Event) void {
+        if (!self.events.push(event)) counters.add(.event_ring_full, 1);
+        self.doorbell.ring();
+    }
+
+    pub fn want(
+        self: *Tables,
+        counters: *Counters,
+        peer: *Peer,
+        reason: abi.HandshakeReason,
+        now_ns: u64,
+    ) void {
+        if (!peer.mayWant(now_ns)) return;
+        self.post(counters, .{
+            .kind = .handshake_wanted,
+            .reason = @backingInt(reason),
+            .peer = peer.ref,
+            .at_ns = now_ns,
+        });
+    }
+
+    // To the transmit thread: any thread that holds a side.
+
+    pub fn attend(self: *Tables, peer: *Peer) void {
+        if (peer.attention.swap(true, .acq_rel)) return;
+        self.attention.push(peer.ref.slot);
+        wake(self.wake_transmit);
+    }
+
+    pub fn wake(fd: linux.fd_t) void {
+        const one: u64 = 1;
+        _ = linux.write(fd, std.mem.asBytes(&one), 8);
+    }
+
+    // The receive side.
+
+    /// Keypairs that a confirmation dropped. They stay in the session table until they are freed;
+    /// until then `Slots.holds` is false for them.
+    pub fn retire(self: *Tables, dropped: keypair.Dropped) void {
+        for (dropped.slice()) |entry| {
+            entry.?.next_retired = self.retired;
+            self.retired = entry.?;
+        }
+    }
+
+    // Changes: both sides.
+
+    pub fn addPeer(
+        self: *Tables,
+        ref: abi.PeerRef,
+        public_key: *const [constants.key_bytes]u8,
+    ) error{ InvalidArgument, PeerExists, OutOfMemory }!void {
+        if (ref.slot >= constants.peers_max or ref.generation == 0) return error.InvalidArgument;
+        if (self.peers[ref.slot] != null) return error.PeerExists;
+        const peer = try self.allocator.create(Peer);
+        peer.* = .{ .ref = ref, .public_key = public_key.* };
+        self.peers[ref.slot] = peer;
+        self.peers_end = @max(self.peers_end, ref.slot + 1);
+    }
+
+    pub fn removePeer(self: *Tables, peer: *Peer) void {
+        self.dropKeypairs(peer);
+        // The attention list names slots, so one that is stale finds nobody, or a successor.
+        _ = self.allowed_ips.removeOwner(peer.ref.slot);
+        self.peers[peer.ref.slot] = null;
+        self.allocator.destroy(peer);
+    }
+
+    pub const InstallError = error{ NoSuchSecret, InvalidArgument, TableFull, OutOfMemory };
+
+    /// Takes the secrets over, whatever happens.
+    pub fn installKeypair(
+        self: *Tables,
+        peer: *Peer,
+        command: *const abi.Command,
+        now_ns: u64,
+    ) InstallError!void {
+        self.freeRetired();
+        errdefer releaseSecrets(command);
+        const send_key = try secrets.pointer(command.secret_send);
+        const receive_key = try secrets.pointer(command.secret_receive);
+        const pair = try self.allocator.create(Keypair);
+        errdefer self.allocator.destroy(pair);
+        pair.* = .{
+            .send_key = send_key,
+            .receive_key = receive_key,
+            .send_secret = command.secret_send,
+            .receive_secret = command.secret_receive,
+            .local_index = command.local_index,
+            .remote_index = command.remote_index,
+            .initiator = command.flags & abi.keypair_flag_initiator != 0,
+            .created_ns = now_ns,
+        };
+        self.sessions.insert(pair.local_index, .{ .peer = peer, .keypair = pair }) catch |err|
+            return switch (err) {
+                error.Duplicate => error.InvalidArgument,
+                error.Full => error.TableFull,
+                error.OutOfMemory => error.OutOfMemory,
+            };
+        for (peer.keypairs.install(pair).slice()) |dropped| self.freeKeypair(dropped.?);
+        peer.session_ns = now_ns;
+        peer.wanted_ns.store(0, .monotonic);
+        if (pair.initiator) {
+            peer.confirm_owed.store(true, .monotonic);
+            self.attend(peer);
+        }
+    }
+
+    /// Frees what a command for a keypair carries and cannot be installed.
+    pub fn releaseSecrets(command: *const abi.Command) void {
+        for ([_]u32{ command.secret_send, command.secret_receive }) |secret| {
+            secrets.free(secret) catch |err| switch (err) {
+                error.NoSuchSecret => continue,
+            };
+        }
+    }
+
+    pub fn dropKeypairs(self: *Tables, peer: *Peer) void {
+        self.freeRetired();
+        for (peer.keypairs.clear().slice()) |dropped| self.freeKeypair(dropped.?);
+        self.dropStaged(peer);
+        peer.session_ns = 0;
+        peer.wanted_ns.store(0, .monotonic);
+        peer.keepalive_due_ns.store(0, .monotonic);
+        peer.answer_due_ns.store(0, .monotonic);
+    }
+
+    /// Transmit too. How many packets were dropped.
+    pub fn dropStaged(self: *Tables, peer: *Peer) void {
+        const staging = peer.staging orelse return;
+        staging.destroy(self.allocator);
+        peer.staging = null;
+        self.staging_count -= 1;
+    }
+
+    /// Transmit. Null where too many peers stage at once.
+    pub fn stagingOf(self: *Tables, peer: *Peer) ?*Staging {
+        if (peer.staging) |staging| return staging;
+        if (self.staging_count == constants.staging_peers_max) return null;
+        peer.staging = Staging.create(self.allocator) catch return null;
+        self.staging_count += 1;
+        return peer.staging;
+    }
+
+    fn freeRetired(self: *Tables) void {
+        while (self.retired) |pair| {
+            self.retired = pair.next_retired;
+            self.freeKeypair(pair);
+        }
+    }
+
+    fn freeKeypair(self: *Tables, pair: *Keypair) void {
+        const session = self.sessions.remove(pair.local_index);
+        assert(session.?.keypair == pair);
+        secrets.free(pair.send_secret) catch unreachable;
+        secrets.free(pair.receive_secret) catch unreachable;
+        std.crypto.secureZero(u8, std.mem.asBytes(pair));
+        self.allocator.destroy(pair);
+    }
+};
+
+/// CLOCK_BOOTTIME: a suspended machine's keys grow old too.
+pub fn nowNs() u64 {
+    var time: linux.timespec = undefined;
+    _ = linux.clock_gettime(.BOOTTIME, &time);
+    return @as(u64, @intCast(time.sec)) * constants.ns_per_s + @as(u64, @intCast(time.nsec));
+}

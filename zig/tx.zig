@@ -1,0 +1,630 @@
+//! The transmit thread: TUN to UDP, whole batches. Functions stand in the order in which a packet
+//! meets them: read, route, split into the send arena, seal, send.
+//!
+//! A turn reads what waits (no lock), lays out and seals it (the transmit side held), and sends it
+//! (no lock), so a full socket holds up the TUN and nothing else. What the arena has no room for
+//! stays where it is, and the turn goes on with it. Owns nonces and staging; reads the tables.
+const std = @import("std");
+const linux = std.os.linux;
+const assert = std.debug.assert;
+const Allocator = std.mem.Allocator;
+const abi = @import("abi.zig");
+const constants = @import("constants.zig");
+const inner_packet = @import("inner_packet.zig");
+const netlink = @import("netlink.zig");
+const offload = @import("offload.zig");
+const tables_ = @import("tables.zig");
+const transport = @import("transport.zig");
+const Counters = @import("metrics.zig").Counters;
+const Keypair = @import("keypair.zig").Keypair;
+const Peer = @import("peer.zig").Peer;
+const Tables = tables_.Tables;
+const Tun = @import("tun_linux.zig").Tun;
+const udp_linux = @import("udp_linux.zig");
+const Udp = udp_linux.Udp;
+
+const none: u16 = std.math.maxInt(u16);
+const segments_max = constants.send_segments_max;
+
+/// One sealed packet in the arena.
+const Segment = struct {
+    offset: u32,
+    length: u32,
+    peer: *Peer,
+    keypair: *Keypair,
+    counter: u64,
+    /// The same peer's next segment of this batch.
+    next: u16 = none,
+};
+
+/// Which segments one message carries: a part of a peer's chain.
+const MessageOrigin = struct { first: u16, count: u16, peer: abi.PeerRef };
+
+pub const Tx = struct {
+    tables: *Tables,
+    tun: ?*const Tun,
+    udp: *const Udp,
+    monitor: ?*netlink.Monitor,
+    interface_index: u32 = 0,
+    stopping: *const std.atomic.Value(bool),
+    counters: Counters = .{},
+    link_gone: bool = false,
+    link_is_up: bool = false,
+
+    // Packets as they were read, each behind its virtio header.
+    read_bytes: []u8,
+    reads: [constants.tun_batch_packets]struct { offset: u32, length: u32 } = undefined,
+    reads_count: usize = 0,
+    /// The packet, and the segment of it, that is laid out next.
+    read_at: usize = 0,
+    segment_at: u32 = 0,
+
+    // The batch being sealed and sent.
+    arena: []u8,
+    arena_used: usize = 0,
+    segments: []Segment,
+    segments_count: usize = 0,
+    batch: u64 = 0,
+    heads: [segments_max]u16 = undefined,
+    heads_count: usize = 0,
+    jobs: [segments_max]transport.Message = undefined,
+    iovecs: [segments_max]std.posix.iovec_const = undefined,
+    iovecs_count: usize = 0,
+    messages: [segments_max]udp_linux.SendMessage = undefined,
+    origins: [segments_max]MessageOrigin = undefined,
+    messages_count: usize = 0,
+    /// Peers whose segmented send was refused; marked at the next turn.
+    refused: [64]abi.PeerRef = undefined,
+    refused_count: usize = 0,
+
+    now_ns: u64 = 0,
+    /// When the timers have to be looked at; 0 = now.
+    timers_due_ns: u64 = 0,
+
+    pub fn create(allocator: Allocator, tables: *Tables) Allocator.Error!*Tx {
+        const self = try allocator.create(Tx);
+        errdefer allocator.destroy(self);
+        const read_bytes = try allocator.alloc(u8, constants.tun_batch_bytes);
+        errdefer allocator.free(read_bytes);
+        const arena = try allocator.alloc(u8, constants.send_arena_bytes);
+        errdefer allocator.free(arena);
+        const segments = try allocator.alloc(Segment, segments_max);
+        self.* = .{
+            .tables = tables,
+            .tun = null,
+            .udp = undefined,
+            .monitor = null,
+            .stopping = undefined,
+            .read_bytes = read_bytes,
+            .arena = arena,
+            .segments = segments,
+        };
+        return self;
+    }
+
+    pub fn destroy(self: *Tx, allocator: Allocator) void {
+        std.crypto.secureZero(u8, self.read_bytes);
+        std.crypto.secureZero(u8, self.arena);
+        allocator.free(self.read_bytes);
+        allocator.free(self.arena);
+        allocator.free(self.segments);
+        allocator.destroy(self);
+    }
+
+    pub fn run(self: *Tx) void {
+        while (!self.stopping.load(.acquire)) {
+            if (!self.turn()) self.wait();
+        }
+    }
+
+    /// One turn; false where there was nothing to do.
+    pub fn turn(self: *Tx) bool {
+        self.readTun();
+        var worked = self.reads_count > 0;
+        var more = true;
+        while (more) {
+            self.tables.lock.enter(.transmit);
+            self.now_ns = tables_.nowNs();
+            more = !self.layOut();
+            self.seal();
+            self.compose();
+            self.tables.lock.leave(.transmit);
+            worked = worked or self.messages_count > 0;
+            self.send();
+        }
+        return worked;
+    }
+
+    /// Reads until the TUN is empty, the buffer is, or enough waits to be sealed together.
+    fn readTun(self: *Tx) void {
+        self.reads_count = 0;
+        self.read_at = 0;
+        self.segment_at = 0;
+        const tun = self.tun orelse return;
+        if (self.link_gone) return;
+        var used: usize = 0;
+        while (self.reads_count < self.reads.len and used < constants.tun_batch_bytes_enough) {
+            const room = self.read_bytes[used..];
+            if (room.len < constants.tun_read_bytes_max) break;
+            const length = tun.read(room) catch |err| {
+                switch (err) {
+                    error.WouldBlock => {},
+                    error.LinkGone => self.linkGone(),
+                    error.System => self.counters.add(.tun_read_malformed, 1),
+                }
+                break;
+            };
+            self.reads[self.reads_count] = .{ .offset = @intCast(used), .length = @intCast(length) };
+            self.reads_count += 1;
+            used += length;
+        }
+        if (self.reads_count == 0) return;
+        self.counters.add(.tun_read_calls, self.reads_count);
+        self.counters.add(.tun_read_bytes, used);
+    }
+
+    fn linkGone(self: *Tx) void {
+        self.link_gone = true;
+        self.tables.post(&self.counters, .{ .kind = .link_gone, .at_ns = tables_.nowNs() });
+    }
+
+    /// Fills the arena from everything that waits; true when nothing waits any more.
+    fn layOut(self: *Tx) bool {
+        self.arena_used = 0;
+        self.segments_count = 0;
+        self.heads_count = 0;
+        self.batch += 1;
+        self.markRefused();
+        if (!self.flushAttention()) return false;
+        if (self.now_ns >= self.timers_due_ns) self.runTimers();
+        if (!self.drainOutbox()) return false;
+        return self.layOutReads();
+    }
+
+    /// Remembers which paths take no segmented sends.
+    fn markRefused(self: *Tx) void {
+        for (self.refused[0..self.refused_count]) |ref| {
+            const peer = self.tables.peerAt(ref) catch continue;
+            peer.unsegmented_until_ns = self.now_ns + constants.segment_retry_after_ns;
+        }
+        self.refused_count = 0;
+    }
+
+    /// Peers whose keypair has come: staged packets go now, or at least a keepalive, so that the
+    /// responder may use the keypair too.
+    fn flushAttention(self: *Tx) bool {
+        while (self.tables.attention.pop()) |slot| {
+            const peer = self.tables.peers[slot] orelse continue;
+            peer.attention.store(false, .release);
+            if (!self.flushStaged(peer)) {
+                self.tables.attend(peer);
+                return false;
+            }
+            if (peer.confirm_owed.swap(false, .monotonic)) {
+                if (self.place(peer, 0, false) == .full) {
+                    peer.confirm_owed.store(true, .monotonic);
+                    self.tables.attend(peer);
+                    return false;
+                }
+                self.counters.add(.keepalives_sent, 1);
+            }
+        }
+        return true;
+    }
+
+    fn flushStaged(self: *Tx, peer: *Peer) bool {
+        const staging = peer.staging orelse return true;
+        const pair = self.usableKeypair(peer) orelse return true;
+        while (staging.oldest()) |packet| {
+            const into = self.lay(peer, pair, packet.len) orelse return false;
+            @memcpy(into, packet);
+            peer.sent(self.now_ns, packet.len > 0);
+            peer.confirm_owed.store(false, .monotonic);
+            staging.pop();
+        }
+        self.tables.dropStaged(peer);
+        return true;
+    }
+
+    fn usableKeypair(self: *const Tx, peer: *const Peer) ?*Keypair {
+        const pair = peer.keypairs.current.load(.acquire) orelse return null;
+        return if (pair.canSend(self.now_ns)) pair else null;
+    }
+
+    /// Session messages of the control plane.
+    fn drainOutbox(self: *Tx) bool {
+        while (self.tables.outbox.peek()) |slot| {
+            if (self.tables.peerAt(slot.datagram.peer)) |peer| {
+                const bytes = slot.bytes[0..slot.datagram.length];
+                switch (self.place(peer, bytes.len, true)) {
+                    .into => |into| {
+                        @memcpy(into, bytes);
+                        self.counters.add(.session_messages_sent, 1);
+                    },
+                    .full => return false,
+                    .dropped => {},
+                }
+            } else |_| {}
+            self.tables.outbox.pop();
+        }
+        return true;
+    }
+
+    fn layOutReads(self: *Tx) bool {
+        while (self.read_at < self.reads_count) {
+            const read = self.reads[self.read_at];
+            if (!self.layOutPacket(self.read_bytes[read.offset..][0..read.length])) return false;
+            self.read_at += 1;
+            self.segment_at = 0;
+        }
+        return true;
+    }
+
+    /// One packet of the TUN, from segment `segment_at` on; false when the arena is full.
+    fn layOutPacket(self: *Tx, bytes: []const u8) bool {
+        const header_size = offload.VirtioNetHdr.size;
+        if (bytes.len < header_size) return self.refuse(.tun_read_malformed);
+        const packet = bytes[header_size..];
+        const inner = inner_packet.parse(packet) orelse return self.refuse(.tun_read_malformed);
+        const header = offload.VirtioNetHdr.read(bytes[0..header_size]);
+        const split = offload.Split.init(header, packet[0..inner.total_length]) catch
+            return self.refuse(.tun_read_malformed);
+        const peer = self.tables.destinationOwner(&inner) orelse return self.refuse(.no_route);
+        while (self.segment_at < split.count) : (self.segment_at += 1) {
+            switch (self.place(peer, split.segmentLength(self.segment_at), true)) {
+                .into => |into| _ = split.write(self.segment_at, into),
+                .full => return false,
+                .dropped => {},
+            }
+            self.counters.add(.tun_read_packets, 1);
+        }
+        return true;
+    }
+
+    fn refuse(self: *Tx, counter: abi.Counter) bool {
+        self.counters.add(counter, 1);
+        return true;
+    }
+
+    const Place = union(enum) { into: []u8, full, dropped };
+
+    /// Where a plaintext packet of `length` bytes for `peer` is to be written: in the arena, or,
+    /// while there is no keypair, among what is staged.
+    fn place(self: *Tx, peer: *Peer, length: usize, data: bool) Place {
+        if (peer.path.load().remote.family == 0) {
+            self.counters.add(.no_endpoint, 1);
+            return .dropped;
+        }
+        const pair = self.usableKeypair(peer) orelse return self.stage(peer, length);
+        const into = self.lay(peer, pair, length) orelse return .full;
+        peer.sent(self.now_ns, data);
+        if (pair.wantsRenewalOnSend(self.now_ns)) {
+            const reason: abi.HandshakeReason =
+                if (pair.nonce >= constants.rekey_after_messages) .keypair_messages else .keypair_age;
+            self.tables.want(&self.counters, peer, reason, self.now_ns);
+        }
+        return .{ .into = into };
+    }
+
+    fn stage(self: *Tx, peer: *Peer, length: usize) Place {
+        self.tables.want(&self.counters, peer, .no_keypair, self.now_ns);
+        // A keepalive has done its work: it asked for the handshake.
+        if (length == 0) return .dropped;
+        const staging = self.tables.stagingOf(peer) orelse {
+            self.counters.add(.staging_full, 1);
+            return .dropped;
+        };
+        var dropped: u64 = 0;
+        const into = staging.reserve(length, &dropped);
+        self.counters.add(.staged, 1);
+        if (dropped > 0) self.counters.add(.staged_dropped, dropped);
+        return .{ .into = into };
+    }
+
+    /// Room in the arena for a packet of a peer: its header is written, its padding zero, its
+    /// counter taken. Null when the arena is full.
+    fn lay(self: *Tx, peer: *Peer, pair: *Keypair, length: usize) ?[]u8 {
+        const mtu = self.tables.mtu.load(.monotonic);
+        const padded = inner_packet.paddedLength(@intCast(length), mtu);
+        const total = padded + constants.transport_overhead_bytes;
+        if (self.segments_count == segments_max) return null;
+        if (self.arena.len - self.arena_used < total) return null;
+        const counter = pair.takeNonce();
+        const message = self.arena[self.arena_used..][0..total];
+        transport.writeHeader(message, pair.remote_index, counter);
+        const text = message[constants.transport_header_bytes..][0..length];
+        @memset(message[constants.transport_header_bytes..][length..padded], 0);
+        self.link(peer, .{
+            .offset = @intCast(self.arena_used),
+            .length = @intCast(total),
+            .peer = peer,
+            .keypair = pair,
+            .counter = counter,
+        });
+        self.arena_used += total;
+        _ = peer.tx_bytes.fetchAdd(total, .monotonic);
+        _ = peer.tx_packets.fetchAdd(1, .monotonic);
+        return text;
+    }
+
+    /// Appends a segment to its peer's chain.
+    fn link(self: *Tx, peer: *Peer, segment: Segment) void {
+        const at: u16 = @intCast(self.segments_count);
+        self.segments[at] = segment;
+        self.segments_count += 1;
+        if (peer.batch == self.batch) {
+            self.segments[peer.batch_last].next = at;
+        } else {
+            peer.batch = self.batch;
+            self.heads[self.heads_count] = at;
+            self.heads_count += 1;
+        }
+        peer.batch_last = at;
+    }
+
+    /// Keepalives, unanswered data and sessions that ended; sets when to look again.
+    fn runTimers(self: *Tx) void {
+        const never = std.math.maxInt(u64);
+        var due: u64 = never;
+        for (self.tables.peers[0..self.tables.peers_end]) |entry| {
+            const peer = entry orelse continue;
+            due = @min(due, self.runPeerTimers(peer));
+        }
+        // Receive sets deadlines at least this far ahead, so they are seen in time.
+        const look_again = self.now_ns + constants.rekey_timeout_ns;
+        self.timers_due_ns = @min(due, look_again);
+    }
+
+    fn runPeerTimers(self: *Tx, peer: *Peer) u64 {
+        var due: u64 = std.math.maxInt(u64);
+        const keepalive = peer.keepalive_due_ns.load(.monotonic);
+        if (keepalive != 0 and keepalive <= self.now_ns) {
+            self.sendKeepalive(peer, .no_keypair);
+            peer.keepalive_due_ns.store(0, .monotonic);
+            if (peer.keepalive_again.swap(false, .monotonic)) {
+                const next = self.now_ns + constants.keepalive_timeout_ns;
+                peer.keepalive_due_ns.store(next, .monotonic);
+                due = next;
+            }
+        } else if (keepalive != 0) due = keepalive;
+
+        const answer = peer.answer_due_ns.load(.monotonic);
+        if (answer != 0 and answer <= self.now_ns) {
+            peer.answer_due_ns.store(0, .monotonic);
+            self.tables.want(&self.counters, peer, .no_answer, self.now_ns);
+        } else if (answer != 0) due = @min(due, answer);
+
+        if (peer.persistentDue()) |persistent| {
+            if (persistent <= self.now_ns) {
+                self.sendKeepalive(peer, .persistent_keepalive);
+                due = @min(due, self.now_ns + constants.ns_per_s);
+            } else due = @min(due, persistent);
+        }
+
+        if (peer.session_ns != 0) {
+            const expires = peer.session_ns + constants.session_wipe_after_ns;
+            if (expires <= self.now_ns) {
+                peer.session_ns = 0;
+                self.tables.post(&self.counters, .{
+                    .kind = .session_expired,
+                    .peer = peer.ref,
+                    .at_ns = self.now_ns,
+                });
+            } else due = @min(due, expires);
+        }
+        return due;
+    }
+
+    fn sendKeepalive(self: *Tx, peer: *Peer, reason: abi.HandshakeReason) void {
+        if (peer.path.load().remote.family == 0) return;
+        if (self.usableKeypair(peer) == null) {
+            self.tables.want(&self.counters, peer, reason, self.now_ns);
+            return;
+        }
+        if (self.place(peer, 0, false) == .into) self.counters.add(.keepalives_sent, 1);
+    }
+
+    /// Seals runs of one keypair together.
+    fn seal(self: *Tx) void {
+        const segments = self.segments[0..self.segments_count];
+        var bytes: u64 = 0;
+        for (segments, self.jobs[0..segments.len]) |segment, *job| {
+            job.* = .{
+                .bytes = self.arena[segment.offset..][0..segment.length],
+                .counter = segment.counter,
+            };
+            bytes += segment.length;
+        }
+        var start: usize = 0;
+        while (start < segments.len) {
+            const pair = segments[start].keypair;
+            var end = start + 1;
+            while (end < segments.len and segments[end].keypair == pair) end += 1;
+            transport.sealBatch(pair.send_key, self.jobs[start..end]);
+            start = end;
+        }
+        if (segments.len == 0) return;
+        self.counters.add(.sealed_packets, segments.len);
+        self.counters.add(.sealed_bytes, bytes);
+    }
+
+    /// Turns each peer's chain into as few messages as the kernel takes: equal lengths in a row,
+    /// the last may be shorter.
+    fn compose(self: *Tx) void {
+        self.messages_count = 0;
+        self.iovecs_count = 0;
+        for (self.heads[0..self.heads_count]) |head| {
+            const peer = self.segments[head].peer;
+            const path = peer.path.load();
+            const segmented = self.udp.segments_max > 1 and peer.unsegmented_until_ns <= self.now_ns;
+            const count_max: u16 = if (segmented) @intCast(self.udp.segments_max) else 1;
+            var at = head;
+            while (at != none) {
+                const origin = self.takeGroup(at, count_max);
+                at = origin.next;
+                const size = self.segments[origin.first].length;
+                self.messages[self.messages_count] = .{
+                    .remote = path.remote,
+                    .local = path.local,
+                    .iovecs = self.iovecs[origin.iovec..self.iovecs_count],
+                    .segment_size = if (origin.count > 1) @intCast(size) else 0,
+                };
+                self.origins[self.messages_count] = .{
+                    .first = origin.first,
+                    .count = origin.count,
+                    .peer = peer.ref,
+                };
+                self.messages_count += 1;
+            }
+        }
+    }
+
+    const Group = struct { first: u16, count: u16, next: u16, iovec: usize };
+
+    fn takeGroup(self: *Tx, first: u16, count_max: u16) Group {
+        var group: Group = .{ .first = first, .count = 0, .next = first, .iovec = self.iovecs_count };
+        const size = self.segments[first].length;
+        var total: usize = 0;
+        while (group.next != none and group.count < count_max) {
+            const segment = &self.segments[group.next];
+            if (segment.length > size) break;
+            if (group.count > 0 and total + segment.length > constants.udp_payload_bytes_max) break;
+            self.addIovec(segment, group.count > 0);
+            total += segment.length;
+            group.count += 1;
+            group.next = segment.next;
+            if (segment.length < size) break;
+        }
+        return group;
+    }
+
+    /// Neighbours in the arena share an iovec.
+    fn addIovec(self: *Tx, segment: *const Segment, joins: bool) void {
+        const bytes = self.arena[segment.offset..][0..segment.length];
+        if (joins) {
+            const last = &self.iovecs[self.iovecs_count - 1];
+            if (last.base + last.len == bytes.ptr) {
+                last.len += bytes.len;
+                return;
+            }
+        }
+        self.iovecs[self.iovecs_count] = .{ .base = bytes.ptr, .len = bytes.len };
+        self.iovecs_count += 1;
+    }
+
+    /// Sends the batch. A full socket is waited for: the TUN's queue pushes back on the senders.
+    fn send(self: *Tx) void {
+        const messages = self.messages[0..self.messages_count];
+        var at: usize = 0;
+        while (at < messages.len) {
+            const result = self.udp.sendBatch(messages[at..]);
+            if (result.sent > 0) self.countSent(at, result.sent);
+            at += result.sent;
+            switch (result.errno) {
+                .SUCCESS => assert(at == messages.len),
+                .AGAIN => while (!self.udp.waitWritable(100)) {
+                    if (self.stopping.load(.acquire)) return;
+                },
+                else => |errno| {
+                    self.sendFailed(at, errno);
+                    at += 1;
+                },
+            }
+        }
+    }
+
+    fn countSent(self: *Tx, from: usize, count: usize) void {
+        var datagrams: u64 = 0;
+        for (self.origins[from..][0..count]) |origin| datagrams += origin.count;
+        self.counters.add(.udp_send_calls, 1);
+        self.counters.add(.udp_send_datagrams, datagrams);
+    }
+
+    /// A segmented send fails where a segment is longer than the path's MTU, or the interface has
+    /// no checksum offload: its packets go again one by one, which the kernel may fragment.
+    fn sendFailed(self: *Tx, at: usize, errno: linux.E) void {
+        const message = self.messages[at];
+        const origin = self.origins[at];
+        const by_segmentation = switch (errno) {
+            .MSGSIZE, .INVAL, .IO => message.segment_size != 0,
+            else => false,
+        };
+        if (by_segmentation) {
+            self.counters.add(.udp_segmentation_refused, 1);
+            if (self.refused_count < self.refused.len) {
+                self.refused[self.refused_count] = origin.peer;
+                self.refused_count += 1;
+            }
+        }
+        var segment_at = origin.first;
+        for (0..origin.count) |_| {
+            const segment = &self.segments[segment_at];
+            segment_at = segment.next;
+            const bytes = self.arena[segment.offset..][0..segment.length];
+            if (by_segmentation and self.sendSingle(message.remote, message.local, bytes)) continue;
+            // Perhaps the source address is gone: let the kernel choose another.
+            if (message.local.family != 0 and self.sendSingle(message.remote, .{}, bytes)) continue;
+            self.counters.add(.udp_send_failed, 1);
+        }
+    }
+
+    fn sendSingle(self: *Tx, remote: abi.Endpoint, local: abi.Endpoint, bytes: []const u8) bool {
+        while (true) {
+            self.udp.sendTo(remote, local, bytes) catch |err| switch (err) {
+                error.WouldBlock => {
+                    if (self.stopping.load(.acquire)) return false;
+                    _ = self.udp.waitWritable(100);
+                    continue;
+                },
+                error.System => return false,
+            };
+            self.counters.add(.udp_send_calls, 1);
+            self.counters.add(.udp_send_datagrams, 1);
+            return true;
+        }
+    }
+
+    /// Sleeps until a packet, a wake, a change of the link or a timer.
+    fn wait(self: *Tx) void {
+        const tun_fd = if (self.tun != null and !self.link_gone) self.tun.?.fd else -1;
+        const monitor_fd = if (self.monitor) |monitor| monitor.fd else -1;
+        var polled = [_]linux.pollfd{
+            .{ .fd = tun_fd, .events = linux.POLL.IN, .revents = 0 },
+            .{ .fd = self.tables.wake_transmit, .events = linux.POLL.IN, .revents = 0 },
+            .{ .fd = monitor_fd, .events = linux.POLL.IN, .revents = 0 },
+        };
+        const now_ns = tables_.nowNs();
+        const wait_ns = self.timers_due_ns -| now_ns;
+        const timeout_ms: i32 = @intCast(@min(wait_ns / constants.ns_per_ms + 1, 60_000));
+        _ = linux.poll(&polled, polled.len, timeout_ms);
+        if (polled[1].revents != 0) {
+            var count: [8]u8 = undefined;
+            _ = linux.read(self.tables.wake_transmit, &count, count.len);
+            // Whoever woke us may have brought a deadline nearer.
+            self.timers_due_ns = 0;
+        }
+        if (polled[2].revents != 0) self.readMonitor();
+    }
+
+    fn readMonitor(self: *Tx) void {
+        // Lost notices are no harm: the next one tells the state, and the TUN itself its end.
+        const change = (self.monitor.?.read(self.interface_index) catch return) orelse return;
+        // Also said when the interface moves to another namespace: the TUN goes on working there.
+        if (change.gone) return;
+        const at_ns = tables_.nowNs();
+        if (self.tables.mtu.swap(change.mtu, .monotonic) != change.mtu) {
+            self.tables.post(&self.counters, .{
+                .kind = .mtu_changed,
+                .number = change.mtu,
+                .at_ns = at_ns,
+            });
+        }
+        if (self.link_is_up == change.up) return;
+        self.link_is_up = change.up;
+        self.tables.post(&self.counters, .{
+            .kind = .link_changed,
+            .reason = @intFromBool(change.up),
+            .at_ns = at_ns,
+        });
+    }
+};
