@@ -17,10 +17,11 @@ const buffer_bytes_min = 4096;
 /// What an idle connection may keep.
 const buffer_bytes_kept = 64 * 1024;
 
-/// What is answered here, without asking anybody: UAPI's EINVAL, ENOMEM and EIO.
-pub const answer_invalid = "errno=22\n\n";
-pub const answer_no_memory = "errno=12\n\n";
-pub const answer_failed = "errno=5\n\n";
+/// What is answered here, without asking anybody: EINVAL, ENOMEM and EIO. UAPI's numbers are
+/// negative: of a positive one `wg` makes "Unknown error".
+pub const answer_invalid = "errno=-22\n\n";
+pub const answer_no_memory = "errno=-12\n\n";
+pub const answer_failed = "errno=-5\n\n";
 
 pub const AnswerError = (uapi_text.FillError || error{ AnswerTooLong, OutOfMemory });
 
