@@ -5,8 +5,9 @@
  * names the place where it was said; nothing is guessed and nothing is ignored.
  */
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { assert, MeshError } from "../base/errors.ts";
+import { MeshError } from "../base/errors.ts";
 import { canonicalAddress, formatPrefix, type IpPrefix, parsePrefix } from "../base/ip.ts";
+import { nearest } from "../base/nearest.ts";
 import { seedsMax } from "../mesh/introducer.ts";
 import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault } from "../trust/identity.ts";
@@ -155,7 +156,7 @@ export function environmentName(name: SettingName): string {
   return `MESHVPN_${name.toUpperCase()}`;
 }
 
-/** The whole configuration. MeshError `config_...` for whatever is wrong with it. */
+/** The whole configuration. MeshError `usage` for whatever is wrong with it. */
 export function readConfig(sources: ConfigSources): MeshConfig {
   const config = readSettings(sources, settingNames);
   return config.name === "" ? { ...config, name: sanitizeName(sources.hostname) } : config;
@@ -195,25 +196,12 @@ export function flagName(name: SettingName): string {
   return name.replaceAll("_", "-");
 }
 
-/** The one of `known` that takes the fewest edits to reach; undefined where none is near. */
-export function nearest(word: string, known: readonly string[]): string | undefined {
-  let best: string | undefined;
-  let bestEdits = Math.max(2, Math.floor(word.length / 3)) + 1;
-  for (const candidate of known) {
-    const edits = editDistance(word.toLowerCase(), candidate);
-    if (edits >= bestEdits) continue;
-    best = candidate;
-    bestEdits = edits;
-  }
-  return best;
-}
-
 function parse(name: SettingName, texts: readonly string[], where: string): unknown {
   const value = settings[name].parse(texts);
   if (value !== undefined) return value;
   const said = texts.map((said) => JSON.stringify(said)).join(", ");
   throw new MeshError(
-    "config_invalid",
+    "usage",
     `cannot use ${where}`,
     `${said} is not acceptable`,
     `give it ${settings[name].expects}`,
@@ -253,7 +241,7 @@ function readText(path: string): string {
         : code === "EACCES"
           ? ["permission denied", "run as root or as the file's owner"]
           : [`the system refused (${code})`, "check the path"];
-    const kind = code === "EACCES" ? "permission_denied" : "config_unreadable";
+    const kind = code === "EACCES" ? "permission_denied" : "usage";
     throw new MeshError(kind, `cannot read the configuration ${path}`, why, remedy);
   }
 }
@@ -272,7 +260,7 @@ function parseFile(path: string, content: string): Record<string, unknown> {
 }
 
 function invalidFile(path: string, why: string): MeshError {
-  return new MeshError("config_invalid", `cannot use the configuration ${path}`, why, "correct it");
+  return new MeshError("usage", `cannot use the configuration ${path}`, why, "correct it");
 }
 
 /** Every key known, every value of its kind; what the values mean is for `parse`. */
@@ -295,7 +283,7 @@ function checkFile(path: string, values: Record<string, unknown>): Said {
 function unknownKey(path: string, key: string): MeshError {
   const near = nearest(key, settingNames);
   return new MeshError(
-    "config_unknown_key",
+    "usage",
     `cannot use the configuration ${path}`,
     `it has the unknown key ${JSON.stringify(key)}`,
     near === undefined ? `known are ${settingNames.join(", ")}` : `did you mean ${near}?`,
@@ -383,20 +371,4 @@ function parseAnnounced(said: string): Announced | undefined {
   const port = match?.[3] === undefined ? undefined : Number(match[3]);
   if (!isAdvertisable({ address, port: port ?? 1 })) return undefined;
   return port === undefined ? { address } : { address, port };
-}
-
-/** Levenshtein's. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const swap = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(swap, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  const edits = row[b.length];
-  assert(edits !== undefined, "the last row is as long as the word");
-  return edits;
 }

@@ -4,9 +4,7 @@
  * ends when the interface or the UAPI socket is deleted, on SIGTERM, SIGINT and SIGHUP, and leaves
  * nothing behind but the memory of timestamps.
  */
-import { type FSWatcher, lstatSync, watch } from "node:fs";
-import { networkInterfaces } from "node:os";
-import { basename, dirname } from "node:path";
+import { readFileSync } from "node:fs";
 import type { Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
 import { MeshError } from "../base/errors.ts";
@@ -23,7 +21,6 @@ import { TimestampStore } from "./timestamps.ts";
 
 /** UAPI requests answered in one turn. */
 const requestsPerTurn = 16;
-const uapiDirectory = "/var/run/wireguard";
 
 export interface DeviceOptions {
   readonly interfaceName: string;
@@ -64,20 +61,17 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
   readonly #driver: Driver<PeerTableEvent>;
   readonly #timestamps: TimestampStore;
   readonly #log: Log;
-  readonly #socketPath: string;
-  #watcher: FSWatcher | undefined;
   #end: ((code: number) => void) | undefined;
 
   constructor(
     library: Library,
     crypto: NativeCrypto,
     dataplane: NativeDataplane,
-    { interfaceName, stateDirectory, log }: DeviceOptions,
+    { stateDirectory, log }: DeviceOptions,
   ) {
     this.#crypto = crypto;
     this.#dataplane = dataplane;
     this.#log = log;
-    this.#socketPath = `${uapiDirectory}/${interfaceName}.sock`;
     this.#timestamps = new TimestampStore(stateDirectory, (text) => log.warning(text));
     this.table = new PeerTable({ crypto, random: crypto });
     this.#driver = new Driver(this.table, dataplane, systemClock(library), this);
@@ -94,7 +88,6 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
     this.#dataplane.start();
     await this.#driver.start();
-    this.#watchSocket();
     this.#log.verbose("the device is up");
     ready();
     return await ended;
@@ -102,7 +95,6 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
 
   /** Nothing of the device is left when this returns. */
   close(): void {
-    this.#watcher?.close();
     this.#driver.stop();
     this.#timestamps.close();
     this.#dataplane.close();
@@ -129,7 +121,7 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
 
   observe(_now: Instant, event: DataplaneEvent): void {
     if (event.kind === "link_gone") {
-      this.#log.verbose("ending: the interface was deleted");
+      this.#log.verbose("ending: the interface or its UAPI socket was deleted");
       this.#end?.(0);
     } else if (event.kind === "fatal") {
       this.#log.error(`the data plane ended with errno ${event.errno}; start the device again`);
@@ -223,28 +215,15 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
     const [first] = failures;
     return first === undefined ? 0 : errnoOf(first);
   }
-
-  /** Whoever deletes the UAPI socket wants the device to end (as wg-quick does). */
-  #watchSocket(): void {
-    const inode = inodeOf(this.#socketPath);
-    this.#watcher = watch(dirname(this.#socketPath), (_event, name) => {
-      if (name !== null && name !== basename(this.#socketPath)) return;
-      if (inodeOf(this.#socketPath) === inode) return;
-      this.#log.verbose("ending: the UAPI socket was deleted");
-      this.#end?.(0);
-    });
-    this.#watcher.on("error", (error) => this.#log.warning(`UAPI socket: ${error.message}`));
-  }
 }
 
-function inodeOf(path: string): number | undefined {
-  return lstatSync(path, { throwIfNoEntry: false })?.ino;
-}
-
-/** By the addresses of this network namespace, whatever is mounted on /sys. */
+/** From the kernel's list of IPv6 addresses, which is this process's network namespace's own. */
 function interfaceIndex(name: string): number | undefined {
-  const addresses = networkInterfaces()[name] ?? [];
-  return addresses.find(({ scopeid }) => (scopeid ?? 0) !== 0)?.scopeid;
+  for (const line of readFileSync("/proc/net/if_inet6", "utf8").split("\n")) {
+    const [, index, , , , owner] = line.split(/ +/);
+    if (owner === name && index !== undefined) return Number.parseInt(index, 16);
+  }
+  return undefined;
 }
 
 /** The system's number where there is one, else the nearest in meaning. */

@@ -23,8 +23,8 @@ const datagramsPerCall = 64;
 const datagramBytesMax = abi.constants.control_datagram_bytes_max;
 const statsAtFirst = 64;
 const uapiBytesAtFirst = 64 * 1024;
-/** 100,000 peers; the library refuses what is longer. */
-const uapiBytesMax = 64 * 1024 * 1024;
+/** The library refuses what is longer. */
+const uapiBytesMax = 16 * 1024 * 1024;
 
 export interface DataplaneConfig {
   /** At most 15 bytes. */
