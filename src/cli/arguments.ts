@@ -3,6 +3,7 @@
  * unknown flag, a flag without its value or one argument too many is an error, never ignored.
  */
 import type { ArgsDef, CommandDef } from "citty";
+import { nearest } from "../base/nearest.ts";
 import { usageError } from "./errors.ts";
 
 type Resolvable<T> = T | Promise<T> | (() => T) | (() => Promise<T>);
@@ -72,28 +73,4 @@ function suggestion(argument: string, flags: Flags): string {
   const name = argument.split("=", 1)[0] as string;
   const near = nearest(name, [...flags.keys()]);
   return near === undefined ? "this command has no such flag" : `did you mean ${near}?`;
-}
-
-/** The candidate at most two edits away, if any. */
-export function nearest(word: string, candidates: readonly string[]): string | undefined {
-  const ranked = candidates
-    .map((candidate) => ({ candidate, edits: editDistance(word, candidate) }))
-    .sort((a, b) => a.edits - b.edits);
-  const [best] = ranked;
-  return best !== undefined && best.edits <= 2 && best.edits < word.length
-    ? best.candidate
-    : undefined;
-}
-
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] as number;
 }

@@ -3,7 +3,8 @@
  * throws into an exit code. Each command is a file of its own, loaded when it is called.
  */
 import { type CommandDef, renderUsage, runCommand } from "citty";
-import { checkArguments, nearest, resolve } from "./arguments.ts";
+import { nearest } from "../base/nearest.ts";
+import { checkArguments, resolve } from "./arguments.ts";
 import { failureOf, printFailure, usageError } from "./errors.ts";
 
 /** A command's file exports a citty command, each with arguments of its own type. */

@@ -4,7 +4,7 @@
  * ends when the interface or the UAPI socket is deleted, on SIGTERM, SIGINT and SIGHUP, and leaves
  * nothing behind but the memory of timestamps.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import type { Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
 import { MeshError } from "../base/errors.ts";
@@ -21,6 +21,7 @@ import { TimestampStore } from "./timestamps.ts";
 
 /** UAPI requests answered in one turn. */
 const requestsPerTurn = 16;
+const ipv6Addresses = "/proc/net/if_inet6";
 
 export interface DeviceOptions {
   readonly interfaceName: string;
@@ -62,6 +63,7 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
   readonly #timestamps: TimestampStore;
   readonly #log: Log;
   #end: ((code: number) => void) | undefined;
+  #linkUp = false;
 
   constructor(
     library: Library,
@@ -119,13 +121,35 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
     this.#timestamps.flush();
   }
 
-  observe(_now: Instant, event: DataplaneEvent): void {
-    if (event.kind === "link_gone") {
-      this.#log.verbose("ending: the interface or its UAPI socket was deleted");
-      this.#end?.(0);
-    } else if (event.kind === "fatal") {
-      this.#log.error(`the data plane ended with errno ${event.errno}; start the device again`);
-      this.#end?.(1);
+  observe(now: Instant, event: DataplaneEvent): boolean {
+    switch (event.kind) {
+      case "link_gone":
+        this.#log.verbose("ending: the interface or its UAPI socket was deleted");
+        this.#end?.(0);
+        return false;
+      case "fatal":
+        this.#log.error(`the data plane ended with errno ${event.errno}; start the device again`);
+        this.#end?.(1);
+        return false;
+      case "link_changed":
+        this.#changeLink(now, event.up);
+        return true;
+      case "handshake_wanted":
+        this.#log.debug(`a handshake is wanted: ${event.reason}, peer slot ${event.peer.slot}`);
+        // As in the kernel: a device that is down asks nobody.
+        return this.#linkUp || event.reason !== "persistent_keepalive";
+      default:
+        return true;
+    }
+  }
+
+  /** Persistent keepalives begin with the link. */
+  #changeLink(now: Instant, up: boolean): void {
+    this.#log.verbose(`the interface is ${up ? "up" : "down"}`);
+    this.#linkUp = up;
+    if (!up) return;
+    for (const peer of this.table.peers()) {
+      if (peer.keepaliveSeconds > 0 && !peer.sessionLive) this.table.initiate(now, peer);
     }
   }
 
@@ -219,7 +243,9 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
 
 /** From the kernel's list of IPv6 addresses, which is this process's network namespace's own. */
 function interfaceIndex(name: string): number | undefined {
-  for (const line of readFileSync("/proc/net/if_inet6", "utf8").split("\n")) {
+  // Absent where IPv6 is switched off.
+  const list = existsSync(ipv6Addresses) ? readFileSync(ipv6Addresses, "utf8") : "";
+  for (const line of list.split("\n")) {
     const [, index, , , , owner] = line.split(/ +/);
     if (owner === name && index !== undefined) return Number.parseInt(index, 16);
   }

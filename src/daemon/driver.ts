@@ -30,8 +30,8 @@ export type DriverDataplane = Pick<
 export interface Duties<Report> {
   /** What the engine reported; whatever must survive a crash does when this returns. */
   record(now: Instant, reports: readonly Report[]): void;
-  /** Each event of the data plane, after the engine heard it. */
-  observe(now: Instant, event: DataplaneEvent): void;
+  /** Each event of the data plane, first; false keeps it from the engine. */
+  observe(now: Instant, event: DataplaneEvent): boolean;
   /** Once a turn: answer those who ask. */
   serve(now: Instant): void;
   refused(failures: readonly CommandFailure[]): void;
@@ -138,8 +138,7 @@ export class Driver<Report> {
     for (; batches < batchesPerTurn; batches += 1) {
       const events = this.#dataplane.events();
       for (const event of events) {
-        this.#engine.handleEvent(now, event);
-        this.#duties.observe(now, event);
+        if (this.#duties.observe(now, event)) this.#engine.handleEvent(now, event);
       }
       const datagrams = this.#dataplane.receive();
       for (const datagram of datagrams) this.#engine.handleDatagram(now, datagram);
