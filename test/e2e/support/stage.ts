@@ -1,0 +1,274 @@
+/**
+ * The scene of every end-to-end test: hosts, each a network namespace, on a wire (two) or on a
+ * switch (any number), with IPv4 and IPv6 addresses of the outside network. Every name holds the
+ * process id, so runs do not meet and a later run can tell what a dead one left. Closing a stage
+ * ends what it started and removes what it made; so does SIGINT, SIGTERM and the end of the process.
+ */
+import { existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { processExists, type Ran, Running, type RunOptions, run, runOk } from "./process.ts";
+
+const namespaceDirectory = "/run/netns";
+const uapiDirectory = "/var/run/wireguard";
+/** Names of namespaces, interfaces and directories: mv, process id, then a letter. */
+const ours = /^mv(\d+)[a-z]/;
+const hostsMax = 200;
+
+const open = new Set<Stage>();
+let made = 0;
+let prepared = false;
+
+export interface StageOptions {
+  /** Everything outlives this process; whoever asked for it takes it down by hand. */
+  readonly keep?: boolean;
+}
+
+export interface WireOptions {
+  /** Of the outside network, in bytes. */
+  readonly mtu?: number;
+}
+
+export class Stage implements AsyncDisposable {
+  /** For what tests write; goes with the stage. */
+  readonly directory: string;
+  readonly keep: boolean;
+  readonly namespaces: string[] = [];
+  readonly #running: Running[] = [];
+  readonly #interfaceNames: string[] = [];
+  readonly #prefix: string;
+
+  private constructor(options: StageOptions) {
+    this.keep = options.keep ?? false;
+    this.#prefix = `${this.keep ? "mvkeep" : "mv"}${process.pid}`;
+    this.directory = mkdtempSync(join(tmpdir(), `${this.#prefix}d-`));
+  }
+
+  /** Needs root. */
+  static open(options: StageOptions = {}): Stage {
+    prepare();
+    const stage = new Stage(options);
+    open.add(stage);
+    return stage;
+  }
+
+  /** Two hosts on one wire. */
+  async pair(options: WireOptions = {}): Promise<[Host, Host]> {
+    const left = await this.#host(1);
+    const right = await this.#host(2);
+    const peer = `type veth peer name eth0 netns ${right.namespace}`;
+    await ip(["-n", left.namespace, "link", "add", "name", "eth0", ...peer.split(" ")]);
+    await Promise.all([left, right].map((host) => host.plug(options)));
+    return [left, right];
+  }
+
+  /** Any number of hosts on one switch, which is in a namespace of its own. */
+  async switched(count: number, options: WireOptions = {}): Promise<Host[]> {
+    if (count < 1 || count > hostsMax) throw new Error(`a switch has 1 to ${hostsMax} hosts`);
+    const lan = await this.#namespace("s");
+    const bridge = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0";
+    await ip(["-n", lan, "link", "add", "name", "lan", ...bridge.split(" ")]);
+    const hosts: Host[] = [];
+    for (let number = 1; number <= count; number += 1) {
+      const host = await this.#host(number);
+      const peer = `master lan type veth peer name eth0 netns ${host.namespace}`;
+      await ip(["-n", lan, "link", "add", "name", `p${number}`, ...peer.split(" ")]);
+      await ip(["-n", lan, "link", "set", `p${number}`, ...mtuWords(options), "up"]);
+      await host.plug(options);
+      hosts.push(host);
+    }
+    await ip(["-n", lan, "link", "set", "lan", ...mtuWords(options), "up"]);
+    return hosts;
+  }
+
+  /** A name for an interface that no other namespace has: UAPI sockets know no namespaces. */
+  interfaceName(): string {
+    made += 1;
+    const name = `${this.#prefix}t${made}`;
+    this.#interfaceNames.push(name);
+    return name;
+  }
+
+  /** Takes charge of a program that stays. */
+  adopt(running: Running): Running {
+    this.#running.push(running);
+    return running;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#running.map((running) => running.stop()));
+    this.closeNow();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** As `close`, without a grace for those that run and without waiting for anything. */
+  closeNow(): void {
+    open.delete(this);
+    for (const running of this.#running) running.kill("SIGKILL");
+    for (const namespace of this.namespaces) removeNamespace(namespace);
+    for (const name of this.#interfaceNames) {
+      rmSync(join(uapiDirectory, `${name}.sock`), { force: true });
+    }
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** The stage stays when the process ends, as `keep` promised. */
+  leave(): void {
+    open.delete(this);
+  }
+
+  async #host(number: number): Promise<Host> {
+    return new Host(this, await this.#namespace("h"), number);
+  }
+
+  async #namespace(letter: string): Promise<string> {
+    made += 1;
+    const name = `${this.#prefix}${letter}${made}`;
+    await ip(["netns", "add", name]);
+    this.namespaces.push(name);
+    await ip(["-n", name, "link", "set", "lo", "up"]);
+    return name;
+  }
+}
+
+/** A namespace with one interface, eth0, to the outside network. */
+export class Host {
+  readonly stage: Stage;
+  readonly namespace: string;
+  /** Addresses on eth0. */
+  readonly v4: string;
+  readonly v6: string;
+  #started = 0;
+
+  constructor(stage: Stage, namespace: string, number: number) {
+    this.stage = stage;
+    this.namespace = namespace;
+    this.v4 = `192.0.2.${number}`;
+    this.v6 = `2001:db8::${number.toString(16)}`;
+  }
+
+  outside(family: 4 | 6): string {
+    return family === 4 ? this.v4 : this.v6;
+  }
+
+  /** Gives eth0 its MTU and addresses. */
+  async plug(options: WireOptions): Promise<void> {
+    await this.ip(["link set eth0", ...mtuWords(options), "up"].join(" "));
+    await this.ip(`address add ${this.v4}/24 dev eth0`);
+    // Without duplicate address detection an address can be used at once.
+    await this.ip(`address add ${this.v6}/64 dev eth0 nodad`);
+  }
+
+  /** `ip` with these words, inside. */
+  async ip(words: string): Promise<string> {
+    return await ip(["-n", this.namespace, ...words.split(" ")]);
+  }
+
+  async run(command: readonly string[], options: RunOptions = {}): Promise<Ran> {
+    return await run(this.#inside(command), options);
+  }
+
+  /** As `run`, but an exit code other than 0 is an error; gives stdout. */
+  async runOk(command: readonly string[], options: RunOptions = {}): Promise<string> {
+    return await runOk(this.#inside(command), options);
+  }
+
+  /** A program that stays until the stage closes. */
+  start(command: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+    this.#started += 1;
+    const logPath = join(this.stage.directory, `${this.namespace}-${this.#started}.log`);
+    const detached = this.stage.keep;
+    return this.stage.adopt(new Running(this.#inside(command), { logPath, env, detached }));
+  }
+
+  /** Everything that runs inside. */
+  async processes(): Promise<number[]> {
+    return processesIn(await ip(["netns", "pids", this.namespace]));
+  }
+
+  async interfaces(): Promise<string[]> {
+    const links: { ifname: string }[] = JSON.parse(await this.ip("-json link show"));
+    return links.map((link) => link.ifname);
+  }
+
+  #inside(command: readonly string[]): string[] {
+    return ["ip", "netns", "exec", this.namespace, ...command];
+  }
+}
+
+/** Closes every stage that a failed test left open; for `afterAll`. */
+export async function closeStages(): Promise<void> {
+  await Promise.all([...open].filter((stage) => !stage.keep).map((stage) => stage.close()));
+}
+
+function prepare(): void {
+  if (prepared) return;
+  prepared = true;
+  sweep();
+  const closeAll = (): void => {
+    for (const stage of [...open]) stage.closeNow();
+  };
+  process.on("exit", closeAll);
+  for (const [signal, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const) {
+    process.on(signal, () => {
+      closeAll();
+      process.exit(code);
+    });
+  }
+}
+
+/** Removes what runs left that were killed before they could. */
+function sweep(): void {
+  for (const namespace of deadNames(namespaceDirectory)) removeNamespace(namespace);
+  for (const directory of [tmpdir(), uapiDirectory]) {
+    for (const name of deadNames(directory)) {
+      rmSync(join(directory, name), { recursive: true, force: true });
+    }
+  }
+}
+
+function deadNames(directory: string): string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).filter((name) => {
+    const pid = ours.exec(name)?.[1];
+    return pid !== undefined && !processExists(Number(pid));
+  });
+}
+
+/** Ends what runs inside, which are our own programs that detached themselves, and removes it. */
+function removeNamespace(namespace: string): void {
+  for (const pid of processesIn(ipNow(["netns", "pids", namespace]))) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch (error) {
+      if (processExists(pid)) throw error;
+    }
+  }
+  ipNow(["netns", "delete", namespace]);
+}
+
+function processesIn(pids: string): number[] {
+  return pids
+    .split("\n")
+    .filter((pid) => pid !== "")
+    .map(Number);
+}
+
+function mtuWords(options: WireOptions): string[] {
+  return options.mtu === undefined ? [] : ["mtu", `${options.mtu}`];
+}
+
+async function ip(words: readonly string[]): Promise<string> {
+  return await runOk(["ip", ...words]);
+}
+
+function ipNow(words: readonly string[]): string {
+  return Bun.spawnSync(["ip", ...words], { stderr: "ignore" }).stdout.toString();
+}

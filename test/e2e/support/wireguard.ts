@@ -1,0 +1,161 @@
+/**
+ * A tunnel between two hosts made of any two WireGuard implementations under wireguard-go's calling
+ * convention, set up with `wg setconf` as an operator would, and what `wg` says about it after.
+ * The side that initiates is the only one that knows the other's endpoint.
+ */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Running, runOk, until } from "./process.ts";
+import type { Host } from "./stage.ts";
+
+const listenPort = 51820;
+/** Inside addresses of the first and the second device. */
+const inside = { 4: ["10.77.0.1", "10.77.0.2"], 6: ["fd77::1", "fd77::2"] } as const;
+export const tunnelMtu = 1420;
+
+export interface Implementation {
+  /** Short, for tables. */
+  readonly name: string;
+  /** `PROGRAM -f IFNAME` runs it in the foreground. */
+  readonly program: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+export interface TunnelOptions {
+  readonly initiator: "left" | "right";
+  readonly presharedKey: boolean;
+  readonly outside: 4 | 6;
+}
+
+export interface Keys {
+  readonly privateKey: string;
+  readonly publicKey: string;
+}
+
+export async function generateKeys(): Promise<Keys> {
+  const privateKey = (await runOk(["wg", "genkey"])).trim();
+  const publicKey = (await runOk(["wg", "pubkey"], { input: privateKey })).trim();
+  return { privateKey, publicKey };
+}
+
+/** One end of a tunnel. */
+export class WireGuardDevice {
+  readonly host: Host;
+  readonly name: string;
+  readonly keys: Keys;
+  readonly daemon: Running;
+
+  private constructor(host: Host, name: string, keys: Keys, daemon: Running) {
+    this.host = host;
+    this.name = name;
+    this.keys = keys;
+    this.daemon = daemon;
+  }
+
+  /** Up and answering `wg`, without a configuration. */
+  static async start(host: Host, implementation: Implementation): Promise<WireGuardDevice> {
+    const name = host.stage.interfaceName();
+    const state = join(host.stage.directory, "state");
+    const env = { LOG_LEVEL: "error", MESHVPN_STATE_DIR: state, ...implementation.env };
+    const daemon = host.start([implementation.program, "-f", name], env);
+    const device = new WireGuardDevice(host, name, await generateKeys(), daemon);
+    await until(`${implementation.name} to answer wg`, () => device.#answers(), {
+      timeoutMs: 15_000,
+      everyMs: 50,
+      evidence: () => daemon.log(),
+    });
+    return device;
+  }
+
+  /** `wg` with the interface's name after the first word. */
+  async wg(verb: string, ...words: readonly string[]): Promise<string> {
+    return await this.host.runOk(["wg", verb, this.name, ...words]);
+  }
+
+  async setconf(configuration: string): Promise<void> {
+    const path = join(this.host.stage.directory, `${this.name}.conf`);
+    writeFileSync(path, configuration, { mode: 0o600 });
+    await this.wg("setconf", path);
+  }
+
+  /** Unix seconds, 0 for never; of the only peer. */
+  async latestHandshake(): Promise<number> {
+    const shown = await this.wg("show", "latest-handshakes");
+    return Number(shown.trim().split("\t")[1]);
+  }
+
+  async #answers(): Promise<boolean> {
+    if (!this.daemon.running) {
+      throw new Error(`${this.daemon.command} ended:\n${this.daemon.log()}`);
+    }
+    return (await this.host.run(["wg", "show", this.name])).code === 0;
+  }
+}
+
+export class Tunnel {
+  readonly left: WireGuardDevice;
+  readonly right: WireGuardDevice;
+  readonly initiator: WireGuardDevice;
+  readonly responder: WireGuardDevice;
+
+  private constructor(left: WireGuardDevice, right: WireGuardDevice, options: TunnelOptions) {
+    this.left = left;
+    this.right = right;
+    this.initiator = options.initiator === "left" ? left : right;
+    this.responder = options.initiator === "left" ? right : left;
+  }
+
+  /** Configured and addressed; no handshake has been made. */
+  static async open(
+    hosts: readonly [Host, Host],
+    implementations: readonly [Implementation, Implementation],
+    options: TunnelOptions,
+  ): Promise<Tunnel> {
+    const [left, right] = await Promise.all([
+      WireGuardDevice.start(hosts[0], implementations[0]),
+      WireGuardDevice.start(hosts[1], implementations[1]),
+    ]);
+    const tunnel = new Tunnel(left, right, options);
+    const presharedKey = options.presharedKey ? (await runOk(["wg", "genpsk"])).trim() : undefined;
+    for (const device of [left, right]) {
+      await device.setconf(tunnel.#configuration(device, presharedKey, options.outside));
+      for (const family of [4, 6] as const) {
+        const bits = family === 4 ? "24" : "64 nodad";
+        const address = `${tunnel.address(device, family)}/${bits}`.split(" ");
+        await device.host.ip(["address add", ...address, "dev", device.name].join(" "));
+      }
+      await device.host.ip(`link set ${device.name} mtu ${tunnelMtu} up`);
+    }
+    return tunnel;
+  }
+
+  /** A device's address inside the tunnel. */
+  address(device: WireGuardDevice, family: 4 | 6): string {
+    return inside[family][device === this.left ? 0 : 1];
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.left, this.right].map((device) => device.daemon.stop()));
+  }
+
+  #configuration(
+    device: WireGuardDevice,
+    presharedKey: string | undefined,
+    outside: 4 | 6,
+  ): string {
+    const peer = device === this.left ? this.right : this.left;
+    const allowed = `${this.address(peer, 4)}/32, ${this.address(peer, 6)}/128`;
+    const address = outside === 4 ? peer.host.v4 : `[${peer.host.v6}]`;
+    return [
+      "[Interface]",
+      `PrivateKey = ${device.keys.privateKey}`,
+      `ListenPort = ${listenPort}`,
+      "[Peer]",
+      `PublicKey = ${peer.keys.publicKey}`,
+      ...(presharedKey === undefined ? [] : [`PresharedKey = ${presharedKey}`]),
+      ...(device === this.initiator ? [`Endpoint = ${address}:${listenPort}`] : []),
+      `AllowedIPs = ${allowed}`,
+      "",
+    ].join("\n");
+  }
+}
