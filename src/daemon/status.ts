@@ -1,0 +1,35 @@
+/** What `meshvpn status` tells: the form of it, which programs read too, so changes raise `schema`. */
+
+export const statusSchema = 1;
+
+export interface MemberStatus {
+  readonly name: string;
+  readonly identity: string;
+  readonly addresses: readonly string[];
+  /** Of membership: what gossip says of it. */
+  readonly state: string;
+  /** `direct IP:PORT`, or `-` where nothing reaches it now. */
+  readonly path: string;
+  readonly rtt_ms: number | null;
+  readonly handshake_age_s: number | null;
+  readonly rx_bytes: number;
+  readonly tx_bytes: number;
+}
+
+export interface MeshStatus {
+  readonly schema: typeof statusSchema;
+  readonly version: string;
+  readonly pid: number;
+  readonly identity: string;
+  readonly name: string;
+  readonly network: string;
+  /** null: the daemon was told to make none. */
+  readonly interface: string | null;
+  readonly addresses: readonly string[];
+  readonly port: number;
+  /** How many identities are trusted here. */
+  readonly trusted: number;
+  readonly members: readonly MemberStatus[];
+  /** By name; only where they were asked for. */
+  readonly counters?: Readonly<Record<string, number>>;
+}
