@@ -241,15 +241,19 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
   }
 }
 
-/** From the kernel's list of IPv6 addresses, which is this process's network namespace's own. */
+/** The index of an interface of this process's network namespace. */
 function interfaceIndex(name: string): number | undefined {
-  // Absent where IPv6 is switched off.
+  // Absent where IPv6 is switched off; in it, interfaces that are up.
   const list = existsSync(ipv6Addresses) ? readFileSync(ipv6Addresses, "utf8") : "";
   for (const line of list.split("\n")) {
     const [, index, , , , owner] = line.split(/ +/);
     if (owner === name && index !== undefined) return Number.parseInt(index, 16);
   }
-  return undefined;
+  // One that is down. What is mounted on /sys may belong to another namespace, /proc/net does not.
+  const here = readFileSync("/proc/net/dev", "utf8").split("\n");
+  if (!here.some((line) => line.trim().startsWith(`${name}:`))) return undefined;
+  const path = `/sys/class/net/${name}/ifindex`;
+  return existsSync(path) ? Number(readFileSync(path, "utf8")) : undefined;
 }
 
 /** The system's number where there is one, else the nearest in meaning. */
