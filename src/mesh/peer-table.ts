@@ -156,6 +156,11 @@ export class PeerTable {
     return this.#context.indices.size;
   }
 
+  /** Allowed IPs of all peers. */
+  get prefixCount(): number {
+    return this.#prefixes.size;
+  }
+
   /**
    * Takes the key. The same key again changes nothing. Another one ends all sessions and removes
    * itself as a peer; `history` is what was kept under it, where it was used before.

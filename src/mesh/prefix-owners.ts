@@ -13,6 +13,10 @@ export class PrefixOwners<Owner> {
   readonly #owners = new Map<string, Owner>();
   readonly #prefixes = new Map<Owner, Map<string, Prefix>>();
 
+  get size(): number {
+    return this.#owners.size;
+  }
+
   of(owner: Owner): readonly Prefix[] {
     return [...(this.#prefixes.get(owner)?.values() ?? [])];
   }

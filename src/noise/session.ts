@@ -142,7 +142,6 @@ export class Session<Owner> {
   #staticStatic: Secret | "zero" | undefined;
   /** When any handshake message was last sent to the peer, retries and responses included. */
   #lastSentMs = Number.NEGATIVE_INFINITY;
-  #lastResentMs = Number.NEGATIVE_INFINITY;
   #lastAcceptedMs = Number.NEGATIVE_INFINITY;
   /** When the newest keypair became usable, and until when it is. */
   #establishedMs = Number.NEGATIVE_INFINITY;
@@ -299,9 +298,8 @@ export class Session<Owner> {
     const state = this.#state;
     if (state.kind !== "created_initiation" || state.localIndex !== reply.receiver)
       return undefined;
-    // Whoever sees our messages can make such replies: they must not make us send at will.
-    if (now.ms < this.#lastResentMs + rekeyTimeout_ms) return undefined;
-    this.#lastResentMs = now.ms;
+    // Whoever sees our messages can make such replies, but only one for each initiation, and the
+    // next initiation is 5 s from here: they cannot make us send at will.
     this.#lastSentMs = now.ms;
     state.retryAtMs = this.#retryAt(now);
     this.#stamp.stampAgain(now, state.bytes);

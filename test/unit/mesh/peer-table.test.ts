@@ -104,7 +104,10 @@ test("an allowed IP has one owner, and moves", () => {
     { kind: "allowed_ips_clear", peer: a.ref },
   ]);
   table.allowIp(a, one);
+  table.allowIp(a, two);
+  expect(table.prefixCount).toBe(2);
   table.removePeer(now, a);
+  expect(table.prefixCount).toBe(0);
   table.allowIp(b, one);
   expect(b.allowedIps).toEqual([one]);
 });
@@ -337,6 +340,21 @@ test("what was accepted in an earlier life is restored with its key, and forgott
   for (const each of [...table.peers()]) table.removePeer(world.now, each);
   table.setLocalKey(world.now, undefined);
   expect([a.close(), b.close()]).toEqual([0, 0]);
+});
+
+test("what waited to be sent to a peer is not sent once it is removed", () => {
+  const { table, crypto } = scene();
+  table.setLocalKey(now, crypto.generate());
+  const [a, b] = [5, 6].map((value) => {
+    const peer = table.addPeer(now, key(value));
+    table.setEndpoint(now, peer, endpoint);
+    table.initiate(now, peer);
+    return peer;
+  });
+  if (a === undefined || b === undefined) return;
+  table.removePeer(now, a);
+  expect(table.pollTransmit()?.peer).toEqual(b.ref);
+  expect(table.pollTransmit()).toBeUndefined();
 });
 
 test("removing a peer in the middle of a handshake releases all of it", () => {

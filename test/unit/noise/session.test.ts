@@ -222,6 +222,55 @@ test("a thousand forged responses change nothing, and the real one still complet
   close(world);
 });
 
+test("a response counts only for the index of the initiation that it answers", () => {
+  const world = new World(28);
+  const [a, b] = world.pair();
+  const indices: Uint8Array[] = [];
+  const responses: Uint8Array[] = [];
+  world.network.filter = ({ bytes }) => {
+    if (bytes[0] === 1) indices.push(bytes.slice(4, 8));
+    if (bytes[0] === 2) responses.push(bytes.slice());
+    return bytes[0] !== 2 || responses.length === 1;
+  };
+  a.send(b, "x");
+  world.run(10 * second);
+  a.initiate(b);
+  world.run(100);
+  const response = responses[1];
+  if (response === undefined) throw new Error("no second response");
+  const misdirected = response.slice();
+  misdirected.set(indices[0] as Uint8Array, 8); // the live keypair's; Noise does not protect it
+  const remote = b.endpoint;
+  a.table.handleDatagram(world.now, { kind: "response", bytes: misdirected, remote });
+  expect(a.table.counters.responses_unexpected).toBe(1);
+  expect(a.table.counters.responses_accepted).toBe(1);
+  a.table.handleDatagram(world.now, { kind: "response", bytes: response, remote });
+  expect(a.table.counters.responses_accepted).toBe(2);
+  close(world);
+});
+
+test("a wish that was raised for the keypair before the newest is not followed", () => {
+  const world = new World(29);
+  const [a, b] = world.pair();
+  a.send(b, "x");
+  world.run(500);
+  const { ref } = a.peer(b);
+  const wish = (reason: "keypair_age" | "no_answer" | "no_keypair"): void => {
+    a.table.handleEvent(world.now, { kind: "handshake_wanted", peer: ref, reason });
+  };
+  wish("no_keypair");
+  wish("no_answer");
+  world.run(100 * second);
+  wish("keypair_age");
+  expect(a.table.counters.wishes_stale).toBe(3);
+  world.run(10 * second);
+  expect(initiations(a)).toBe(1);
+  wish("no_answer");
+  world.run(second);
+  expect(initiations(a)).toBe(2);
+  close(world);
+});
+
 test("a response that arrives twice makes one session", () => {
   const world = new World(9, { duplication: 0.9 });
   const [a, b] = world.pair();
