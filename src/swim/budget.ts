@@ -1,0 +1,98 @@
+/**
+ * What a member may send us without being asked: 20 messages and 64 KiB a second, with a burst of
+ * two seconds' worth; what it fetches from us is charged to the same bytes. What we ask for is
+ * granted ahead as credit, for a few seconds, and pays only for what anti-entropy brings. It judges
+ * by slot and knows nothing of contents.
+ */
+import type { Message } from "./message.ts";
+
+export const budgetMessagesPerSecond = 20;
+export const budgetBytesPerSecond = 64 * 1024;
+export const budgetBurstSeconds = 2;
+export const creditMax = 64;
+const creditLifetimeMs = 5_000;
+/** Credit that the member brought about, by its summary, is given at most this often. */
+const unaskedGrantIntervalMs = 1_000;
+
+const creditable: ReadonlySet<Message["kind"]> = new Set(["records", "digest", "fetch"]);
+
+interface Account {
+  messages: number;
+  bytes: number;
+  atMs: number;
+  credit: number;
+  creditUntilMs: number;
+  unaskedGrantAtMs: number;
+}
+
+export class Budgets {
+  readonly #accounts = new Map<number, Account>();
+
+  /** We asked the member for something that may take this many messages. */
+  grant(nowMs: number, slot: number, messages: number): void {
+    const account = this.#account(nowMs, slot);
+    const left = nowMs < account.creditUntilMs ? account.credit : 0;
+    account.credit = Math.min(creditMax, left + messages);
+    account.creditUntilMs = nowMs + creditLifetimeMs;
+  }
+
+  /** The member asked us to begin an exchange in which it will send. */
+  grantUnasked(nowMs: number, slot: number, messages: number): void {
+    const account = this.#account(nowMs, slot);
+    if (nowMs < account.unaskedGrantAtMs + unaskedGrantIntervalMs) return;
+    account.unaskedGrantAtMs = nowMs;
+    this.grant(nowMs, slot, messages);
+  }
+
+  /** Whether the message is within the member's credit or budget; it is charged for it. */
+  take(nowMs: number, slot: number, kind: Message["kind"], bytes: number): boolean {
+    const account = this.#account(nowMs, slot);
+    if (nowMs < account.creditUntilMs && account.credit > 0 && creditable.has(kind)) {
+      account.credit -= 1;
+      return true;
+    }
+    this.#refill(nowMs, account);
+    if (account.messages < 1 || account.bytes < bytes) return false;
+    account.messages -= 1;
+    account.bytes -= bytes;
+    return true;
+  }
+
+  /** Whether the member may have this many bytes from us for its asking. */
+  takeBytes(nowMs: number, slot: number, bytes: number): boolean {
+    const account = this.#account(nowMs, slot);
+    this.#refill(nowMs, account);
+    if (account.bytes < bytes) return false;
+    account.bytes -= bytes;
+    return true;
+  }
+
+  forget(slot: number): void {
+    this.#accounts.delete(slot);
+  }
+
+  #refill(nowMs: number, account: Account): void {
+    const elapsed = (nowMs - account.atMs) / 1000;
+    account.atMs = nowMs;
+    const messagesMax = budgetMessagesPerSecond * budgetBurstSeconds;
+    const bytesMax = budgetBytesPerSecond * budgetBurstSeconds;
+    account.messages = Math.min(messagesMax, account.messages + elapsed * budgetMessagesPerSecond);
+    account.bytes = Math.min(bytesMax, account.bytes + elapsed * budgetBytesPerSecond);
+  }
+
+  #account(nowMs: number, slot: number): Account {
+    let account = this.#accounts.get(slot);
+    if (account === undefined) {
+      account = {
+        messages: budgetMessagesPerSecond * budgetBurstSeconds,
+        bytes: budgetBytesPerSecond * budgetBurstSeconds,
+        atMs: nowMs,
+        credit: 0,
+        creditUntilMs: 0,
+        unaskedGrantAtMs: Number.NEGATIVE_INFINITY,
+      };
+      this.#accounts.set(slot, account);
+    }
+    return account;
+  }
+}

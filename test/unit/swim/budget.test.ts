@@ -1,0 +1,55 @@
+import { expect, test } from "bun:test";
+import { Budgets, creditMax } from "../../../src/swim/budget.ts";
+
+function taken(budgets: Budgets, nowMs: number, kind: "ping" | "records", bytes = 100): number {
+  let count = 0;
+  while (count < 10_000 && budgets.take(nowMs, 1, kind, bytes)) count += 1;
+  return count;
+}
+
+test("a member has 20 messages a second, and two seconds' worth at once", () => {
+  const budgets = new Budgets();
+  expect(taken(budgets, 0, "ping")).toBe(40);
+  expect(taken(budgets, 1_000, "ping")).toBe(20);
+  expect(taken(budgets, 1_500, "ping")).toBe(10);
+  expect(taken(budgets, 100_000, "ping")).toBe(40);
+});
+
+test("and 64 KiB a second", () => {
+  const budgets = new Budgets();
+  expect(taken(budgets, 0, "ping", 32 * 1024)).toBe(4);
+  expect(taken(budgets, 1_000, "ping", 32 * 1024)).toBe(2);
+});
+
+test("one member's excess is not another's", () => {
+  const budgets = new Budgets();
+  taken(budgets, 0, "ping");
+  expect(budgets.take(0, 2, "ping", 100)).toBe(true);
+});
+
+test("what we asked for is beyond the budget, for 5 s, and pays for nothing else", () => {
+  const budgets = new Budgets();
+  taken(budgets, 0, "ping");
+  budgets.grant(0, 1, 10);
+  expect(taken(budgets, 0, "ping")).toBe(0);
+  expect(taken(budgets, 0, "records")).toBe(10);
+  budgets.grant(0, 1, 10);
+  expect(taken(budgets, 5_000, "records")).toBe(40);
+});
+
+test("whoever asks us over and over earns no more than one credit a second by it", () => {
+  const budgets = new Budgets();
+  taken(budgets, 0, "ping");
+  for (let i = 0; i < 50; i += 1) budgets.grantUnasked(0, 1, creditMax);
+  expect(taken(budgets, 0, "records")).toBe(creditMax);
+  budgets.grantUnasked(900, 1, creditMax);
+  expect(taken(budgets, 900, "records")).toBe(18);
+});
+
+test("fetching is charged by the bytes of the answer", () => {
+  const budgets = new Budgets();
+  let bytes = 0;
+  while (budgets.takeBytes(0, 1, 500)) bytes += 500;
+  expect(bytes).toBeGreaterThan(2 * 64 * 1024 - 500);
+  expect(bytes).toBeLessThanOrEqual(2 * 64 * 1024);
+});
