@@ -293,6 +293,8 @@ pub const Device = struct {
         if (family != 0 and family != 4 and family != 6) return error.InvalidArgument;
         peer.path.store(.{ .remote = command.remote, .local = command.local });
         peer.unsegmented_until_ns = 0;
+        // Packets that waited for more than a keypair.
+        if (peer.staging != null or peer.confirm_owed.load(.monotonic)) self.tables.attend(peer);
         if (command.number == 0) return;
         peer.received(tables_.nowNs(), false);
         _ = peer.rx_bytes.fetchAdd(command.number, .monotonic);

@@ -61,8 +61,6 @@ pub const Peer = struct {
     /// When the last keypair was installed. apply; transmit clears it.
     session_ns: u64 = 0,
 
-    /// Set while the peer stands in the attention list.
-    attention: std.atomic.Value(bool) = .init(false),
     /// receive and apply set it: an answer to a handshake of ours is owed a packet, at least empty.
     confirm_owed: std.atomic.Value(bool) = .init(false),
 

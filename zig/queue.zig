@@ -112,26 +112,37 @@ pub const EventRing = struct {
 };
 
 /// Slots of peers for the transmit thread to look at: a keypair came, so staged packets can go.
-/// A peer's own flag keeps it from being listed twice, so `peers_max` places always suffice.
+/// A slot is listed once, whoever has it, so `peers_max` places always suffice.
 pub const Attention = struct {
     mutex: Mutex = .{},
     slots: []u32,
+    /// Whether a slot is among the first `count` of `slots`.
+    listed: []bool,
     count: u32 = 0,
 
     pub fn init(allocator: Allocator) Allocator.Error!Attention {
-        return .{ .slots = try allocator.alloc(u32, constants.peers_max) };
+        const slots = try allocator.alloc(u32, constants.peers_max);
+        errdefer allocator.free(slots);
+        const listed = try allocator.alloc(bool, constants.peers_max);
+        @memset(listed, false);
+        return .{ .slots = slots, .listed = listed };
     }
 
     pub fn deinit(self: *Attention, allocator: Allocator) void {
         allocator.free(self.slots);
+        allocator.free(self.listed);
         self.* = undefined;
     }
 
-    pub fn push(self: *Attention, slot: u32) void {
+    /// false: it is listed already.
+    pub fn push(self: *Attention, slot: u32) bool {
         self.mutex.lock();
         defer self.mutex.unlock();
+        if (self.listed[slot]) return false;
+        self.listed[slot] = true;
         self.slots[self.count] = slot;
         self.count += 1;
+        return true;
     }
 
     pub fn pop(self: *Attention) ?u32 {
@@ -139,7 +150,9 @@ pub const Attention = struct {
         defer self.mutex.unlock();
         if (self.count == 0) return null;
         self.count -= 1;
-        return self.slots[self.count];
+        const slot = self.slots[self.count];
+        self.listed[slot] = false;
+        return slot;
     }
 };
 
@@ -201,6 +214,21 @@ test "a datagram ring keeps order, and refuses when full" {
     }
     const long: [constants.control_datagram_bytes_max + 1]u8 = @splat(0);
     try std.testing.expect(!ring.push(.{ .kind = .raw }, &long));
+}
+
+test "a slot that wants attention is listed once until it is taken" {
+    const allocator = std.testing.allocator;
+    var attention = try Attention.init(allocator);
+    defer attention.deinit(allocator);
+    const last = constants.peers_max - 1;
+    for (0..3) |_| {
+        try std.testing.expectEqual(null, attention.pop());
+        try std.testing.expect(attention.push(last));
+        try std.testing.expect(attention.push(0));
+        try std.testing.expect(!attention.push(last));
+        try std.testing.expectEqual(0, attention.pop());
+        try std.testing.expectEqual(last, attention.pop());
+    }
 }
 
 test "life-cycle events have a place when the ring is full of others" {

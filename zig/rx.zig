@@ -132,7 +132,9 @@ pub const Rx = struct {
     ) void {
         self.counters.add(.udp_receive_bytes, message.payload.len);
         if (control.dropped) |dropped| {
-            self.counters.add(.udp_receive_overflow, dropped -% self.overflow_seen);
+            // A socket that took the place of another counts from the start.
+            if (dropped < self.overflow_seen) self.overflow_seen = 0;
+            self.counters.add(.udp_receive_overflow, dropped - self.overflow_seen);
             self.overflow_seen = dropped;
         }
     }

@@ -162,9 +162,7 @@ pub const Tables = struct {
     // To the transmit thread: any thread that holds a side.
 
     pub fn attend(self: *Tables, peer: *Peer) void {
-        if (peer.attention.swap(true, .acq_rel)) return;
-        self.attention.push(peer.ref.slot);
-        wake(self.wake_transmit);
+        if (self.attention.push(peer.ref.slot)) wake(self.wake_transmit);
     }
 
     pub fn wake(fd: linux.fd_t) void {

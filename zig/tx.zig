@@ -190,24 +190,26 @@ pub const Tx = struct {
         self.refused_count = 0;
     }
 
-    /// Peers whose keypair has come: staged packets go now, or at least a keepalive, so that the
-    /// responder may use the keypair too.
+    /// Peers whose keypair or endpoint has come: staged packets go now, or at least a keepalive, so
+    /// that the responder may use the keypair too.
     fn flushAttention(self: *Tx) bool {
         while (self.tables.attention.pop()) |slot| {
             const peer = self.tables.peers[slot] orelse continue;
-            peer.attention.store(false, .release);
+            // What is owed stays owed until there is an endpoint.
+            if (peer.path.load().remote.family == 0) continue;
             if (!self.flushStaged(peer)) {
                 self.tables.attend(peer);
                 return false;
             }
-            if (peer.confirm_owed.swap(false, .monotonic)) {
-                if (self.place(peer, 0, false) == .full) {
+            if (peer.confirm_owed.swap(false, .monotonic)) switch (self.place(peer, 0, false)) {
+                .into => self.counters.add(.keepalives_sent, 1),
+                .full => {
                     peer.confirm_owed.store(true, .monotonic);
                     self.tables.attend(peer);
                     return false;
-                }
-                self.counters.add(.keepalives_sent, 1);
-            }
+                },
+                .dropped => {},
+            };
         }
         return true;
     }
@@ -296,6 +298,8 @@ pub const Tx = struct {
             return .dropped;
         }
         const pair = self.usableKeypair(peer) orelse return self.stage(peer, length);
+        // Receive may have confirmed the keypair within this turn: what waited goes first.
+        if (!self.flushStaged(peer)) return .full;
         const into = self.lay(peer, pair, length) orelse return .full;
         peer.sent(self.now_ns, data);
         if (pair.wantsRenewalOnSend(self.now_ns)) {
