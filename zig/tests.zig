@@ -11,6 +11,10 @@ comptime {
     _ = @import("coalesce_test.zig");
     _ = @import("control_message.zig");
     _ = @import("crypto.zig");
+    _ = @import("device_churn_test.zig");
+    _ = @import("device_hostile_test.zig");
+    _ = @import("device_offload_test.zig");
+    _ = @import("device_test.zig");
     _ = @import("gate.zig");
     _ = @import("index_table.zig");
     _ = @import("inner_packet.zig");
