@@ -128,10 +128,10 @@ export class Ipv4Claims {
     return this.#settlesAtMs !== undefined && nowMs >= this.#settlesAtMs;
   }
 
-  /** When `settled` becomes true; undefined where it is, or nothing is claimed. */
-  settlesAtMs(nowMs: number): number | undefined {
-    if (this.#candidate === undefined || this.settled(nowMs)) return undefined;
-    return this.#settlesAtMs;
+  /** When the claim settles or settled; undefined where nothing is claimed, or it was persisted. */
+  get settlesAtMs(): number | undefined {
+    const at = this.#settlesAtMs;
+    return at === Number.NEGATIVE_INFINITY ? undefined : at;
   }
 
   /** Takes the first candidate that nobody known holds, unless a settled one was persisted. */

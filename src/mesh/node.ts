@@ -1,0 +1,663 @@
+/**
+ * A node of the mesh: the peer table, introductions and SWIM, bound together by the roster. Here
+ * alone a verified record of an admitted identity becomes a member with a peer, addresses and a
+ * session. Members come and go by the roster only; what happens on the network changes when and
+ * where they are tried. No I/O: five verbs, commands for the data plane, events for the daemon.
+ */
+import { equalBytes } from "../base/bytes.ts";
+import type { Instant } from "../base/clock.ts";
+import type { Crypto, Secret } from "../base/crypto.ts";
+import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
+import { assert } from "../base/errors.ts";
+import { Fifo } from "../base/fifo.ts";
+import { familyOf, type IpPrefix } from "../base/ip.ts";
+import type { Random } from "../base/random.ts";
+import { shortId } from "../swim/message.ts";
+import type { ProbeTimes } from "../swim/probe.ts";
+import type { MemberState } from "../swim/state.ts";
+import { Swim } from "../swim/swim.ts";
+import { Ipv4Claims, ipv6Address, ipv6Prefix } from "../trust/address.ts";
+import { formatIdentity, type Identity } from "../trust/identity.ts";
+import {
+  decodeRecord,
+  isAdvertisable,
+  type Record,
+  recordEndpointsMax,
+  type Unverified,
+  type Verified,
+  verifyRecord,
+  verifyStoredRecord,
+} from "../trust/record.ts";
+import { Roster } from "../trust/roster.ts";
+import type { Command, DataplaneEvent, ReceivedDatagram, Transmit } from "./dataplane.ts";
+import { Introducer, type Seed } from "./introducer.ts";
+import { Member, Members } from "./member.ts";
+import { Openings } from "./openings.ts";
+import { OwnRecord } from "./own-record.ts";
+import { type HandshakeHistory, type Peer, PeerTable, type PeerTableEvent } from "./peer-table.ts";
+import type {
+  MemberStatus,
+  NodeCounters,
+  NodeEvent,
+  NodeMemory,
+  NodeStatus,
+  WarningCode,
+} from "./report.ts";
+
+export type { Seed } from "./introducer.ts";
+export type { MemberStatus, NodeEvent, NodeMemory, NodeStatus, WarningCode } from "./report.ts";
+
+/** Between two attempts at a session, each at the next endpoint; above WireGuard's 5 s. */
+const attemptIntervalMs = 5_400;
+/** Then probing takes over, ever more slowly. */
+const attemptsMax = 16;
+/** Who asked for an introduction opens the session; after this we try ourselves. */
+const askedGraceMs = 1_000;
+const hintEndpointsMax = 2;
+const eventsMax = 65_536;
+const warningsMax = 256;
+
+export interface MeshNodeOptions {
+  readonly crypto: Crypto;
+  readonly random: Random;
+  /** The seed stays the caller's. */
+  readonly identity: Identity;
+  readonly networkId: Uint8Array;
+  /** As `sanitizeName` leaves it. */
+  readonly name: string;
+  /** X25519; the node's from now on. */
+  readonly wireguardKey: Secret;
+  readonly ipv4Prefix: IpPrefix;
+  readonly mtu: number;
+  readonly trusted: Iterable<Uint8Array>;
+  readonly seeds: readonly Seed[];
+  /** Where this node can be reached, the likeliest first; what others must not be told is left out. */
+  readonly endpoints: readonly Endpoint[];
+  readonly memory?: NodeMemory;
+  /** Members' records as `persist_member` gave them. */
+  readonly members?: Iterable<Uint8Array>;
+  readonly history?: HandshakeHistory;
+  readonly probeTimes?: ProbeTimes;
+}
+
+export class MeshNode {
+  readonly roster: Roster;
+  /** For a status and for plain peers; members' peers are this node's alone. */
+  readonly peers: PeerTable;
+  readonly counters: NodeCounters = {
+    records_malformed: 0,
+    records_not_authentic: 0,
+    records_not_admitted: 0,
+    wireguard_key_duplicates: 0,
+    members_refused: 0,
+    own_record_jumps: 0,
+    strangers: 0,
+    messages_without_member: 0,
+    session_attempts: 0,
+    events_dropped: 0,
+  };
+  readonly #options: MeshNodeOptions;
+  readonly #swim: Swim;
+  readonly #introducer: Introducer;
+  readonly #claims: Ipv4Claims;
+  readonly #openings = new Openings();
+  readonly #ipv6: string;
+  readonly #self: string;
+  readonly #own: OwnRecord;
+  readonly #members = new Members();
+  #endpoints: readonly Endpoint[];
+  #settledTold = false;
+  #ipv4: string | undefined;
+  #started = false;
+  #timestampSent: NodeEvent | undefined;
+  readonly #warned = new Set<string>();
+  readonly #commands = new Fifo<Command>();
+  readonly #transmits = new Fifo<Transmit>();
+  readonly #events = new Fifo<NodeEvent>();
+
+  constructor(options: MeshNodeOptions) {
+    const { crypto, random, identity, networkId, memory } = options;
+    this.#options = options;
+    this.#self = formatIdentity(identity.publicKey);
+    this.#endpoints = advertised(options.endpoints);
+    const { name } = options;
+    const sequence = memory?.sequence ?? 0;
+    this.#own = new OwnRecord({ crypto, networkId, identity, name, sequence });
+    this.#ipv6 = ipv6Address(crypto, networkId, identity.publicKey);
+    this.roster = new Roster(identity.publicKey, options.trusted);
+    this.peers = new PeerTable({ crypto, random, ...options.history });
+    const candidate = memory?.ipv4Candidate;
+    this.#claims = new Ipv4Claims({
+      crypto,
+      prefix: options.ipv4Prefix,
+      self: identity.publicKey,
+      ...(candidate === undefined ? {} : { candidate }),
+    });
+    const { probeTimes: times } = options;
+    const self = identity.publicKey;
+    this.#swim = new Swim(times === undefined ? { self, random } : { self, random, times });
+    this.#introducer = new Introducer({
+      crypto,
+      random,
+      networkId,
+      identity,
+      roster: this.roster,
+      record: () => this.#own.bytes,
+    });
+  }
+
+  /** Once: sets up the interface, takes up the members that were persisted, and dials the seeds. */
+  start(now: Instant): void {
+    assert(!this.#started, "a node starts once");
+    this.#started = true;
+    const { identity, mtu, wireguardKey, members, seeds } = this.#options;
+    this.peers.setLocalKey(now, wireguardKey);
+    this.#commands.push({ kind: "introduction_key_set", identity: identity.publicKey });
+    this.#commands.push({ kind: "mtu_set", mtu });
+    this.#commands.push({ kind: "address_add", prefix: { address: this.#ipv6, bits: 128 } });
+    for (const bytes of members ?? []) this.#restore(now, bytes);
+    this.#claims.start(now.ms);
+    this.#assignIpv4();
+    this.#commands.push({ kind: "link_up" });
+    this.#commands.push({ kind: "route_add", prefix: this.#ipv6Prefix() });
+    this.#commands.push({ kind: "route_add", prefix: this.#claims.prefix });
+    this.#publish(now);
+    this.#introducer.setSeeds(now, seeds);
+    this.#introducer.handleTimeout(now);
+    this.#settle(now);
+  }
+
+  /** Admits the identity from now on. False where it was admitted already. */
+  trust(now: Instant, identity: Uint8Array): boolean {
+    if (!this.roster.trust(identity)) return false;
+    const heard = this.#swim.hearsay.take(identity);
+    if (heard !== undefined) this.#receiveRecord(now, heard);
+    this.#introducer.rosterChanged(now);
+    this.#settle(now);
+    return true;
+  }
+
+  /** Admits it no longer: its sessions, addresses and records are gone when this returns. */
+  distrust(now: Instant, identity: Uint8Array): boolean {
+    if (!this.roster.distrust(identity)) return false;
+    const member = this.#members.named(formatIdentity(identity));
+    if (member !== undefined) this.#remove(now, member);
+    this.#introducer.rosterChanged(now);
+    this.#settle(now);
+    return true;
+  }
+
+  setSeeds(now: Instant, seeds: readonly Seed[]): void {
+    this.#introducer.setSeeds(now, seeds);
+    this.#settle(now);
+  }
+
+  /** Where this node can be reached has changed: others are told, where it is news. */
+  setEndpoints(now: Instant, endpoints: readonly Endpoint[]): void {
+    const next = advertised(endpoints);
+    const same =
+      next.length === this.#endpoints.length &&
+      next.every((endpoint, i) => sameEndpoint(endpoint, this.#endpoints[i]));
+    if (same) return;
+    this.#endpoints = next;
+    if (this.#started) this.#publish(now);
+    this.#settle(now);
+  }
+
+  /** Takes another WireGuard key, and tells the others. All sessions are made anew. */
+  rotateKey(now: Instant, key: Secret, history?: HandshakeHistory): void {
+    this.peers.setLocalKey(now, key, history);
+    this.#publish(now);
+    for (const member of this.#members) this.#openings.schedule(member, now.ms);
+    this.#settle(now);
+  }
+
+  handleEvent(now: Instant, event: DataplaneEvent): void {
+    this.peers.handleEvent(now, event);
+    this.#settle(now);
+  }
+
+  handleDatagram(now: Instant, datagram: ReceivedDatagram): void {
+    if (datagram.kind === "introduction") {
+      this.#introducer.handleDatagram(now, datagram);
+    } else if (datagram.kind === "session_message") {
+      const member = this.#members.ofPeer(datagram.peer);
+      if (member === undefined) this.counters.messages_without_member += 1;
+      else this.#swim.handleMessage(now, member.slot, datagram.bytes);
+    } else {
+      this.peers.handleDatagram(now, datagram);
+    }
+    this.#settle(now);
+  }
+
+  handleTimeout(now: Instant): void {
+    this.peers.handleTimeout(now);
+    this.#introducer.handleTimeout(now);
+    this.#swim.handleTimeout(now);
+    for (let next = this.#openings.take(now.ms); next; next = this.#openings.take(now.ms)) {
+      this.#attempt(now, next);
+    }
+    if (now.ms >= this.#own.dueMs) this.#publish(now);
+    this.#tellSettled(now);
+    this.#settle(now);
+  }
+
+  nextTimeout(): number | undefined {
+    let next: number | undefined;
+    for (const at of [
+      this.peers.nextTimeout(),
+      this.#introducer.nextTimeout(),
+      this.#swim.nextTimeout(),
+      this.#openings.nextTimeout(),
+      this.#started ? this.#own.dueMs : undefined,
+      this.#settledTold ? undefined : this.#claims.settlesAtMs,
+    ]) {
+      if (at !== undefined && (next === undefined || at < next)) next = at;
+    }
+    return next;
+  }
+
+  pollCommand(): Command | undefined {
+    return this.#commands.shift() ?? this.peers.pollCommand();
+  }
+
+  pollTransmit(): Transmit | undefined {
+    return this.peers.pollTransmit() ?? this.#transmits.shift();
+  }
+
+  pollEvent(): NodeEvent | undefined {
+    const stamp = this.#timestampSent;
+    this.#timestampSent = undefined;
+    return stamp ?? this.#events.shift();
+  }
+
+  status(): NodeStatus {
+    const ipv4 = this.#ipv4;
+    return {
+      identity: this.#self,
+      name: this.#options.name,
+      wireguardKey: this.peers.localPublicKey,
+      sequence: this.#own.sequence,
+      addresses: ipv4 === undefined ? [this.#ipv6] : [this.#ipv6, ipv4],
+      ipv6Prefix: this.#ipv6Prefix(),
+      ipv4Prefix: this.#claims.prefix,
+      trusted: this.roster.size,
+      members: [...this.#members].map((member) => this.#memberStatus(member)),
+    };
+  }
+
+  /** Every counter of the node and of its parts, by name. */
+  allCounters(): Readonly<globalThis.Record<string, number>> {
+    return {
+      ...this.counters,
+      ...this.peers.counters,
+      ...prefixed("introductions", this.#introducer.counters),
+      ...prefixed("swim", this.#swim.counters),
+    };
+  }
+
+  /** Carries what one part says to the others until all are silent. */
+  #settle(now: Instant): void {
+    for (let quiet = false; !quiet; ) {
+      quiet = true;
+      for (let it = this.peers.pollEvent(); it; it = this.peers.pollEvent()) {
+        quiet = false;
+        this.#handlePeerEvent(now, it);
+      }
+      for (let it = this.#introducer.pollEvent(); it; it = this.#introducer.pollEvent()) {
+        quiet = false;
+        if (it.kind === "introduced") this.#accept(now, it.record, { introduced: it });
+        else this.#warn(it.kind, `${it.endpoint.address} ${it.endpoint.port}`);
+      }
+      for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
+        quiet = false;
+        if (it.kind === "record") this.#receiveRecord(now, it.bytes, it.from);
+        else this.#tellState(it.slot, it.state);
+      }
+    }
+    for (let it = this.#introducer.pollTransmit(); it; it = this.#introducer.pollTransmit()) {
+      this.#transmits.push(it);
+    }
+    for (let it = this.#swim.pollTransmit(); it; it = this.#swim.pollTransmit()) {
+      const member = this.#members.inSlot(it.to);
+      if (member !== undefined) this.#sendMessage(now, member, it.bytes);
+    }
+  }
+
+  #handlePeerEvent(now: Instant, event: PeerTableEvent): void {
+    switch (event.kind) {
+      case "timestamp_sent":
+        this.#timestampSent = event;
+        return;
+      case "timestamp_accepted":
+        this.#emit(event);
+        return;
+      case "stranger":
+        this.counters.strangers += 1;
+        return;
+      case "session_established":
+        this.#setLinked(now, event.peer, true);
+        return;
+      case "session_lost":
+        this.#setLinked(now, event.peer, false);
+        return;
+      case "handshake_failed":
+      case "endpoint_changed":
+        return; // attempts go on by their own clock; `seen` is taken when a session comes up
+    }
+  }
+
+  #setLinked(now: Instant, peer: Peer, linked: boolean): void {
+    const member = this.#members.ofPeer(peer.ref);
+    if (member === undefined) return;
+    if (linked) {
+      member.seen = peer.endpoint;
+      member.attempts = 0;
+      this.#openings.cancel(member);
+    }
+    if (member.linked === linked) return;
+    member.linked = linked;
+    if (!linked) this.#openings.schedule(member, now.ms);
+    this.#introducer.setLink(now, member.name, linked);
+    this.#swim.setLink(now, member.slot, linked);
+    this.#emit({ kind: linked ? "session_up" : "session_down", identity: member.name });
+  }
+
+  /** A record out of a session: whose signature it bears does not depend on who brought it. */
+  #receiveRecord(now: Instant, bytes: Uint8Array, from?: number): void {
+    const unverified = decodeRecord(bytes);
+    if (unverified === undefined) {
+      this.counters.records_malformed += 1;
+      return;
+    }
+    // Before the signature, which costs the most: is it news at all?
+    if (unverified.claimed.sequence <= this.#knownSequence(unverified.claimed.identity)) return;
+    const record = this.#verify(now, unverified);
+    if (record === undefined) this.counters.records_not_authentic += 1;
+    else this.#accept(now, record, from === undefined ? {} : { from });
+  }
+
+  #knownSequence(identity: Uint8Array): number {
+    const name = formatIdentity(identity);
+    if (name === this.#self) return this.#own.sequence;
+    const member = this.#members.named(name);
+    return member?.record.sequence ?? this.#swim.hearsay.sequence(shortId(identity));
+  }
+
+  #verify(now: Instant, unverified: Unverified<Record>): Verified<Record> | undefined {
+    const { crypto, networkId } = this.#options;
+    return verifyRecord(crypto, networkId, unverified, now);
+  }
+
+  /** The one door by which anything said of a node changes state here. */
+  #accept(now: Instant, record: Verified<Record>, source: RecordSource): void {
+    const name = formatIdentity(record.identity);
+    if (name === this.#self) {
+      if (!this.#own.meet(now, record)) return;
+      this.counters.own_record_jumps += 1;
+      this.#warn("own_record_newer", this.#self);
+      return;
+    }
+    if (!this.roster.admitsText(name)) {
+      this.counters.records_not_admitted += 1;
+      this.#swim.hearsay.add(record.identity, record.sequence, record.bytes);
+      return;
+    }
+    const known = this.#members.named(name);
+    if (known === undefined || record.sequence > known.record.sequence) {
+      this.#install(now, name, record, source);
+    }
+    const member = this.#members.named(name);
+    if (member === undefined || source.introduced === undefined) return;
+    const { endpoint } = source.introduced;
+    if (endpoint !== undefined) {
+      member.proven = endpoint;
+      // It answers there: whatever was tried before, this is tried now.
+      if (!member.linked) member.seen = undefined;
+      member.attempts = 0;
+      this.#openings.schedule(member, now.ms);
+    }
+  }
+
+  /** A new member, or a newer record of one. */
+  #install(now: Instant, name: string, record: Verified<Record>, source: RecordSource): void {
+    if (this.#isKeyTaken(name, record.wireguardKey)) {
+      this.counters.wireguard_key_duplicates += 1;
+      this.#warn("wireguard_key_duplicate", name);
+      // Known of, so that it is not fetched again and again.
+      this.#swim.hearsay.add(record.identity, record.sequence, record.bytes);
+      return;
+    }
+    const slot = this.#swim.learn(now, record.identity, record.sequence, record.bytes, source.from);
+    if (slot === undefined) {
+      this.counters.members_refused += 1;
+      this.#warn("members_full", name);
+      return;
+    }
+    let member = this.#members.named(name);
+    if (member === undefined) {
+      member = this.#join(now, name, slot, record);
+      // Who asked for an introduction, at an address that proves nothing, opens the session himself.
+      const asked = source.introduced !== undefined && source.introduced.endpoint === undefined;
+      this.#openings.schedule(member, now.ms + (asked ? askedGraceMs : 0));
+    } else {
+      const rotated = !equalBytes(member.record.wireguardKey, record.wireguardKey);
+      member.record = record;
+      if (rotated) this.#replacePeer(now, member);
+    }
+    this.#claim(now, member);
+    if (source.stored !== true) {
+      this.#emit({ kind: "persist_member", identity: name, record: record.bytes });
+    }
+  }
+
+  #join(now: Instant, name: string, slot: number, record: Verified<Record>): Member {
+    const { crypto, networkId } = this.#options;
+    const ipv6 = ipv6Address(crypto, networkId, record.identity);
+    const peer = this.peers.addPeer(now, record.wireguardKey);
+    const member = new Member(slot, name, ipv6, record, peer);
+    this.#members.add(member);
+    this.peers.allowIp(peer, { address: ipv6, bits: 128 });
+    this.#emit({ kind: "member_joined", identity: name, name: record.name });
+    return member;
+  }
+
+  /** One WireGuard key is one identity's: a second claimant could only take the first one's place. */
+  #isKeyTaken(name: string, key: Uint8Array): boolean {
+    const own = this.peers.localPublicKey;
+    if (own !== undefined && equalBytes(own, key)) return true;
+    const holder = this.#members.withKey(key);
+    return holder !== undefined ? holder.name !== name : this.peers.find(key) !== undefined;
+  }
+
+  #replacePeer(now: Instant, member: Member): void {
+    this.#setLinked(now, member.peer, false);
+    this.peers.removePeer(now, member.peer);
+    this.#members.setPeer(member, this.peers.addPeer(now, member.record.wireguardKey));
+    this.peers.allowIp(member.peer, { address: member.ipv6, bits: 128 });
+    const ipv4 = this.#claims.heldBy(member.name);
+    if (ipv4 !== undefined) this.peers.allowIp(member.peer, { address: ipv4, bits: 32 });
+    member.attempts = 0;
+    this.#openings.schedule(member, now.ms);
+  }
+
+  #remove(now: Instant, member: Member): void {
+    this.#setLinked(now, member.peer, false);
+    this.#openings.cancel(member);
+    this.peers.removePeer(now, member.peer);
+    this.#members.remove(member);
+    this.#swim.forget(member.slot);
+    this.#routeClaims(this.#claims.forget(member.name));
+    this.#emit({ kind: "member_left", identity: member.name });
+  }
+
+  /** The member's IPv4 claim, as its record has it now. */
+  #claim(now: Instant, member: Member): void {
+    const { ipv4 } = member.record;
+    const address = this.#claims.addressOf(member.identity, ipv4);
+    if (ipv4 !== undefined && address === undefined) this.#warn("ipv4_prefix_differs", member.name);
+    const outcome = this.#claims.claim(now.ms, member.name, address);
+    if (outcome.contested) this.#warn("ipv4_contested", member.name);
+    this.#routeClaims(outcome.changed);
+    if (!outcome.moved || !this.#started) return;
+    this.#assignIpv4();
+    this.#publish(now);
+  }
+
+  /** Gives each the IPv4 address that it holds, and nothing else of IPv4. */
+  #routeClaims(names: readonly string[]): void {
+    for (const name of names) {
+      const member = this.#members.named(name);
+      if (member === undefined) continue;
+      const held = this.#claims.heldBy(name);
+      for (const prefix of [...member.peer.allowedIps]) {
+        if (familyOf(prefix.address) === 4 && prefix.address !== held) {
+          this.peers.disallowIp(member.peer, prefix);
+        }
+      }
+      if (held !== undefined) this.peers.allowIp(member.peer, { address: held, bits: 32 });
+    }
+  }
+
+  /** Makes the interface's IPv4 address the one that is claimed. */
+  #assignIpv4(): void {
+    const next = this.#claims.ownAddress;
+    if (this.#ipv4 !== undefined) {
+      this.#commands.push({ kind: "address_remove", prefix: { address: this.#ipv4, bits: 32 } });
+    }
+    if (next === undefined) this.#warn("ipv4_exhausted", this.#self);
+    else this.#commands.push({ kind: "address_add", prefix: { address: next, bits: 32 } });
+    this.#ipv4 = next;
+    this.#settledTold = false;
+    this.#emit({ kind: "address_assigned", ipv6: this.#ipv6, ipv4: next });
+  }
+
+  /** A claim that has settled is kept over restarts; until then the next start chooses anew. */
+  #tellSettled(now: Instant): void {
+    if (this.#settledTold || !this.#claims.settled(now.ms)) return;
+    this.#settledTold = true;
+    this.#persistMemory(now);
+  }
+
+  /** Signs and spreads a new record of this node. */
+  #publish(now: Instant): void {
+    const wireguardKey = this.peers.localPublicKey;
+    assert(wireguardKey !== undefined, "a node that has started has a WireGuard key");
+    this.#own.sign(now, { wireguardKey, endpoints: this.#endpoints, ipv4: this.#claims.own });
+    this.#swim.setSelf(now, this.#own.sequence, this.#own.bytes);
+    this.#persistMemory(now);
+  }
+
+  #persistMemory(now: Instant): void {
+    const candidate = this.#claims.settled(now.ms) ? this.#claims.own?.candidate : undefined;
+    const ipv4 = candidate === undefined ? {} : { ipv4Candidate: candidate };
+    this.#emit({ kind: "persist_record", sequence: this.#own.sequence, ...ipv4 });
+  }
+
+  /** Where a session is wanted: at the next endpoint. */
+  #attempt(now: Instant, member: Member): void {
+    if (member.linked) return;
+    const endpoint = member.nextEndpoint();
+    if (endpoint === undefined) return; // it must come to us
+    if (!sameEndpoint(member.peer.endpoint, endpoint)) {
+      this.peers.setEndpoint(now, member.peer, endpoint);
+    }
+    member.attempts += 1;
+    this.counters.session_attempts += 1;
+    this.peers.initiate(now, member.peer);
+    if (member.attempts < attemptsMax) {
+      this.#openings.schedule(member, now.ms + attemptIntervalMs);
+    }
+  }
+
+  #sendMessage(now: Instant, member: Member, bytes: Uint8Array): void {
+    this.#transmits.push({ kind: "session_message", peer: member.peer.ref, bytes });
+    // A probe of one without a session asks for one: at the next endpoint, if this one is silent.
+    if (!member.linked && member.attempts >= attemptsMax) {
+      this.#openings.schedule(member, now.ms);
+    }
+  }
+
+  /** A record from our own disk: a member, or where to look for one. */
+  #restore(now: Instant, bytes: Uint8Array): void {
+    const { crypto, networkId } = this.#options;
+    const unverified = decodeRecord(bytes);
+    const record = unverified && verifyStoredRecord(crypto, networkId, unverified);
+    if (unverified === undefined || record === undefined) {
+      this.counters.records_malformed += 1;
+      return;
+    }
+    if (!this.roster.admits(record.identity)) return;
+    const current = this.#verify(now, unverified);
+    if (current !== undefined) {
+      this.#accept(now, current, { stored: true });
+      return;
+    }
+    for (const endpoint of record.endpoints.slice(0, hintEndpointsMax)) {
+      this.#introducer.addHint(now, { identity: record.identity, endpoint });
+    }
+  }
+
+  #memberStatus(member: Member): MemberStatus {
+    const { peer, record } = member;
+    const ipv4 = this.#claims.heldBy(member.name);
+    return {
+      identity: member.name,
+      name: record.name,
+      addresses: ipv4 === undefined ? [member.ipv6] : [member.ipv6, ipv4],
+      state: this.#swim.table.state(member.slot),
+      peer: peer.ref,
+      wireguardKey: peer.publicKey,
+      endpoint: peer.endpoint,
+      sessionLive: peer.sessionLive,
+      lastHandshakeWallMs: peer.lastHandshakeWallMs,
+      rttMs: this.#swim.table.rttMs(member.slot),
+    };
+  }
+
+  #ipv6Prefix(): IpPrefix {
+    return ipv6Prefix(this.#options.crypto, this.#options.networkId);
+  }
+
+  #tellState(slot: number, state: MemberState): void {
+    const member = this.#members.inSlot(slot);
+    if (member !== undefined) this.#emit({ kind: "member_state", identity: member.name, state });
+  }
+
+  #warn(code: WarningCode, subject: string): void {
+    const key = `${code} ${subject}`;
+    if (this.#warned.has(key) || this.#warned.size >= warningsMax) return;
+    this.#warned.add(key);
+    this.#emit({ kind: "warning", code, subject });
+  }
+
+  #emit(event: NodeEvent): void {
+    if (this.#events.size >= eventsMax) this.counters.events_dropped += 1;
+    else this.#events.push(event);
+  }
+}
+
+interface RecordSource {
+  /** From our own disk. */
+  readonly stored?: boolean;
+  /** The SWIM slot of the member that sent it. */
+  readonly from?: number;
+  /** It came by an introduction; with an endpoint, in answer to our own. */
+  readonly introduced?: { readonly endpoint?: Endpoint };
+}
+
+function advertised(endpoints: readonly Endpoint[]): readonly Endpoint[] {
+  return endpoints.filter(isAdvertisable).slice(0, recordEndpointsMax);
+}
+
+function prefixed(
+  prefix: string,
+  counters: Readonly<globalThis.Record<string, number>> | object,
+): globalThis.Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(counters).map(([name, value]) => [
+      `${prefix}_${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`,
+      value as number,
+    ]),
+  );
+}

@@ -1,0 +1,51 @@
+/**
+ * When to try for a session with whom: members due at a time, taken at a bounded rate, so that
+ * learning of a thousand members at once is no burst of a thousand handshakes. It paces; what an
+ * attempt is, node.ts knows.
+ */
+import { Deadlines } from "../base/deadlines.ts";
+import type { Member } from "./member.ts";
+
+export const openingsPerSecond = 100;
+export const openingsBurst = 64;
+
+export class Openings {
+  readonly #due = new Deadlines<Member>();
+  #tokens = openingsBurst;
+  #atMs = 0;
+
+  /** At that time, or earlier if it was due earlier. */
+  schedule(member: Member, atMs: number): void {
+    if (member.openAtMs !== undefined && member.openAtMs <= atMs) return;
+    member.openAtMs = atMs;
+    this.#due.set(member, atMs);
+  }
+
+  cancel(member: Member): void {
+    member.openAtMs = undefined;
+    this.#due.set(member, undefined);
+  }
+
+  /** The next member that is due, within the rate; it is scheduled no longer. */
+  take(nowMs: number): Member | undefined {
+    this.#refill(nowMs);
+    if (this.#tokens < 1) return undefined;
+    const member = this.#due.takeDue(nowMs);
+    if (member === undefined) return undefined;
+    member.openAtMs = undefined;
+    this.#tokens -= 1;
+    return member;
+  }
+
+  nextTimeout(): number | undefined {
+    const due = this.#due.next();
+    if (due === undefined || this.#tokens >= 1) return due;
+    return Math.max(due, this.#atMs + ((1 - this.#tokens) * 1000) / openingsPerSecond);
+  }
+
+  #refill(nowMs: number): void {
+    const elapsed = Math.max(0, nowMs - this.#atMs);
+    this.#tokens = Math.min(openingsBurst, this.#tokens + (elapsed * openingsPerSecond) / 1000);
+    this.#atMs = nowMs;
+  }
+}

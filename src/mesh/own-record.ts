@@ -1,0 +1,92 @@
+/**
+ * This node's own record: when it is signed anew, and under which sequence. Only the subject advances
+ * a sequence, and it never goes back: not after a restart, not with a clock set back, not when the
+ * disk forgot. What the record says of addresses is trust/address.ts's.
+ */
+import type { Instant } from "../base/clock.ts";
+import type { IdentityCrypto } from "../base/crypto.ts";
+import type { Endpoint } from "../base/endpoint.ts";
+import type { Identity } from "../trust/identity.ts";
+import {
+  type Ipv4Claim,
+  type Record,
+  recordLifetimeMs,
+  recordRefreshMs,
+  signRecord,
+  type Verified,
+} from "../trust/record.ts";
+
+/** A node that meets its own newer record jumps above it, at most this often. */
+export const jumpIntervalMs = 10_000;
+
+export interface OwnRecordOptions {
+  readonly crypto: IdentityCrypto;
+  readonly networkId: Uint8Array;
+  readonly identity: Identity;
+  readonly name: string;
+  /** The last that may have left this node. */
+  readonly sequence: number;
+}
+
+export interface OwnFields {
+  readonly wireguardKey: Uint8Array;
+  readonly endpoints: readonly Endpoint[];
+  readonly ipv4: Ipv4Claim | undefined;
+}
+
+export class OwnRecord {
+  readonly #options: OwnRecordOptions;
+  #sequence: number;
+  #bytes: Uint8Array = new Uint8Array(0);
+  #dueMs = Number.POSITIVE_INFINITY;
+  #jumpedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: OwnRecordOptions) {
+    this.#options = options;
+    this.#sequence = options.sequence;
+  }
+
+  get sequence(): number {
+    return this.#sequence;
+  }
+
+  /** As it was last signed; empty before that. */
+  get bytes(): Uint8Array {
+    return this.#bytes;
+  }
+
+  /** When it is to be signed again, monotonic ms. */
+  get dueMs(): number {
+    return this.#dueMs;
+  }
+
+  sign(now: Instant, fields: OwnFields): void {
+    const { crypto, networkId, identity, name } = this.#options;
+    this.#sequence = Math.max(this.#sequence + 1, Math.floor(now.wallMs));
+    this.#bytes = signRecord(crypto, networkId, identity, {
+      sequence: this.#sequence,
+      expiresWallMs: Math.floor(now.wallMs) + recordLifetimeMs,
+      wireguardKey: fields.wireguardKey,
+      name,
+      endpoints: fields.endpoints,
+      natKind: 0,
+      ...(fields.ipv4 === undefined ? {} : { ipv4: fields.ipv4 }),
+      prefixes: [],
+    });
+    this.#dueMs = now.ms + recordRefreshMs;
+  }
+
+  /**
+   * A record of ours came back. True where it is newer than what we know: our disk went back in
+   * time, or another runs under our identity. The next one is signed above it, soon, but not at once
+   * each time, or two nodes of one identity would drive each other on without end.
+   */
+  meet(now: Instant, record: Verified<Record>): boolean {
+    if (record.sequence <= this.#sequence) return false;
+    this.#sequence = record.sequence;
+    const dueMs = Math.max(now.ms, this.#jumpedMs + jumpIntervalMs);
+    this.#jumpedMs = dueMs;
+    this.#dueMs = Math.min(this.#dueMs, dueMs);
+    return true;
+  }
+}

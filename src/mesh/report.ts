@@ -1,0 +1,92 @@
+/**
+ * What a node says to its daemon: events, warnings, the status and the counters. Shapes only.
+ */
+import type { Endpoint } from "../base/endpoint.ts";
+import type { IpPrefix } from "../base/ip.ts";
+import type { MemberState } from "../swim/state.ts";
+import type { PeerRef } from "./dataplane.ts";
+import type { PeerTableEvent } from "./peer-table.ts";
+
+/** What must outlive a restart, beside members' records and the handshake history. */
+export interface NodeMemory {
+  /** Of the last record that may have left this node. */
+  readonly sequence: number;
+  /** The IPv4 claim, once it has settled. */
+  readonly ipv4Candidate?: number;
+}
+
+export type NodeEvent =
+  | { readonly kind: "member_joined"; readonly identity: string; readonly name: string }
+  /** No longer admitted: what was persisted of it can go. */
+  | { readonly kind: "member_left"; readonly identity: string }
+  | { readonly kind: "member_state"; readonly identity: string; readonly state: MemberState }
+  | { readonly kind: "session_up" | "session_down"; readonly identity: string }
+  /** This node's addresses are these from now on. */
+  | { readonly kind: "address_assigned"; readonly ipv6: string; readonly ipv4: string | undefined }
+  /** To be kept before the transmits leave, as are the next and the timestamps. */
+  | ({ readonly kind: "persist_record" } & NodeMemory)
+  | { readonly kind: "persist_member"; readonly identity: string; readonly record: Uint8Array }
+  | Extract<PeerTableEvent, { readonly kind: "timestamp_sent" | "timestamp_accepted" }>
+  | { readonly kind: "warning"; readonly code: WarningCode; readonly subject: string };
+
+/** Each once for a subject: an identity, or a seed's endpoint. */
+export type WarningCode =
+  /** subject: a seed without a key, and more than 16 identities are trusted. */
+  | "seed_key_needed"
+  /** subject: a seed whose key is not trusted. */
+  | "seed_not_trusted"
+  /** subject: a member whose IPv4 address is another's; it has only IPv6 here. */
+  | "ipv4_contested"
+  /** subject: a member configured with another IPv4 prefix. */
+  | "ipv4_prefix_differs"
+  /** This node: all 16 candidates are held by others. */
+  | "ipv4_exhausted"
+  /** subject: a member whose WireGuard key is already somebody else's. */
+  | "wireguard_key_duplicate"
+  /** This node: a newer record of it is about; another may run under its identity. */
+  | "own_record_newer"
+  /** subject: a member for which there is no room. */
+  | "members_full";
+
+export interface NodeCounters {
+  records_malformed: number;
+  records_not_authentic: number;
+  records_not_admitted: number;
+  wireguard_key_duplicates: number;
+  members_refused: number;
+  own_record_jumps: number;
+  strangers: number;
+  messages_without_member: number;
+  session_attempts: number;
+  events_dropped: number;
+}
+
+export interface MemberStatus {
+  /** Text. */
+  readonly identity: string;
+  /** What it calls itself; may be empty. */
+  readonly name: string;
+  /** IPv6, then IPv4 where it holds one here. */
+  readonly addresses: readonly string[];
+  readonly state: MemberState;
+  readonly peer: PeerRef;
+  readonly wireguardKey: Uint8Array;
+  readonly endpoint: Endpoint | undefined;
+  readonly sessionLive: boolean;
+  /** Unix time; 0 never. */
+  readonly lastHandshakeWallMs: number;
+  readonly rttMs: number | undefined;
+}
+
+export interface NodeStatus {
+  readonly identity: string;
+  readonly name: string;
+  readonly wireguardKey: Uint8Array | undefined;
+  readonly sequence: number;
+  readonly addresses: readonly string[];
+  readonly ipv6Prefix: IpPrefix;
+  readonly ipv4Prefix: IpPrefix;
+  /** How many identities are trusted. */
+  readonly trusted: number;
+  readonly members: readonly MemberStatus[];
+}
