@@ -53,8 +53,11 @@ export class WireGuardDevice {
   }
 
   /** Up and answering `wg`, without a configuration. */
-  static async start(host: Host, implementation: Implementation): Promise<WireGuardDevice> {
-    const name = host.stage.interfaceName();
+  static async start(
+    host: Host,
+    implementation: Implementation,
+    name: string = host.stage.interfaceName(),
+  ): Promise<WireGuardDevice> {
     const state = join(host.stage.directory, "state");
     const env = { LOG_LEVEL: "error", MESHVPN_STATE_DIR: state, ...implementation.env };
     const daemon = host.start([implementation.program, "-f", name], env);
@@ -73,15 +76,27 @@ export class WireGuardDevice {
   }
 
   async setconf(configuration: string): Promise<void> {
-    const path = join(this.host.stage.directory, `${this.name}.conf`);
-    writeFileSync(path, configuration, { mode: 0o600 });
-    await this.wg("setconf", path);
+    await this.#configure("setconf", configuration);
+  }
+
+  async addconf(configuration: string): Promise<void> {
+    await this.#configure("addconf", configuration);
+  }
+
+  async syncconf(configuration: string): Promise<void> {
+    await this.#configure("syncconf", configuration);
   }
 
   /** Unix seconds, 0 for never; of the only peer. */
   async latestHandshake(): Promise<number> {
     const shown = await this.wg("show", "latest-handshakes");
     return Number(shown.trim().split("\t")[1]);
+  }
+
+  async #configure(verb: string, configuration: string): Promise<void> {
+    const path = join(this.host.stage.directory, `${this.name}.${verb}`);
+    writeFileSync(path, configuration, { mode: 0o600 });
+    await this.wg(verb, path);
   }
 
   async #answers(): Promise<boolean> {
