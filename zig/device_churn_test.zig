@@ -201,6 +201,8 @@ test "peers and keypairs come and go 2,000 times under traffic, and leave nothin
             for (first..end) |cycle| {
                 try changeOnce(&pair.a, pair.b.endpoint(), @intCast(cycle), cycle >= first + 20);
                 try changeOnce(&pair.b, pair.a.endpoint(), @intCast(cycle), cycle >= first + 20);
+                try speak(&pair.a, Pair.peer_b, pair.b.endpoint());
+                try speak(&pair.b, Pair.peer_a, pair.a.endpoint());
                 if (cycle % 40 != 39) continue;
                 pair.a.log_count = 0;
                 pair.b.log_count = 0;
@@ -214,10 +216,35 @@ test "peers and keypairs come and go 2,000 times under traffic, and leave nothin
             try crossAmongOthers(pair, .a_to_b, 1);
             try crossAmongOthers(pair, .b_to_a, 1);
             try testing.expect(traffic.taken.load(.monotonic) > 0);
+            for ([2]*Node{ &pair.a, &pair.b }) |node| {
+                try node.expectCounter(.handshakes_refused_no_key, end);
+                try node.expectCounter(.not_authentic, 0);
+                try node.expectCounter(.replayed, 0);
+                try node.expectCounter(.malformed, 0);
+            }
             const now = pair.a.counter(.tun_write_packets) + pair.b.counter(.tun_write_packets);
             try testing.expect(now - written > (end - first) / 4);
             try pair.a.apply(&.{.{ .kind = .keypairs_drop, .peer = Pair.peer_b }});
             try pair.b.apply(&.{.{ .kind = .keypairs_drop, .peer = Pair.peer_a }});
+        }
+
+        /// What the control plane does besides: a handshake message of no worth, a session message,
+        /// and a look at what came.
+        fn speak(node: *Node, peer: abi.PeerRef, remote: abi.Endpoint) !void {
+            const length = constants.initiation_bytes;
+            const bytes = [4]u8{ 1, 0, 0, 0 } ++ @as([length - 4]u8, @splat(0)) ++ [4]u8{ 1, 0, 4, 0 };
+            const sent = node.device.send(&.{
+                .{ .kind = .initiation, .length = length, .peer = peer, .remote = remote },
+                .{ .kind = .session_message, .offset = length, .length = 4, .peer = peer },
+            }, &bytes);
+            try testing.expectEqual(2, sent);
+            var datagrams: [64]abi.Datagram = undefined;
+            var room: [4096]u8 = undefined;
+            for (datagrams[0..node.device.receive(&datagrams, &room)]) |datagram| {
+                try testing.expectEqual(.session_message, datagram.kind);
+                try testing.expectEqual(peer, datagram.peer);
+            }
+            _ = try node.stats(peer);
         }
 
         fn refOf(cycle: u32) abi.PeerRef {

@@ -218,6 +218,11 @@ test "a peer that seals nonsense harms nobody, and its sound packets still pass"
             random.bytes(text);
             const looks_v6 = random.boolean();
             if (variant == 0) return;
+            // Too short for the header of a session message.
+            if (text.len < 4 and variant == 3) {
+                text[0] = 1;
+                return;
+            }
             text[0] = if (looks_v6) 0x60 else 0x40 | @as(u8, random.intRangeAtMost(u4, 4, 15));
             if (text.len < 40 or variant == 1) return;
             const protocols = [_]u8{ 6, 17, 1, 58, 0, 44 };

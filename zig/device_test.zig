@@ -128,7 +128,6 @@ test "packets wait for a keypair, ask for it once a second, and leave in order w
             };
             injected += 2;
             try testing.expect(second.at_ns - first.at_ns >= constants.ns_per_s);
-            try testing.expect(second.at_ns - first.at_ns < 3 * constants.ns_per_s);
             for ([2]abi.Event{ first, second }) |event| {
                 try testing.expectEqual(Pair.peer_b, event.peer);
                 try testing.expectEqual(@backingInt(abi.HandshakeReason.no_keypair), event.reason);
@@ -494,7 +493,7 @@ test "persistent keepalives flow once a second, and ask for a keypair where ther
             try pair.b.awaitCounter(.keepalives_received, 3);
             const took_ns = (try pair.b.stats(Pair.peer_a)).last_received_ns - start_ns;
             try testing.expect(took_ns > 1_900 * constants.ns_per_ms);
-            try testing.expect(took_ns < 4_000 * constants.ns_per_ms);
+            try testing.expect(took_ns < 5_000 * constants.ns_per_ms);
             try pair.b.expectCounter(.opened_packets, pair.b.counter(.keepalives_received));
             try pair.b.link.expectNothing();
         }
