@@ -10,13 +10,12 @@ import type { Crypto, Secret } from "../base/crypto.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
 import { Fifo } from "../base/fifo.ts";
-import { familyOf, type IpPrefix } from "../base/ip.ts";
+import type { IpPrefix } from "../base/ip.ts";
 import type { Random } from "../base/random.ts";
 import { shortId } from "../swim/message.ts";
 import type { ProbeTimes } from "../swim/probe.ts";
 import type { MemberState } from "../swim/state.ts";
 import { Swim } from "../swim/swim.ts";
-import { Ipv4Claims, ipv6Address, ipv6Prefix } from "../trust/address.ts";
 import { formatIdentity, type Identity } from "../trust/identity.ts";
 import {
   decodeRecord,
@@ -29,6 +28,7 @@ import {
   verifyStoredRecord,
 } from "../trust/record.ts";
 import { Roster } from "../trust/roster.ts";
+import { Addressing } from "./addressing.ts";
 import type { Command, DataplaneEvent, ReceivedDatagram, Transmit } from "./dataplane.ts";
 import { Introducer, type Seed } from "./introducer.ts";
 import { Member, Members } from "./member.ts";
@@ -99,15 +99,12 @@ export class MeshNode {
   readonly #options: MeshNodeOptions;
   readonly #swim: Swim;
   readonly #introducer: Introducer;
-  readonly #claims: Ipv4Claims;
+  readonly #addressing: Addressing;
   readonly #openings = new Openings();
-  readonly #ipv6: string;
   readonly #self: string;
   readonly #own: OwnRecord;
   readonly #members = new Members();
   #endpoints: readonly Endpoint[];
-  #settledTold = false;
-  #ipv4: string | undefined;
   #started = false;
   #timestampSent: NodeEvent | undefined;
   readonly #warned = new Set<string>();
@@ -123,15 +120,16 @@ export class MeshNode {
     const { name } = options;
     const sequence = memory?.sequence ?? 0;
     this.#own = new OwnRecord({ crypto, networkId, identity, name, sequence });
-    this.#ipv6 = ipv6Address(crypto, networkId, identity.publicKey);
     this.roster = new Roster(identity.publicKey, options.trusted);
     this.peers = new PeerTable({ crypto, random, ...options.history });
-    const candidate = memory?.ipv4Candidate;
-    this.#claims = new Ipv4Claims({
+    this.#addressing = new Addressing({
       crypto,
-      prefix: options.ipv4Prefix,
+      networkId,
       self: identity.publicKey,
-      ...(candidate === undefined ? {} : { candidate }),
+      ipv4Prefix: options.ipv4Prefix,
+      candidate: memory?.ipv4Candidate,
+      peers: this.peers,
+      members: this.#members,
     });
     const { probeTimes: times } = options;
     const self = identity.publicKey;
@@ -153,14 +151,9 @@ export class MeshNode {
     const { identity, mtu, wireguardKey, members, seeds } = this.#options;
     this.peers.setLocalKey(now, wireguardKey);
     this.#commands.push({ kind: "introduction_key_set", identity: identity.publicKey });
-    this.#commands.push({ kind: "mtu_set", mtu });
-    this.#commands.push({ kind: "address_add", prefix: { address: this.#ipv6, bits: 128 } });
     for (const bytes of members ?? []) this.#restore(now, bytes);
-    this.#claims.start(now.ms);
-    this.#assignIpv4();
-    this.#commands.push({ kind: "link_up" });
-    this.#commands.push({ kind: "route_add", prefix: this.#ipv6Prefix() });
-    this.#commands.push({ kind: "route_add", prefix: this.#claims.prefix });
+    this.#addressing.start(now.ms, mtu);
+    this.#tellAddresses();
     this.#publish(now);
     this.#introducer.setSeeds(now, seeds);
     this.#introducer.handleTimeout(now);
@@ -238,7 +231,7 @@ export class MeshNode {
       this.#attempt(now, next);
     }
     if (now.ms >= this.#own.dueMs) this.#publish(now);
-    this.#tellSettled(now);
+    if (this.#addressing.takeSettled(now.ms)) this.#persistMemory(now);
     this.#settle(now);
   }
 
@@ -250,7 +243,7 @@ export class MeshNode {
       this.#swim.nextTimeout(),
       this.#openings.nextTimeout(),
       this.#started ? this.#own.dueMs : undefined,
-      this.#settledTold ? undefined : this.#claims.settlesAtMs,
+      this.#addressing.settlesAtMs,
     ]) {
       if (at !== undefined && (next === undefined || at < next)) next = at;
     }
@@ -258,7 +251,7 @@ export class MeshNode {
   }
 
   pollCommand(): Command | undefined {
-    return this.#commands.shift() ?? this.peers.pollCommand();
+    return this.#commands.shift() ?? this.#addressing.pollCommand() ?? this.peers.pollCommand();
   }
 
   pollTransmit(): Transmit | undefined {
@@ -272,15 +265,15 @@ export class MeshNode {
   }
 
   status(): NodeStatus {
-    const ipv4 = this.#ipv4;
+    const { ipv4, ipv6, ipv4Prefix, ipv6Prefix } = this.#addressing;
     return {
       identity: this.#self,
       name: this.#options.name,
       wireguardKey: this.peers.localPublicKey,
       sequence: this.#own.sequence,
-      addresses: ipv4 === undefined ? [this.#ipv6] : [this.#ipv6, ipv4],
-      ipv6Prefix: this.#ipv6Prefix(),
-      ipv4Prefix: this.#claims.prefix,
+      addresses: ipv4 === undefined ? [ipv6] : [ipv6, ipv4],
+      ipv6Prefix,
+      ipv4Prefix,
       trusted: this.roster.size,
       members: [...this.#members].map((member) => this.#memberStatus(member)),
     };
@@ -452,12 +445,11 @@ export class MeshNode {
   }
 
   #join(now: Instant, name: string, slot: number, record: Verified<Record>): Member {
-    const { crypto, networkId } = this.#options;
-    const ipv6 = ipv6Address(crypto, networkId, record.identity);
     const peer = this.peers.addPeer(now, record.wireguardKey);
+    const ipv6 = this.#addressing.ipv6Of(record.identity);
     const member = new Member(slot, name, ipv6, record, peer);
     this.#members.add(member);
-    this.peers.allowIp(peer, { address: ipv6, bits: 128 });
+    this.#addressing.bind(member);
     this.#emit({ kind: "member_joined", identity: name, name: record.name });
     return member;
   }
@@ -474,9 +466,7 @@ export class MeshNode {
     this.#setLinked(now, member.peer, false);
     this.peers.removePeer(now, member.peer);
     this.#members.setPeer(member, this.peers.addPeer(now, member.record.wireguardKey));
-    this.peers.allowIp(member.peer, { address: member.ipv6, bits: 128 });
-    const ipv4 = this.#claims.heldBy(member.name);
-    if (ipv4 !== undefined) this.peers.allowIp(member.peer, { address: ipv4, bits: 32 });
+    this.#addressing.bind(member);
     member.attempts = 0;
     this.#openings.schedule(member, now.ms);
   }
@@ -487,69 +477,36 @@ export class MeshNode {
     this.peers.removePeer(now, member.peer);
     this.#members.remove(member);
     this.#swim.forget(member.slot);
-    this.#routeClaims(this.#claims.forget(member.name));
+    this.#addressing.release(member);
     this.#emit({ kind: "member_left", identity: member.name });
   }
 
   /** The member's IPv4 claim, as its record has it now. */
   #claim(now: Instant, member: Member): void {
-    const { ipv4 } = member.record;
-    const address = this.#claims.addressOf(member.identity, ipv4);
-    if (ipv4 !== undefined && address === undefined) this.#warn("ipv4_prefix_differs", member.name);
-    const outcome = this.#claims.claim(now.ms, member.name, address);
-    if (outcome.contested) this.#warn("ipv4_contested", member.name);
-    this.#routeClaims(outcome.changed);
-    if (!outcome.moved || !this.#started) return;
-    this.#assignIpv4();
+    const { moved, refused } = this.#addressing.take(now.ms, member);
+    if (refused !== undefined) this.#warn(refused, member.name);
+    if (!moved) return;
+    this.#tellAddresses();
     this.#publish(now);
   }
 
-  /** Gives each the IPv4 address that it holds, and nothing else of IPv4. */
-  #routeClaims(names: readonly string[]): void {
-    for (const name of names) {
-      const member = this.#members.named(name);
-      if (member === undefined) continue;
-      const held = this.#claims.heldBy(name);
-      for (const prefix of [...member.peer.allowedIps]) {
-        if (familyOf(prefix.address) === 4 && prefix.address !== held) {
-          this.peers.disallowIp(member.peer, prefix);
-        }
-      }
-      if (held !== undefined) this.peers.allowIp(member.peer, { address: held, bits: 32 });
-    }
-  }
-
-  /** Makes the interface's IPv4 address the one that is claimed. */
-  #assignIpv4(): void {
-    const next = this.#claims.ownAddress;
-    if (this.#ipv4 !== undefined) {
-      this.#commands.push({ kind: "address_remove", prefix: { address: this.#ipv4, bits: 32 } });
-    }
-    if (next === undefined) this.#warn("ipv4_exhausted", this.#self);
-    else this.#commands.push({ kind: "address_add", prefix: { address: next, bits: 32 } });
-    this.#ipv4 = next;
-    this.#settledTold = false;
-    this.#emit({ kind: "address_assigned", ipv6: this.#ipv6, ipv4: next });
-  }
-
-  /** A claim that has settled is kept over restarts; until then the next start chooses anew. */
-  #tellSettled(now: Instant): void {
-    if (this.#settledTold || !this.#claims.settled(now.ms)) return;
-    this.#settledTold = true;
-    this.#persistMemory(now);
+  #tellAddresses(): void {
+    const { ipv6, ipv4 } = this.#addressing;
+    if (ipv4 === undefined) this.#warn("ipv4_exhausted", this.#self);
+    this.#emit({ kind: "address_assigned", ipv6, ipv4 });
   }
 
   /** Signs and spreads a new record of this node. */
   #publish(now: Instant): void {
     const wireguardKey = this.peers.localPublicKey;
     assert(wireguardKey !== undefined, "a node that has started has a WireGuard key");
-    this.#own.sign(now, { wireguardKey, endpoints: this.#endpoints, ipv4: this.#claims.own });
+    this.#own.sign(now, { wireguardKey, endpoints: this.#endpoints, ipv4: this.#addressing.claim });
     this.#swim.setSelf(now, this.#own.sequence, this.#own.bytes);
     this.#persistMemory(now);
   }
 
   #persistMemory(now: Instant): void {
-    const candidate = this.#claims.settled(now.ms) ? this.#claims.own?.candidate : undefined;
+    const candidate = this.#addressing.settledCandidate(now.ms);
     const ipv4 = candidate === undefined ? {} : { ipv4Candidate: candidate };
     this.#emit({ kind: "persist_record", sequence: this.#own.sequence, ...ipv4 });
   }
@@ -600,11 +557,10 @@ export class MeshNode {
 
   #memberStatus(member: Member): MemberStatus {
     const { peer, record } = member;
-    const ipv4 = this.#claims.heldBy(member.name);
     return {
       identity: member.name,
       name: record.name,
-      addresses: ipv4 === undefined ? [member.ipv6] : [member.ipv6, ipv4],
+      addresses: this.#addressing.of(member),
       state: this.#swim.table.state(member.slot),
       peer: peer.ref,
       wireguardKey: peer.publicKey,
@@ -613,10 +569,6 @@ export class MeshNode {
       lastHandshakeWallMs: peer.lastHandshakeWallMs,
       rttMs: this.#swim.table.rttMs(member.slot),
     };
-  }
-
-  #ipv6Prefix(): IpPrefix {
-    return ipv6Prefix(this.#options.crypto, this.#options.networkId);
   }
 
   #tellState(slot: number, state: MemberState): void {

@@ -113,6 +113,15 @@ export class Prober {
     }
   }
 
+  /** One came back from the dead: the others may have too, so they are probed soon. */
+  hurryDead(nowMs: number): void {
+    const spreadMs = this.times.intervalMs * (this.#dead.size + 1);
+    for (const dead of this.#dead.values()) {
+      dead.dueMs = Math.min(dead.dueMs, nowMs + this.#random.below(spreadMs));
+      dead.delayMs = deadProbeDelayMinMs;
+    }
+  }
+
   /**
    * An ack from a member. Returns the target of the probe that it answers and the round trip where
    * it is the target's own, or undefined where we asked for no such thing.

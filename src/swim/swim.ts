@@ -267,7 +267,9 @@ export class Swim {
     this.#prober.setDead(now.ms, slot, false);
     this.#setState(now, slot, "alive");
     // What happened on the other side of a partition is learnt at once, not at the next turn.
-    if (wasDead && this.table.isLinked(slot)) this.#joinSync(now, slot);
+    if (!wasDead) return;
+    this.#prober.hurryDead(now.ms);
+    if (this.table.isLinked(slot)) this.#joinSync(now, slot);
   }
 
   #probeFailed(now: Instant, slot: number): void {
