@@ -220,7 +220,7 @@ test "a slot that wants attention is listed once until it is taken" {
     const allocator = std.testing.allocator;
     var attention = try Attention.init(allocator);
     defer attention.deinit(allocator);
-    const last = constants.peers_max - 1;
+    const last: u32 = constants.peers_max - 1;
     for (0..3) |_| {
         try std.testing.expectEqual(null, attention.pop());
         try std.testing.expect(attention.push(last));
