@@ -128,10 +128,8 @@ pub const Device = struct {
         // less than one segment to spare.
         const payload = mtu -| 52;
         const bytes = @min(constants.ip_packet_bytes_max, segments * payload + 320 + payload / 2);
-        // Only a matter of speed: a kernel that refuses still works.
-        self.netlink.?.setGsoMaxSize(tun.interface_index, bytes) catch {
-            self.counters.add(.udp_segmentation_refused, 1);
-        };
+        // Only a matter of speed: where the kernel refuses, everything works as it did.
+        self.netlink.?.setGsoMaxSize(tun.interface_index, bytes) catch return;
     }
 
     pub fn close(self: *Device) void {
@@ -379,6 +377,8 @@ pub const Device = struct {
 
     /// From the address it names, or, where that is no address of ours any more, from another.
     fn sendNow(self: *const Device, datagram: *const abi.Datagram, message: []const u8) bool {
+        const family = datagram.remote.family;
+        if (family != 4 and family != 6) return false;
         self.udp.sendTo(datagram.remote, datagram.local, message) catch {
             if (datagram.local.family == 0) return false;
             self.udp.sendTo(datagram.remote, .{}, message) catch return false;
