@@ -27,6 +27,8 @@ pub const message_cookie_reply: u32 = 3;
 pub const message_transport: u32 = 4;
 /// "mvi1": meshvpn's introduction; see docs/PROTOCOL.md.
 pub const message_introduction: u32 = 0x3169_766d;
+/// "mvc1": what an introduction gets under load, a cookie reply in all but type and key.
+pub const message_introduction_cookie: u32 = 0x3163_766d;
 
 pub const initiation_bytes: usize = 148;
 pub const response_bytes: usize = 92;
@@ -61,6 +63,16 @@ pub const event_ring_events: usize = 4096;
 /// Part of the event ring that only life-cycle events may use (link gone, fatal).
 pub const event_ring_reserved: usize = 16;
 pub const outbox_ring_datagrams: usize = 1024;
+
+// The gate: what strangers may cost.
+/// With so many datagrams in the control ring the node is under load (kernel `receive.c`).
+pub const load_datagrams: usize = control_ring_datagrams / 8;
+/// The node stays under load for so long after.
+pub const load_sticky_ns: u64 = ns_per_s;
+/// Cookie replies need no MAC of ours, so they never fill more of the control ring than this.
+pub const cookie_reply_ring_datagrams: usize = load_datagrams / 2;
+pub const cookie_secret_lifetime_ns: u64 = 120 * ns_per_s;
+pub const rate_limiter_entries_max: u32 = 1 << 16;
 
 // Staging: packets that wait for a keypair.
 pub const staged_packets_max: usize = 128;

@@ -30,6 +30,7 @@ comptime {
     _ = @import("peer.zig");
     _ = @import("primitives.zig");
     _ = @import("queue.zig");
+    _ = @import("rate_limiter.zig");
     _ = @import("replay.zig");
     _ = @import("secrets.zig");
     _ = @import("staging.zig");
