@@ -12,6 +12,12 @@ type Load = () => Promise<{ readonly default: object }>;
 
 /** Name to file. A command's `run` may return an exit code. */
 const commands: Readonly<Record<string, Load>> = {
+  keygen: () => import("./keygen.ts"),
+  export: () => import("./export.ts"),
+  trust: () => import("./trust.ts"),
+  up: () => import("./up.ts"),
+  down: () => import("./down.ts"),
+  status: () => import("./status.ts"),
   device: () => import("./device.ts"),
   version: () => import("./version.ts"),
 };
@@ -79,7 +85,7 @@ async function printUsage(command: CommandDef, parent?: CommandDef): Promise<voi
 /** A reader that leaves early, such as `head`, is no error. */
 function leaveQuietly(error: Error & { code?: string }): void {
   if (error.code !== "EPIPE") throw error;
-  process.exit(0);
+  process.exit();
 }
 
 process.stdout.on("error", leaveQuietly);

@@ -118,19 +118,17 @@ function createKey(crypto: KeyFiles, path: string, replace: boolean): Uint8Array
   }
 }
 
-/** MeshError `identity_missing` before `createKeys`; whatever is wrong with the files, as it is. */
+/** MeshError `identity_missing` before `createKeys`; whatever is wrong with the file, as it is. */
 export function loadIdentity(crypto: KeyFiles, directory: string): Identity {
   const path = join(directory, identityFile);
-  // Not where the directory may not even be searched: that is said by the attempt to load.
-  if (!existsSync(path) && isSearchable(directory)) {
-    throw new MeshError(
-      "identity_missing",
-      "this node has no identity",
-      `there is no ${path}`,
-      "run meshvpn keygen",
-    );
-  }
-  return identityOf(crypto, crypto.load(path));
+  const seed = loadKey(crypto, path);
+  if (seed !== undefined) return identityOf(crypto, seed);
+  throw new MeshError(
+    "identity_missing",
+    "this node has no identity",
+    `there is no ${path}`,
+    "run meshvpn keygen",
+  );
 }
 
 /** Both keys; a WireGuard key that is missing is made, for members learn it from the record. */
@@ -138,7 +136,9 @@ export function loadKeys(crypto: KeyFiles, directory: string): Keys {
   const identity = loadIdentity(crypto, directory);
   try {
     const path = join(directory, wireguardFile);
-    if (!existsSync(path)) createKey(crypto, path, false);
+    const wireguard = loadKey(crypto, path);
+    if (wireguard !== undefined) return { identity, wireguard };
+    createKey(crypto, path, false);
     return { identity, wireguard: crypto.load(path) };
   } catch (error) {
     crypto.release(identity.seed);
@@ -146,13 +146,22 @@ export function loadKeys(crypto: KeyFiles, directory: string): Keys {
   }
 }
 
+/** undefined where there is no such file. */
+function loadKey(crypto: KeyFiles, path: string): Secret | undefined {
+  try {
+    return crypto.load(path);
+  } catch (error) {
+    if (error instanceof MeshError && error.code === "no_such_file") return undefined;
+    throw error;
+  }
+}
+
 /** Whom the operator trusts, sorted by file name. What is damaged is moved aside. */
 export function readTrusted(directory: string, warn: Warn): readonly Trusted[] {
   const inside = join(directory, trustedDirectory);
-  if (!existsSync(inside)) return [];
   return attempt("read whom this node trusts", inside, () => {
     const out: Trusted[] = [];
-    for (const file of readdirSync(inside).toSorted()) {
+    for (const file of (unlessAbsent(() => readdirSync(inside)) ?? []).toSorted()) {
       if (!file.endsWith(".pub")) continue;
       const path = join(inside, file);
       const trusted = readTrustedFile(path, file);
@@ -178,7 +187,7 @@ export function addTrusted(
     mkdirSync(inside, { recursive: true, mode: 0o700 });
     const file = trustedFileName(identity);
     const path = join(inside, file);
-    const known = existsSync(path) ? readTrustedFile(path, file) : undefined;
+    const known = readTrustedFile(path, file);
     if (known !== undefined && (name === undefined || name === known.name)) return "known";
     if (known === undefined && readdirSync(inside).length >= trustedMax) {
       throw new MeshError(
@@ -199,9 +208,12 @@ export function addTrusted(
 /** False where it was not trusted. */
 export function removeTrusted(directory: string, identity: Uint8Array): boolean {
   const path = join(directory, trustedDirectory, trustedFileName(identity));
-  if (!existsSync(path)) return false;
   return attempt("stop trusting an identity", path, () => {
-    rmSync(path);
+    const removed = unlessAbsent(() => {
+      rmSync(path);
+      return true;
+    });
+    if (removed === undefined) return false;
     syncDirectory(dirname(path));
     return true;
   });
@@ -274,9 +286,9 @@ function readState<T>(
   decode: (value: unknown) => T | undefined,
   warn: Warn,
 ): T | undefined {
-  if (!existsSync(path)) return undefined;
   return attempt("read", path, () => {
-    const text = statSync(path).size > stateBytesMax ? "" : readFileSync(path, "utf8");
+    const text = readBounded(path, stateBytesMax);
+    if (text === undefined) return undefined;
     const value = decode(parseJson(text));
     if (value !== undefined) return value;
     const kept = moveAside(path);
@@ -294,10 +306,24 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** `KEY [NAME]`, and the key is the one that the file is named after. */
+/** Its text, empty where it is longer than anything that this program writes there. */
+function readBounded(path: string, bytesMax: number): string | undefined {
+  return unlessAbsent(() => (statSync(path).size > bytesMax ? "" : readFileSync(path, "utf8")));
+}
+
+/** undefined where what it touches does not exist. */
+function unlessAbsent<T>(body: () => T): T | undefined {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** `KEY [NAME]`, and the key is the one that the file is named after; undefined: there is none. */
 function readTrustedFile(path: string, file: string): Trusted | undefined {
-  if (statSync(path).size > trustedBytesMax) return undefined;
-  const trusted = parseTrustedLine(readFileSync(path, "utf8").trimEnd());
+  const trusted = parseTrustedLine((readBounded(path, trustedBytesMax) ?? "").trimEnd());
   return trusted !== undefined && trustedFileName(trusted.identity) === file ? trusted : undefined;
 }
 
@@ -351,16 +377,6 @@ function moveAside(path: string): string {
   }
   renameSync(path, kept);
   return kept;
-}
-
-function isSearchable(directory: string): boolean {
-  try {
-    statSync(join(directory, "."));
-    readdirSync(directory);
-    return true;
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "ENOENT";
-  }
 }
 
 /** The system's refusals in an operator's words. */

@@ -1,0 +1,414 @@
+/**
+ * The mesh daemon: a MeshNode over one data plane, with its keys and memory on disk, its seeds, its
+ * control socket and its signals. Composition only: what is started here is stopped here, in the
+ * opposite order, and what the node wants kept is on disk before anything leaves that depends on it.
+ */
+import { lookup } from "node:dns/promises";
+import { networkInterfaces } from "node:os";
+import manifest from "../../package.json" with { type: "json" };
+import type { Instant } from "../base/clock.ts";
+import { formatEndpoint } from "../base/endpoint.ts";
+import { MeshError, unreachable } from "../base/errors.ts";
+import type { DataplaneEvent } from "../mesh/dataplane.ts";
+import { MeshNode, type NodeEvent, type NodeMemory } from "../mesh/node.ts";
+import { NativeCrypto } from "../native/crypto.ts";
+import { type CommandFailure, NativeDataplane } from "../native/dataplane.ts";
+import type { Library } from "../native/library.ts";
+import { formatIdentity, networkIdOf } from "../trust/identity.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import type { MeshConfig } from "./config.ts";
+import { type ControlAnswer, type ControlRequest, ControlServer } from "./control.ts";
+import { Driver, type Duties } from "./driver.ts";
+import { ownEndpoints } from "./endpoints.ts";
+import type { Log } from "./log.ts";
+import { MembersFile } from "./members-file.ts";
+import { SeedResolver } from "./seeds.ts";
+import {
+  type Keys,
+  loadKeys,
+  prepareStateDirectory,
+  readMemory,
+  readTrusted,
+  writeMemory,
+} from "./state.ts";
+import { type MemberStatus, type MeshStatus, statusSchema } from "./status.ts";
+import { TimestampStore } from "./timestamps.ts";
+import { MeshUapi, statsBySlot } from "./uapi.ts";
+import { warningText } from "./warnings.ts";
+
+/** UAPI requests answered in one turn. */
+const requestsPerTurn = 16;
+/** Interfaces come and go unannounced, so they are looked at this often. */
+const interfacesMs = 15_000;
+
+/**
+ * Runs a node of the mesh until it is told to end. `ready` is called once it takes part.
+ * @returns the exit code: 0 where it was told to end, 1 where it could not go on.
+ * @throws MeshError where it cannot start; nothing of it is left then.
+ */
+export async function runMesh(
+  library: Library,
+  config: MeshConfig,
+  log: Log,
+  ready: (words: string) => void,
+): Promise<number> {
+  if (library.symbols.meshvpn_harden() < 0) log.warning("memory could not be kept from core dumps");
+  const crypto = new NativeCrypto(library);
+  prepareStateDirectory(config.state_dir);
+  const keys = loadKeys(crypto, config.state_dir);
+  await using started = new AsyncDisposableStack();
+  started.defer(() => crypto.release(keys.identity.seed));
+
+  // Before anything is made: another daemon is the likeliest reason for a name or a port in use.
+  let daemon: MeshDaemon | undefined;
+  const control = await ControlServer.listen(config.control_socket, (request) => {
+    if (daemon !== undefined) return daemon.answer(request);
+    throw new MeshError(
+      "daemon_starting",
+      "the daemon cannot answer",
+      "it is starting",
+      "try again",
+    );
+  });
+  started.defer(() => control.close());
+
+  const dataplane = NativeDataplane.open(library, {
+    interfaceName: config.interface,
+    mtu: config.mtu,
+    listenPort: config.port,
+    uapi: config.uapi,
+    tun: config.tun,
+  });
+  started.defer(() => dataplane.close());
+  daemon = new MeshDaemon({ library, crypto, dataplane, keys, config, log });
+  started.defer(() => daemon?.close());
+  await daemon.start();
+  ready(daemon.describe());
+  return await daemon.ended;
+}
+
+/** What is only for the log. */
+type Told = Exclude<
+  NodeEvent,
+  { kind: `timestamp_${string}` | `persist_${string}` | "member_joined" | "member_left" }
+>;
+
+interface Parts {
+  readonly library: Library;
+  readonly crypto: NativeCrypto;
+  readonly dataplane: NativeDataplane;
+  readonly keys: Keys;
+  readonly config: MeshConfig;
+  readonly log: Log;
+}
+
+class MeshDaemon implements Duties<NodeEvent> {
+  /** The exit code. */
+  readonly ended: Promise<number>;
+  readonly #end: (code: number) => void;
+  readonly #parts: Parts;
+  readonly #clock: Clock;
+  readonly #node: MeshNode;
+  readonly #driver: Driver<NodeEvent>;
+  readonly #uapi: MeshUapi;
+  readonly #seeds: SeedResolver;
+  readonly #timestamps: TimestampStore;
+  readonly #members: MembersFile;
+  /** What members call themselves, for the log. */
+  readonly #names = new Map<string, string>();
+  #interfaceTimer: ReturnType<typeof setInterval> | undefined;
+  #memoryFailing = false;
+
+  constructor(parts: Parts) {
+    const { library, crypto, dataplane, keys, config } = parts;
+    const ended = Promise.withResolvers<number>();
+    this.ended = ended.promise;
+    this.#end = ended.resolve;
+    this.#parts = parts;
+    this.#clock = systemClock(library);
+    this.#timestamps = new TimestampStore(config.state_dir, this.warn);
+    this.#members = new MembersFile(config.state_dir, this.warn);
+    this.#node = new MeshNode({
+      crypto,
+      random: crypto,
+      identity: keys.identity,
+      networkId: networkIdOf(crypto, config.network),
+      name: config.name,
+      wireguardKey: keys.wireguard,
+      ipv4Prefix: config.prefix,
+      mtu: config.mtu,
+      trusted: readTrusted(config.state_dir, this.warn).map(({ identity }) => identity),
+      seeds: [],
+      endpoints: this.#endpoints(),
+      memory: readMemory(config.state_dir, this.warn),
+      members: this.#members.records(),
+      history: this.#timestamps.open(crypto.publicKey(keys.wireguard)),
+    });
+    this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);
+    this.#driver = new Driver(this.#node, dataplane, this.#clock, this);
+    this.#seeds = new SeedResolver(config.seed, {
+      lookup: async (host) => (await lookup(host, { all: true })).map(({ address }) => address),
+      later: (ms, call) => {
+        const timer = setTimeout(call, ms);
+        return () => clearTimeout(timer);
+      },
+      changed: (seeds) => this.#outside((now) => this.#node.setSeeds(now, seeds)),
+      warn: this.warn,
+    });
+  }
+
+  async start(): Promise<void> {
+    process.on("SIGTERM", () => this.#end(0));
+    process.on("SIGINT", () => this.#end(0));
+    process.on("SIGHUP", () => {
+      try {
+        this.#reload();
+      } catch (error) {
+        if (!(error instanceof MeshError)) throw error;
+        this.warn(error.sentence());
+      }
+    });
+    if (this.#node.roster.size === 0) this.warn(nobodyTrusted);
+    this.#node.start(this.#clock());
+    this.#parts.dataplane.start();
+    this.#seeds.start();
+    await this.#driver.start();
+    this.#interfaceTimer = setInterval(() => {
+      this.#outside((now) => this.#node.setEndpoints(now, this.#endpoints()));
+    }, interfacesMs);
+  }
+
+  close(): void {
+    clearInterval(this.#interfaceTimer);
+    this.#seeds.stop();
+    this.#driver.stop();
+    this.#members.close();
+    this.#timestamps.close();
+  }
+
+  /** For the line that says it is up. */
+  describe(): string {
+    const { name, addresses, trusted } = this.#node.status();
+    const { interfaceName, listenPort } = this.#parts.dataplane.deviceState();
+    const place = this.#parts.config.tun ? interfaceName : "no interface";
+    return `${name}, ${place}, ${addresses.join(", ")}, port ${listenPort}, ${trusted} trusted`;
+  }
+
+  answer(request: ControlRequest): ControlAnswer {
+    switch (request.command) {
+      case "status":
+        return { result: this.#status(request.counters === true) };
+      case "reload":
+        this.#reload();
+        return { result: null };
+      case "stop":
+        // Answered first; the connection ends when this process does.
+        setImmediate(() => this.#end(0));
+        return { result: null, hold: true };
+      default:
+        throw new MeshError(
+          "request_unknown",
+          "cannot take the request",
+          `this daemon knows no ${JSON.stringify(request.command).slice(0, 80)}`,
+          "use a meshvpn of the same version",
+        );
+    }
+  }
+
+  record(_now: Instant, reports: readonly NodeEvent[]): void {
+    for (const report of reports) this.#record(report);
+    this.#timestamps.flush();
+  }
+
+  observe(_now: Instant, event: DataplaneEvent): boolean {
+    if (event.kind !== "link_gone" && event.kind !== "fatal") return true;
+    const what =
+      event.kind === "fatal"
+        ? `the data plane ended with errno ${event.errno}`
+        : "the interface or its UAPI socket was deleted";
+    this.#parts.log.error(`ending: ${what}; start the daemon again`);
+    this.#end(1);
+    return false;
+  }
+
+  serve(now: Instant): void {
+    const { dataplane, log } = this.#parts;
+    for (let count = 0; count < requestsPerTurn; count += 1) {
+      const request = dataplane.uapiReceive();
+      if (request === undefined) return;
+      const answer = this.#uapi.answer(now, request.text);
+      if (!dataplane.uapiReply(request.id, answer)) log.debug("a UAPI client has gone");
+    }
+    this.#driver.wake();
+  }
+
+  refused(failures: readonly CommandFailure[]): void {
+    for (const { command, error, errno } of failures) {
+      const system = errno === 0 ? "" : `, errno ${errno}`;
+      const about = "prefix" in command ? ` ${command.prefix.address}/${command.prefix.bits}` : "";
+      this.#parts.log.error(`the data plane refused ${command.kind}${about}: ${error}${system}`);
+    }
+  }
+
+  readonly warn = (text: string): void => this.#parts.log.warning(text);
+
+  failed(error: unknown): void {
+    const words =
+      error instanceof MeshError
+        ? error.sentence()
+        : error instanceof Error
+          ? (error.stack ?? error.message)
+          : String(error);
+    this.#parts.log.error(`ending after an internal error: ${words}`);
+    this.#end(1);
+  }
+
+  #record(report: NodeEvent): void {
+    switch (report.kind) {
+      case "timestamp_sent":
+        this.#timestamps.sent(report.tai64n);
+        break;
+      case "timestamp_accepted":
+        this.#timestamps.accepted(report.publicKey, report.tai64n);
+        break;
+      case "persist_record":
+        this.#keepMemory(report);
+        break;
+      case "persist_member":
+        this.#members.keep(report.identity, report.record);
+        break;
+      case "member_joined":
+        this.#names.set(report.identity, report.name);
+        this.#parts.log.verbose(`${this.#called(report.identity)} is a member`);
+        break;
+      case "member_left":
+        this.#parts.log.verbose(`${this.#called(report.identity)} is no longer a member`);
+        this.#names.delete(report.identity);
+        this.#members.forget(report.identity);
+        break;
+      default:
+        this.#tell(report);
+    }
+  }
+
+  #tell(report: Told): void {
+    const { log } = this.#parts;
+    switch (report.kind) {
+      case "member_state":
+        log.verbose(`${this.#called(report.identity)} is ${report.state}`);
+        break;
+      case "session_up":
+        log.verbose(`${this.#called(report.identity)} is connected`);
+        break;
+      case "session_down":
+        log.verbose(`${this.#called(report.identity)} is not connected`);
+        break;
+      case "address_assigned":
+        log.verbose(`the addresses are ${report.ipv6} and ${report.ipv4 ?? "no IPv4"}`);
+        break;
+      case "warning":
+        log.warning(warningText(report.code, this.#called(report.subject)));
+        break;
+      default:
+        unreachable(report);
+    }
+  }
+
+  /** Without it the next start takes the clock's word for the sequence, which is nearly as good. */
+  #keepMemory(memory: NodeMemory): void {
+    try {
+      writeMemory(this.#parts.config.state_dir, memory);
+      this.#memoryFailing = false;
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error;
+      if (!this.#memoryFailing) this.warn(error.sentence());
+      this.#memoryFailing = true;
+    }
+  }
+
+  /** `name (identity)`, or whatever else the subject is. */
+  #called(subject: string): string {
+    const name = this.#names.get(subject);
+    return name === undefined || name === "" ? subject : `${name} (${subject})`;
+  }
+
+  /** Says something to the node between turns. */
+  #outside(say: (now: Instant) => void): void {
+    say(this.#clock());
+    this.#driver.wake();
+  }
+
+  /** Whom the disk says is trusted, and nobody else. */
+  #reload(): void {
+    const trusted = readTrusted(this.#parts.config.state_dir, this.warn);
+    const wanted = new Set(trusted.map(({ identity }) => formatIdentity(identity)));
+    this.#outside((now) => {
+      for (const identity of [...this.#node.roster.identities()]) {
+        if (!wanted.has(formatIdentity(identity))) this.#node.distrust(now, identity);
+      }
+      for (const { identity } of trusted) this.#node.trust(now, identity);
+    });
+    this.#parts.log.verbose(`${this.#node.roster.size} identities are trusted`);
+  }
+
+  #endpoints(): ReturnType<typeof ownEndpoints> {
+    const { config, dataplane } = this.#parts;
+    const { listenPort } = dataplane.deviceState();
+    const own = config.tun ? config.interface : undefined;
+    return ownEndpoints(networkInterfaces(), own, listenPort, config.announce);
+  }
+
+  #status(withCounters: boolean): MeshStatus {
+    const { config, dataplane } = this.#parts;
+    const status = this.#node.status();
+    const { listenPort } = dataplane.deviceState();
+    return {
+      schema: statusSchema,
+      version: manifest.version,
+      pid: process.pid,
+      identity: status.identity,
+      name: status.name,
+      network: config.network,
+      interface: config.tun ? config.interface : null,
+      addresses: status.addresses,
+      port: listenPort,
+      trusted: status.trusted,
+      members: this.#memberStatuses(status.members),
+      ...(withCounters ? { counters: this.#counters() } : {}),
+    };
+  }
+
+  #memberStatuses(members: ReturnType<MeshNode["status"]>["members"]): readonly MemberStatus[] {
+    const find = statsBySlot(this.#parts.dataplane.peerStats());
+    const { wallMs } = this.#clock();
+    return members.map((member) => {
+      const stats = find(member.peer);
+      const remote = stats?.remote ?? member.endpoint;
+      const handshakeMs = member.lastHandshakeWallMs;
+      return {
+        name: member.name,
+        identity: member.identity,
+        addresses: member.addresses,
+        state: member.state,
+        path: member.sessionLive && remote !== undefined ? `direct ${formatEndpoint(remote)}` : "-",
+        rtt_ms: member.rttMs === undefined ? null : Math.round(member.rttMs * 1000) / 1000,
+        // A clock that was set back must not show a handshake in the future.
+        handshake_age_s:
+          handshakeMs === 0 ? null : Math.max(0, Math.floor((wallMs - handshakeMs) / 1000)),
+        rx_bytes: stats?.rxBytes ?? 0,
+        tx_bytes: stats?.txBytes ?? 0,
+      };
+    });
+  }
+
+  #counters(): Readonly<Record<string, number>> {
+    const dataplane = Object.entries(this.#parts.dataplane.counters());
+    return {
+      ...this.#node.allCounters(),
+      ...Object.fromEntries(dataplane.map(([name, count]) => [`dataplane_${name}`, count])),
+    };
+  }
+}
+
+const nobodyTrusted =
+  "nobody is trusted, so this node will have no peers: it is closed by default; run meshvpn trust KEY";
