@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 1;
+pub const version: u32 = 2;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -199,6 +199,8 @@ pub const DatagramKind = enum(u32) {
     stun = 6,
     /// On send only: any bytes to `remote`.
     raw = 7,
+    /// The answer of a node under load to an introduction of ours; see gate.zig.
+    introduction_cookie = 8,
     _,
 };
 
@@ -299,6 +301,18 @@ pub const Counter = enum(u32) {
     event_ring_full,
     outbox_ring_full,
     uapi_refused,
+    /// Under load, without the MAC of a valid cookie.
+    mac2_invalid,
+    introduction_cookie_invalid,
+    /// To either; what could not be sent is in the second.
+    cookie_replies_sent,
+    cookie_replies_dropped,
+    /// Received, while as many as may wait were waiting.
+    cookie_reply_ring_full,
+    /// Under load, with a cookie, too many from one source.
+    handshakes_limited,
+    introductions_limited,
+    rate_limiter_full,
 };
 
 comptime {

@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 1,
+  version: 2,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -104,6 +104,7 @@ export const abi = {
       introduction: 5,
       stun: 6,
       raw: 7,
+      introduction_cookie: 8,
     },
     Counter: {
       tun_read_calls: 0,
@@ -154,6 +155,14 @@ export const abi = {
       event_ring_full: 45,
       outbox_ring_full: 46,
       uapi_refused: 47,
+      mac2_invalid: 48,
+      introduction_cookie_invalid: 49,
+      cookie_replies_sent: 50,
+      cookie_replies_dropped: 51,
+      cookie_reply_ring_full: 52,
+      handshakes_limited: 53,
+      introductions_limited: 54,
+      rate_limiter_full: 55,
     },
   },
   structs: {
