@@ -4,7 +4,7 @@
  * everybody else it is silent. It proves who is there; sessions are the peer table's.
  * An unproven address gets no more than it sent: only a reply to our own request proves one.
  */
-import { toHex } from "../base/bytes.ts";
+import { equalBytes, toHex } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import type { Crypto } from "../base/crypto.ts";
 import { type Endpoint, formatEndpoint, sameEndpoint } from "../base/endpoint.ts";
@@ -19,6 +19,7 @@ import {
   exchangeIdBytes,
   type Introduction,
   openIntroduction,
+  type SealOptions,
   sealIntroduction,
 } from "./introduction.ts";
 
@@ -54,6 +55,8 @@ const eventsMax = 256;
 export type IntroducerEvent =
   /** `endpoint`: it answered our request there; undefined where it asked us. */
   | { readonly kind: "introduced"; readonly record: Verified<Record>; readonly endpoint?: Endpoint }
+  /** This node's own record, as whoever answered holds it: newer than ours, or another's work. */
+  | { readonly kind: "echoed"; readonly bytes: Uint8Array }
   /** Without its key the seed cannot be asked: more than 16 identities are trusted. */
   | { readonly kind: "seed_key_needed"; readonly endpoint: Endpoint }
   /** The seed's key is not trusted here, so it is not asked. */
@@ -67,6 +70,8 @@ export interface IntroducerOptions {
   readonly roster: Roster;
   /** This node's current signed record. */
   readonly record: () => Uint8Array;
+  /** What is held of an admitted identity, if anything. */
+  readonly held: (identity: Uint8Array) => Record | undefined;
 }
 
 export interface IntroducerCounters {
@@ -89,6 +94,8 @@ interface Target {
   identity: string | undefined;
   failingSinceMs: number;
   nextAtMs: number;
+  /** It answered since it was last reached. */
+  answered: boolean;
   warned: boolean;
 }
 
@@ -166,6 +173,13 @@ export class Introducer {
     }
   }
 
+  /** This node says something new of itself: who was not reached with the old is asked again. */
+  recordChanged(now: Instant): void {
+    for (const target of this.#targets()) {
+      if (target.answered) target.nextAtMs = Math.min(target.nextAtMs, now.ms + dialDelayMinMs);
+    }
+  }
+
   /** Whether a session with the identity lives; while it does, nobody dials it. */
   setLink(now: Instant, identity: string, live: boolean): void {
     if (live === this.#live.has(identity)) return;
@@ -177,6 +191,7 @@ export class Introducer {
     for (const target of this.#targets()) {
       if (target.identity !== identity) continue;
       target.failingSinceMs = now.ms;
+      target.answered = false;
       target.nextAtMs = now.ms + this.#options.random.below(dialDelayMinMs);
     }
   }
@@ -253,8 +268,16 @@ export class Introducer {
     }
     this.#accepted.set(name, { sentWallMs: introduction.sentWallMs, atMs: now.ms });
     this.counters.requestsReceived += 1;
+    // Another record of his than he sent is about: he must know, or nobody will heed his own.
+    const held = this.#options.held(identity);
+    const isOther =
+      held !== undefined &&
+      held.sequence >= introduction.record.sequence &&
+      !equalBytes(held.bytes, introduction.record.bytes);
     this.#emit({ kind: "introduced", record: introduction.record });
-    const bytes = this.#seal(now, identity, "reply", introduction.exchangeId);
+    const { exchangeId } = introduction;
+    const echo = isOther ? held.bytes : undefined;
+    const bytes = this.#seal(now, identity, { kind: "reply", exchangeId, echo });
     if (bytes === undefined) return;
     const from = datagram.local === undefined ? {} : { from: datagram.local };
     if (this.#send({ kind: "datagram", to: datagram.remote, ...from, bytes })) {
@@ -274,8 +297,10 @@ export class Introducer {
     this.counters.repliesReceived += 1;
     const { target } = exchange;
     target.identity = name;
+    target.answered = true;
     target.nextAtMs = Math.max(target.nextAtMs, now.ms + handshakeGraceMs);
     const { endpoint } = target.seed;
+    if (introduction.echo.length > 0) this.#emit({ kind: "echoed", bytes: introduction.echo });
     this.#emit({ kind: "introduced", record: introduction.record, endpoint });
   }
 
@@ -306,7 +331,7 @@ export class Introducer {
 
   #request(now: Instant, target: Target, receiver: Uint8Array): void {
     const exchangeId = this.#options.random.bytes(exchangeIdBytes);
-    const bytes = this.#seal(now, receiver, "request", exchangeId);
+    const bytes = this.#seal(now, receiver, { kind: "request", exchangeId });
     if (bytes === undefined) return;
     if (!this.#send({ kind: "datagram", to: target.seed.endpoint, bytes })) return;
     if (this.#exchanges.size >= exchangesMax) {
@@ -324,8 +349,7 @@ export class Introducer {
   #seal(
     now: Instant,
     receiver: Uint8Array,
-    kind: Introduction["kind"],
-    exchangeId: Uint8Array,
+    content: Pick<SealOptions, "kind" | "exchangeId" | "echo">,
   ): Uint8Array | undefined {
     const { crypto, networkId, identity } = this.#options;
     // Never the same stamp twice, however coarse the clock: the receiver takes that as a replay.
@@ -336,8 +360,7 @@ export class Introducer {
       sender: identity,
       record: this.#options.record(),
       receiver,
-      kind,
-      exchangeId,
+      ...content,
       sentWallMs: this.#lastSentWallMs,
     });
   }
@@ -387,7 +410,14 @@ export class Introducer {
 
 function newTarget(now: Instant, seed: Seed): Target {
   const identity = seed.identity === undefined ? undefined : formatIdentity(seed.identity);
-  return { seed, identity, failingSinceMs: now.ms, nextAtMs: now.ms, warned: false };
+  return {
+    seed,
+    identity,
+    failingSinceMs: now.ms,
+    nextAtMs: now.ms,
+    answered: false,
+    warned: false,
+  };
 }
 
 function sameSeed(a: Seed, b: Seed): boolean {

@@ -29,8 +29,10 @@ const macBytes = 16;
 const macOffset = introductionBytes - 2 * macBytes;
 const sealBytes = 48;
 const textBytes = macOffset - typeBytes - sealBytes;
-const headerBytes = 4 + exchangeIdBytes + 8 + 2;
+const headerBytes = 4 + exchangeIdBytes + 8;
 const signatureBytes = 64;
+/** Bytes for both records together. */
+const recordsBytesMax = textBytes - headerBytes - 2 * 2 - signatureBytes;
 const kinds = { request: 1, reply: 2 } as const;
 const macDomain = new TextEncoder().encode("mvintro-");
 const signatureDomain = domain("meshvpn introduction v1");
@@ -45,6 +47,9 @@ export interface Introduction {
   readonly sentWallMs: number;
   /** The sender's; its identity made the signature. */
   readonly record: Verified<Record>;
+  /** In a reply: the receiver's own record as the sender holds it, where that is not the one that
+   * the request brought. Unverified, and empty as a rule. */
+  readonly echo: Uint8Array;
 }
 
 export interface SealOptions {
@@ -55,6 +60,8 @@ export interface SealOptions {
   readonly record: Uint8Array;
   /** The receiver's identity. */
   readonly receiver: Uint8Array;
+  /** See `Introduction`; left out where there is no room for it. */
+  readonly echo?: Uint8Array | undefined;
   readonly kind: IntroductionKind;
   readonly exchangeId: Uint8Array;
   readonly sentWallMs: number;
@@ -71,13 +78,18 @@ export function sealIntroduction(options: SealOptions): Uint8Array | undefined {
   const { crypto, record, receiver } = options;
   assert(record.length <= recordBytesMax, "the record is too long");
   assert(options.exchangeId.length === exchangeIdBytes, "an exchange id is 16 bytes");
+  const wanted = options.echo ?? new Uint8Array(0);
+  const fits = record.length + wanted.length <= recordsBytesMax;
+  const echo = fits ? wanted : new Uint8Array(0);
   const head = new Writer(textBytes)
     .u8(kinds[options.kind])
     .zeros(3)
     .bytes(options.exchangeId)
     .u64(BigInt(options.sentWallMs))
     .u16(record.length)
-    .bytes(record);
+    .bytes(record)
+    .u16(echo.length)
+    .bytes(echo);
   const signed = signedBytes(options.networkId, receiver, head.finish());
   head.bytes(crypto.sign(options.sender.seed, signed));
   const text = head.zeros(textBytes - head.length).finish();
@@ -135,8 +147,8 @@ export function openIntroduction(
   if (parts.sentWallMs + introductionAgeMaxMs <= now.wallMs) return { kind: "not_authentic" };
   const record = verifyRecord(crypto, networkId, unverified, now);
   if (record === undefined) return { kind: "not_authentic" };
-  const { kind, exchangeId, sentWallMs } = parts;
-  return { kind: "opened", introduction: { kind, exchangeId, sentWallMs, record } };
+  const { kind, exchangeId, sentWallMs, echo } = parts;
+  return { kind: "opened", introduction: { kind, exchangeId, sentWallMs, record, echo } };
 }
 
 interface TextParts {
@@ -144,6 +156,7 @@ interface TextParts {
   readonly exchangeId: Uint8Array;
   readonly sentWallMs: number;
   readonly record: Uint8Array;
+  readonly echo: Uint8Array;
   /** What the signature covers, before its prefix. */
   readonly signed: Uint8Array;
   readonly signature: Uint8Array;
@@ -155,23 +168,33 @@ function decodeText(text: Uint8Array): TextParts | undefined {
   const reserved = reader.bytes(3);
   const exchangeId = reader.bytes(exchangeIdBytes);
   const sentWallMs = reader.u64();
-  const length = reader.u16();
   if (kind !== kinds.request && kind !== kinds.reply) return undefined;
   if (reserved === undefined || !isZero(reserved)) return undefined;
-  if (exchangeId === undefined || sentWallMs === undefined || length === undefined)
-    return undefined;
-  if (sentWallMs > BigInt(Number.MAX_SAFE_INTEGER) || length > recordBytesMax) return undefined;
-  const record = reader.bytes(length);
+  if (exchangeId === undefined || sentWallMs === undefined) return undefined;
+  if (sentWallMs > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
+  const record = readRecord(reader);
+  const echo = readRecord(reader);
+  if (record === undefined || echo === undefined) return undefined;
+  // Only a reply has anything to echo.
+  if (kind === kinds.request && echo.length > 0) return undefined;
+  const signed = text.slice(0, text.length - reader.remaining);
   const signature = reader.bytes(signatureBytes);
-  if (record === undefined || signature === undefined || !isZero(reader.rest())) return undefined;
+  if (signature === undefined || !isZero(reader.rest())) return undefined;
   return {
     kind: kind === kinds.request ? "request" : "reply",
     exchangeId,
     sentWallMs: Number(sentWallMs),
     record,
-    signed: text.slice(0, headerBytes + length),
+    echo,
+    signed,
     signature,
   };
+}
+
+/** A length and as many bytes; perhaps none. */
+function readRecord(reader: Reader): Uint8Array | undefined {
+  const length = reader.u16();
+  return length === undefined || length > recordBytesMax ? undefined : reader.bytes(length);
 }
 
 /** Binds the introduction to its network and its receiver: it cannot be reflected or passed on. */

@@ -141,6 +141,7 @@ export class MeshNode {
       identity,
       roster: this.roster,
       record: () => this.#own.bytes,
+      held: (member) => this.#members.named(formatIdentity(member))?.record,
     });
   }
 
@@ -300,6 +301,7 @@ export class MeshNode {
       for (let it = this.#introducer.pollEvent(); it; it = this.#introducer.pollEvent()) {
         quiet = false;
         if (it.kind === "introduced") this.#accept(now, it.record, { introduced: it });
+        else if (it.kind === "echoed") this.#receiveRecord(now, it.bytes);
         else this.#warn(it.kind, `${it.endpoint.address} ${it.endpoint.port}`);
       }
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
@@ -364,17 +366,18 @@ export class MeshNode {
       return;
     }
     // Before the signature, which costs the most: is it news at all?
-    if (unverified.claimed.sequence <= this.#knownSequence(unverified.claimed.identity)) return;
+    if (!this.#isNews(unverified.claimed)) return;
     const record = this.#verify(now, unverified);
     if (record === undefined) this.counters.records_not_authentic += 1;
     else this.#accept(now, record, from === undefined ? {} : { from });
   }
 
-  #knownSequence(identity: Uint8Array): number {
-    const name = formatIdentity(identity);
-    if (name === this.#self) return this.#own.sequence;
+  #isNews(claimed: Record): boolean {
+    const name = formatIdentity(claimed.identity);
+    if (name === this.#self) return this.#own.isNews(claimed);
     const member = this.#members.named(name);
-    return member?.record.sequence ?? this.#swim.hearsay.sequence(shortId(identity));
+    const heard = this.#swim.hearsay.sequence(shortId(claimed.identity));
+    return claimed.sequence > Math.max(heard, member?.record.sequence ?? 0);
   }
 
   #verify(now: Instant, unverified: Unverified<Record>): Verified<Record> | undefined {
@@ -502,6 +505,7 @@ export class MeshNode {
     assert(wireguardKey !== undefined, "a node that has started has a WireGuard key");
     this.#own.sign(now, { wireguardKey, endpoints: this.#endpoints, ipv4: this.#addressing.claim });
     this.#swim.setSelf(now, this.#own.sequence, this.#own.bytes);
+    this.#introducer.recordChanged(now);
     this.#persistMemory(now);
   }
 

@@ -3,6 +3,7 @@
  * a sequence, and it never goes back: not after a restart, not with a clock set back, not when the
  * disk forgot. What the record says of addresses is trust/address.ts's.
  */
+import { equalBytes } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
 import type { Endpoint } from "../base/endpoint.ts";
@@ -76,13 +77,19 @@ export class OwnRecord {
     this.#dueMs = now.ms + recordRefreshMs;
   }
 
+  /** Not what we said ourselves, nor older. */
+  isNews(claimed: Record): boolean {
+    if (claimed.sequence !== this.#sequence) return claimed.sequence > this.#sequence;
+    return !equalBytes(claimed.bytes, this.#bytes);
+  }
+
   /**
    * A record of ours came back. True where it is newer than what we know: our disk went back in
    * time, or another runs under our identity. The next one is signed above it, soon, but not at once
    * each time, or two nodes of one identity would drive each other on without end.
    */
   meet(now: Instant, record: Verified<Record>): boolean {
-    if (record.sequence <= this.#sequence) return false;
+    if (!this.isNews(record)) return false;
     this.#sequence = record.sequence;
     const dueMs = Math.max(now.ms, this.#jumpedMs + jumpIntervalMs);
     this.#jumpedMs = dueMs;

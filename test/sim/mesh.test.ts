@@ -230,34 +230,38 @@ describe("what goes wrong", () => {
     expect(world.run(60_000, () => areConnected(hosts))).toBeLessThan(10_000);
   });
 
-  test("a clock that was set back an hour: the record jumps above what others hold", () => {
-    const world = new MeshWorld(32);
-    const hosts = [world.host(), world.host()];
-    const [ant, bee] = hosts as [MeshHost, MeshHost];
-    ant.trust(bee);
-    bee.trust(ant);
-    bee.seeds = [ant.asSeed()];
-    startAll(world, hosts);
-    world.run(5_000, () => areConnected(hosts));
-    const before = bee.running.status().sequence;
-    bee.stop();
-    const late = world.host({
-      name: "late",
-      address: bee.endpoint.address,
-      identitySeed: bee.identitySeed,
-      wireguardKey: bee.wireguardKey,
-      wallOffsetMs: -3_600_000,
-    });
-    late.trust(ant);
-    late.seeds = [ant.asSeed()];
-    late.lastSent = bee.lastSent;
-    world.run(1_000);
-    late.start();
-    world.run(120_000 + 60_000, () => late.running.status().sequence > before);
-    expect(late.running.status().sequence).toBeGreaterThan(before);
-    expect(world.run(60_000, () => ant.member(late)?.name === "late")).toBeLessThan(60_000);
-    expect(late.warnings()).toEqual(["own_record_newer"]);
-  });
+  test.each(["its old WireGuard key", "a new WireGuard key"])(
+    "a clock that was set back an hour, with %s: the record jumps above what others hold",
+    (key) => {
+      const world = new MeshWorld(32);
+      const hosts = [world.host(), world.host()];
+      const [ant, bee] = hosts as [MeshHost, MeshHost];
+      ant.trust(bee);
+      bee.trust(ant);
+      bee.seeds = [ant.asSeed()];
+      startAll(world, hosts);
+      world.run(5_000, () => areConnected(hosts));
+      const before = bee.running.status().sequence;
+      bee.stop();
+      const late = world.host({
+        name: "late",
+        address: bee.endpoint.address,
+        identitySeed: bee.identitySeed,
+        wireguardKey: key.includes("old") ? bee.wireguardKey : world.random.bytes(32),
+        wallOffsetMs: -3_600_000,
+      });
+      late.trust(ant);
+      late.seeds = [ant.asSeed()];
+      late.lastSent = bee.lastSent;
+      world.run(1_000);
+      late.start();
+      world.run(120_000 + 60_000, () => late.running.status().sequence > before);
+      expect(late.running.status().sequence).toBeGreaterThan(before);
+      expect(world.run(60_000, () => ant.member(late)?.name === "late")).toBeLessThan(60_000);
+      expect(world.run(60_000, () => areConnected([ant, late]))).toBeLessThan(60_000);
+      expect(late.warnings()).toEqual(["own_record_newer"]);
+    },
+  );
 
   test("two halves of a partition keep their members and find each other again", () => {
     const world = new MeshWorld(33);

@@ -46,7 +46,15 @@ function side(byte: number): Side {
     prefixes: [],
   });
   const random = new SeededRandom(byte);
-  const options = { crypto, random, networkId, identity, roster, record: () => record };
+  const options = {
+    crypto,
+    random,
+    networkId,
+    identity,
+    roster,
+    record: () => record,
+    held: (): undefined => undefined,
+  };
   return { identity, roster, introducer: new Introducer(options), endpoint: endpoint(byte) };
 }
 

@@ -74,6 +74,20 @@ test("an introduction says who sent it, and is 1,200 bytes both ways", () => {
   }
 });
 
+test("a reply can show its receiver a record of his own, where there is room", () => {
+  const options = { crypto, networkId, receiver: bee, admits: (): boolean => true };
+  for (const [length, shown] of [
+    [200, 200],
+    [512, 512],
+    [0, 0],
+  ] as const) {
+    const echo = new Uint8Array(length).fill(7);
+    const opened = openIntroduction(options, seal({ kind: "reply", echo }), now);
+    if (opened.kind !== "opened") throw new Error(opened.kind);
+    expect(opened.introduction.echo.length).toBe(shown);
+  }
+});
+
 test("type, MAC and cookie field stand where the gate looks for them", () => {
   const datagram = seal();
   expect(toHex(datagram.subarray(0, 4))).toBe(toHex(new TextEncoder().encode("mvi1")));
@@ -141,11 +155,13 @@ test("one flipped bit in the sealed part opens nothing", () => {
 
 describe("sealed to us, and still refused:", () => {
   const good = crypto.openSealed(bee.seed, seal().subarray(4, 1168)) as Uint8Array;
+  const echoAt = 30 + record(ant).length;
   const cases: [string, string, (text: Uint8Array) => void][] = [
     ["kind 3", "malformed", (text) => text.fill(3, 0, 1)],
     ["reserved bytes set", "malformed", (text) => text.fill(1, 2, 3)],
     ["record length beyond 512", "malformed", (text) => text.fill(255, 28, 30)],
     ["record cut short", "malformed", (text) => text.fill(100, 28, 29)],
+    ["an echo in a request", "malformed", (text) => text.fill(1, echoAt, echoAt + 1)],
     ["padding set", "malformed", (text) => text.fill(1, 1115, 1116)],
     ["a time beyond 2^53", "malformed", (text) => text.fill(255, 20, 28)],
     ["another exchange id", "not_authentic", (text) => text.fill(9, 4, 20)],
