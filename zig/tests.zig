@@ -10,6 +10,7 @@ comptime {
     _ = @import("coalesce.zig");
     _ = @import("coalesce_test.zig");
     _ = @import("control_message.zig");
+    _ = @import("cookie.zig");
     _ = @import("crypto.zig");
     _ = @import("device_churn_test.zig");
     _ = @import("device_hostile_test.zig");
