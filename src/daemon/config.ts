@@ -131,7 +131,7 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     parse: (texts) => every(texts, recordEndpointsMax, parseAnnounced),
     expects: `a unicast IP[:PORT], IPv6 as [IP]:PORT, at most ${recordEndpointsMax} of them`,
   },
-  tun: toggle("make a tunnel interface; without one the node only takes part in the mesh"),
+  tun: toggle("make a tunnel interface"),
   uapi: toggle("answer wg(8) on /var/run/wireguard/INTERFACE.sock"),
   state_dir: text({
     hint: "PATH",

@@ -76,7 +76,7 @@ export async function runMesh(
     interfaceName: config.interface,
     mtu: config.mtu,
     listenPort: config.port,
-    uapi: config.uapi,
+    uapi: answersUapi(config),
     tun: config.tun,
   });
   started.defer(() => dataplane.close());
@@ -232,7 +232,8 @@ class MeshDaemon implements Duties<NodeEvent> {
   }
 
   serve(now: Instant): void {
-    const { dataplane, log } = this.#parts;
+    const { dataplane, log, config } = this.#parts;
+    if (!answersUapi(config)) return;
     for (let count = 0; count < requestsPerTurn; count += 1) {
       const request = dataplane.uapiReceive();
       if (request === undefined) return;
@@ -244,6 +245,8 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   refused(failures: readonly CommandFailure[]): void {
     for (const { command, error, errno } of failures) {
+      // The node speaks of an interface, whether there is one or not.
+      if (error === "no_tun" && !this.#parts.config.tun) continue;
       const system = errno === 0 ? "" : `, errno ${errno}`;
       const about = "prefix" in command ? ` ${command.prefix.address}/${command.prefix.bits}` : "";
       this.#parts.log.error(`the data plane refused ${command.kind}${about}: ${error}${system}`);
@@ -408,6 +411,11 @@ class MeshDaemon implements Duties<NodeEvent> {
       ...Object.fromEntries(dataplane.map(([name, count]) => [`dataplane_${name}`, count])),
     };
   }
+}
+
+/** Without an interface there is no name that wg(8) could ask for. */
+function answersUapi({ uapi, tun }: MeshConfig): boolean {
+  return uapi && tun;
 }
 
 const nobodyTrusted =

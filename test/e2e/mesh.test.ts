@@ -181,6 +181,24 @@ describe("three nodes that trust one another and know one seed", () => {
     await delta.ok("down");
   }, 60_000);
 
+  test("have a member without an interface, which wants neither a TUN nor wg(8)", async () => {
+    const host = hosts[3] as Host;
+    const epsilon = await Node.make(host, "epsilon");
+    await epsilon.trust(alpha);
+    await alpha.trust(epsilon);
+    const daemon = await epsilon.up("--seed", alpha.seed, "--no-tun", "--no-uapi");
+    await until("the member to be connected", async () => {
+      const member = await epsilon.member(alpha);
+      return member?.path.startsWith("direct ") && member.state === "alive";
+    });
+    expect((await epsilon.status()).interface).toBeNull();
+    expect((await host.interfaces()).toSorted()).toEqual(["eth0", "lo"]);
+    expect(daemon.log()).not.toMatch(/ (error|warning) /);
+    await epsilon.ok("down");
+    await expectNothingLeft(epsilon);
+    await alpha.ok("trust", "--remove", epsilon.identity);
+  }, 60_000);
+
   test("come back after kill -9 of one, under the same addresses", async () => {
     const before = (await beta.status()).addresses;
     await killAll(beta);
