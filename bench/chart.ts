@@ -1,7 +1,7 @@
 /**
  * A run as a picture: a panel for each metric, a bar for each peer to its median, a whisker from the
- * least round to the most, and the ratio to the reference. Plain SVG that needs nothing else to be
- * looked at. Every text is escaped, wherever it came from.
+ * least round to the most, and the ratio to the reference. The scale is that of the tunnels: a bar of
+ * no tunnel that is longer ends at the edge. Plain SVG; every text is escaped, wherever it came from.
  */
 import type { Metric } from "./metrics.ts";
 import { plain, reference } from "./peers.ts";
@@ -23,13 +23,15 @@ interface Bar {
   readonly name: string;
   readonly found: Summary;
   readonly times: number | undefined;
+  readonly tunnel: boolean;
 }
 
 export function chart(results: Results): string {
   const panels = results.metrics
     .map((metric) => ({ metric, bars: barsOf(results, metric) }))
     .filter(({ bars }) => bars.length > 0);
-  const panelHeight = titleHeight + rowHeight * results.peers.length + panelGap;
+  const barsMost = Math.max(0, ...panels.map(({ bars }) => bars.length));
+  const panelHeight = titleHeight + rowHeight * barsMost + panelGap;
   const rows = Math.ceil(panels.length / columns);
   const width = margin * 2 + panelWidth * columns + panelGap * (columns - 1);
   const height = margin * 2 + headHeight + rows * panelHeight;
@@ -57,29 +59,36 @@ export function chart(results: Results): string {
 function barsOf(results: Results, { id }: Metric): Bar[] {
   return results.peers.flatMap(({ peer, rounds }) => {
     const found = summary(rounds, id);
-    return found ? [{ name: peer.name, found, times: ratio(results, peer.name, id) }] : [];
+    if (found === undefined) return [];
+    const tunnel = peer.tunnelled.kind !== "none";
+    return [{ name: peer.name, found, times: ratio(results, peer.name, id), tunnel }];
   });
 }
 
 function panel({ title, unit, better, digits }: Metric, bars: readonly Bar[]): string {
-  const most = Math.max(...bars.map(({ found }) => found.most));
+  const tunnels = bars.filter(({ tunnel }) => tunnel);
+  const most = Math.max(...(tunnels.length > 0 ? tunnels : bars).map(({ found }) => found.most));
   const scale = most > 0 ? (panelWidth - nameWidth - valueWidth) / most : 0;
   const heading = label(0, 14, title, { size: 14, weight: 600 });
   const note = label(panelWidth, 14, `${unit}, ${better} is better`, {
     colour: "#475569",
     anchor: "end",
   });
+  const edge = nameWidth + most * scale;
   const lines = bars.map(({ name, found, times }, index) => {
     const top = titleHeight - 10 + index * rowHeight;
     const middle = top + barHeight / 2;
     const [least, end, far] = [found.least, found.median, found.most].map(
-      (value) => Math.round((nameWidth + value * scale) * 10) / 10,
+      (value) => Math.round((nameWidth + Math.min(value, most) * scale) * 10) / 10,
     );
     const value = `${found.median.toFixed(digits)}${times === undefined ? "" : `  ${times.toFixed(2)}x`}`;
+    // Two white strokes: the bar goes on.
+    const cut = `<path d="M${edge - 12} ${top + barHeight}l5 -${barHeight}m3 0l-5 ${barHeight}" stroke="#ffffff" stroke-width="2"/>`;
+    const whisker = `<path d="M${least} ${middle}H${far}M${least} ${middle - 4}v8M${far} ${middle - 4}v8" stroke="#0f172a" fill="none"/>`;
     return [
       label(nameWidth - 8, middle + 4, name, { anchor: "end" }),
       `<rect x="${nameWidth}" y="${top}" width="${Math.max(1, (end ?? 0) - nameWidth)}" height="${barHeight}" rx="2" fill="${colour(name)}"/>`,
-      `<path d="M${least} ${middle}H${far}M${least} ${middle - 4}v8M${far} ${middle - 4}v8" stroke="#0f172a" fill="none"/>`,
+      found.most > most ? cut : whisker,
       label((far ?? 0) + 8, middle + 4, value, {}),
     ].join("");
   });
