@@ -16,7 +16,8 @@ const startMsMax = 30_000;
 /** Runs `meshvpn` with these arguments in the background, until it reports. */
 export async function startDetached(args: readonly string[]): Promise<void> {
   const output = outputOfChild();
-  const child = spawn(process.execPath, [Bun.main, ...args], {
+  // With this process's own flags for Bun, which keep the current directory's files out.
+  const child = spawn(process.execPath, [...process.execArgv, Bun.main, ...args], {
     detached: true,
     stdio: ["ignore", output, output, "pipe"],
     env: { ...process.env, [pipeVariable]: String(pipeFd) },
@@ -39,7 +40,7 @@ export async function startDetached(args: readonly string[]): Promise<void> {
     "daemon_died",
     "the daemon did not start",
     `it ended without a word, or took more than ${startMsMax / 1000} s`,
-    "run it with --foreground to see why",
+    "run it in the foreground to see why",
   );
 }
 

@@ -4,6 +4,7 @@
  * only the last.
  */
 import { hostname } from "node:os";
+import { resolve } from "node:path";
 import type { ArgsDef } from "citty";
 import {
   type ConfigSources,
@@ -45,6 +46,9 @@ export function settingSources(
     if (settings[name].many) {
       const given = repeated(rawArgs, `--${flagName(name)}`);
       if (given.length > 0) flags[name] = given;
+    } else if (typeof value === "string" && settings[name].hint === "PATH" && value !== "") {
+      // On the command line a path may be relative; in a file or a unit it would be a surprise.
+      flags[name] = resolve(value);
     } else if (typeof value === "string" || typeof value === "boolean") flags[name] = value;
   }
   const file = typeof args.config === "string" ? args.config : undefined;
