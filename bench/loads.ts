@@ -11,6 +11,10 @@ export const congestionControl = "cubic";
 const port = 5201;
 /** Beyond the load itself, for connecting and for a flooded tunnel to empty. */
 const graceMs = 15_000;
+/** Until a stream has left slow start. */
+const loadSettleMs = 250;
+/** A stream that is stopped by hand lasts no longer than a day. */
+const backgroundSeconds = 86_400;
 /** TCP_LISTEN in /proc/net/tcp. */
 const listening = "0A";
 
@@ -71,21 +75,36 @@ export async function flood(
 }
 
 export interface Pinged {
-  readonly sent: number;
-  /** Round trips that came back, in ms. */
-  readonly roundTripsMs: readonly number[];
+  readonly averageMs: number;
+  readonly p99Ms: number;
 }
 
-export async function pings(
-  host: Host,
-  address: string,
-  { count, everyMs }: { count: number; everyMs: number },
-): Promise<Pinged> {
-  const words = ["-n", "-c", `${count}`, "-i", `${everyMs / 1000}`, "-W", "1", address];
-  const ran = await host.run(["ping", ...words], { timeoutMs: count * everyMs + graceMs });
+/** 200 pings in a second. */
+const pingCount = 200;
+const pingEveryMs = 5;
+
+export async function pings(host: Host, address: string): Promise<Pinged> {
+  const words = ["-n", "-c", `${pingCount}`, "-i", `${pingEveryMs / 1000}`, "-W", "1", address];
+  const timeoutMs = pingCount * pingEveryMs + graceMs;
+  const ran = await host.run(["ping", ...words], { timeoutMs });
   const times = [...ran.stdout.matchAll(/ time=([\d.]+) ms/g)].map((match) => Number(match[1]));
   if (times.length === 0) throw new Error(`no ping came back: ${describe(ran)}`);
-  return { sent: count, roundTripsMs: times };
+  times.sort((left, right) => left - right);
+  // A ping that was lost took longer than any that came back.
+  const rank = Math.min(times.length, Math.ceil(pingCount * 0.99));
+  const sum = times.reduce((total, time) => total + time, 0);
+  return { averageMs: sum / times.length, p99Ms: times[rank - 1] ?? 0 };
+}
+
+/** Pings while a stream fills the tunnel. */
+export async function loadedPings(near: Host, far: Host, address: string): Promise<Pinged> {
+  const load = await BackgroundStream.start(near, far, address);
+  try {
+    await Bun.sleep(loadSettleMs);
+    return await pings(near, address);
+  } finally {
+    await load.stop();
+  }
 }
 
 /** Streams until it is stopped, for what is measured meanwhile. */
@@ -100,7 +119,16 @@ export class BackgroundStream {
 
   static async start(near: Host, far: Host, address: string): Promise<BackgroundStream> {
     const server = await serve(far, address);
-    const words = ["-c", address, "-p", `${port}`, "-t", "600", "-C", congestionControl];
+    const words = [
+      "-c",
+      address,
+      "-p",
+      `${port}`,
+      "-t",
+      `${backgroundSeconds}`,
+      "-C",
+      congestionControl,
+    ];
     return new BackgroundStream(near.start(["iperf3", ...words]), server);
   }
 

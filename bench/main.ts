@@ -16,6 +16,7 @@ import { machine, machineLoad, residentMiB } from "./proc.ts";
 import { json, text } from "./report.ts";
 import { failures, type Results, type Settings } from "./results.ts";
 import { mtu, wireMtu, withRig } from "./rig.ts";
+import { play, type SceneName, type SceneOptions, sceneNames } from "./scenes.ts";
 
 const usageExitCode = 2;
 const resultsDirectory = join(root, "bench-results");
@@ -23,6 +24,7 @@ const resultsDirectory = join(root, "bench-results");
 const loadOverMs = 150;
 /** An idle Bun has its memory by then. */
 const idleBunMs = 500;
+const scenesDefault: readonly SceneName[] = ["eight", "blocked"];
 
 const usage = `usage: scripts/bench [OPTION...]
   --peers NAME,...    of ${peerNames.join(", ")} (all)
@@ -30,16 +32,21 @@ const usage = `usage: scripts/bench [OPTION...]
   --seconds S         of one TCP stream; four streams and the flood take half (5)
   --only METRIC,...   of ${metrics.map(({ id }) => id).join(", ")};
                       or the first word of several: tcp, four, ping (all)
+  --scenes NAME,...   of ${sceneNames.join(", ")}: meshvpn alone, with eight peers against one, with its
+                      JavaScript loop blocked, and its memory over a long load
+                      (eight and blocked, or none where --peers or --only is given; alone it
+                      leaves the peers out)
+  --soak-minutes M    of the long load, which is run once (10)
   --json FILE         the whole run; - is one line on stdout, instead of the table
                       (bench-results/bench.json)
   --svg FILE          a chart of it (bench-results/bench.svg)
 Needs root. Takes about R x peers x (3 S + 5) seconds.`;
 
-interface Options {
+interface Options extends SceneOptions {
   readonly peers: ReadonlySet<string>;
   readonly metrics: readonly Metric[];
   readonly rounds: number;
-  readonly seconds: number;
+  readonly scenes: readonly SceneName[];
   readonly json: string;
   readonly svg: string;
 }
@@ -49,7 +56,8 @@ async function main(): Promise<number> {
   if (options === undefined) return 0;
   const { peers, skipped } = await bringPeers(options.peers);
   for (const { name, reason } of skipped) console.error(`bench: ${name}: skipped: ${reason}`);
-  if (peers.length === 0) throw new Error("none of these peers can be measured here");
+  if (peers.length === 0 && options.scenes.length === 0)
+    throw new Error("none of these peers can be measured here");
 
   const { seconds, rounds } = options;
   const settings: Settings = { seconds, rounds, mtu, wireMtu, congestionControl };
@@ -62,6 +70,7 @@ async function main(): Promise<number> {
     settings,
     metrics: options.metrics,
     peers: peers.map((peer) => ({ peer, rounds: [] })),
+    scenes: options.scenes.map((name) => ({ name, rounds: [] })),
     skipped,
   };
   for (let round = 1; round <= rounds; round += 1) {
@@ -70,6 +79,13 @@ async function main(): Promise<number> {
       const values = await turn(peer, options.metrics, seconds);
       taken.push(values);
       console.error(`bench: round ${round} of ${rounds}, ${peer.name}: ${brief(values)}`);
+    }
+    for (const name of options.scenes) {
+      if (name === "soak" && round < rounds) continue;
+      results.loadByOthers.push(await machineLoad(loadOverMs));
+      const values = await play(name, options);
+      results.scenes.find((scene) => scene.name === name)?.rounds.push(values);
+      console.error(`bench: round ${round} of ${rounds}, ${name}: ${sceneBrief(values)}`);
     }
   }
   write(options.svg, chart(results));
@@ -86,10 +102,12 @@ async function main(): Promise<number> {
 function readOptions(): Options | undefined {
   const { values } = parseArgs({
     options: {
-      peers: { type: "string", default: peerNames.join(",") },
+      peers: { type: "string" },
       rounds: { type: "string", default: "5" },
       seconds: { type: "string", default: "5" },
       only: { type: "string" },
+      scenes: { type: "string" },
+      "soak-minutes": { type: "string", default: "10" },
       json: { type: "string", default: join(resultsDirectory, "bench.json") },
       svg: { type: "string", default: join(resultsDirectory, "bench.svg") },
       help: { type: "boolean", short: "h", default: false },
@@ -99,13 +117,12 @@ function readOptions(): Options | undefined {
     console.log(usage);
     return undefined;
   }
-  const peers = new Set(values.peers.split(","));
-  const unknown = [...peers].find((name) => !peerNames.includes(name));
-  if (unknown !== undefined) {
-    throw new UsageError(`no peer ${unknown}: there are ${peerNames.join(", ")}`);
-  }
+  const everything = values.peers === undefined && values.only === undefined;
+  const peers = everything && values.scenes !== undefined ? [] : peerNames;
   return {
-    peers,
+    peers: new Set(named("peer", values.peers, peerNames) ?? peers),
+    scenes: named("scene", values.scenes, sceneNames) ?? (everything ? scenesDefault : []),
+    soakMinutes: wholeNumber("--soak-minutes", values["soak-minutes"], 10_000),
     metrics: values.only === undefined ? metrics : wantedMetrics(values.only.split(",")),
     rounds: wholeNumber("--rounds", values.rounds, 1000),
     seconds: wholeNumber("--seconds", values.seconds, 3600),
@@ -115,6 +132,20 @@ function readOptions(): Options | undefined {
 }
 
 class UsageError extends Error {}
+
+function named<Name extends string>(
+  what: string,
+  given: string | undefined,
+  known: readonly Name[],
+): Name[] | undefined {
+  return given?.split(",").map((word) => {
+    const found = known.find((name) => name === word);
+    if (found === undefined) {
+      throw new UsageError(`no ${what} ${word}: there are ${known.join(", ")}`);
+    }
+    return found;
+  });
+}
 
 function wantedMetrics(words: readonly string[]): Metric[] {
   const unknown = words.find((word) => metricsNamed(word).length === 0);
@@ -147,6 +178,11 @@ function brief({ values, failures: failed }: Round): string {
     return value === undefined ? [] : [`${title} ${value.toFixed(digits)}`];
   });
   return [...shown.slice(0, 4), ...Object.keys(failed).map((leg) => `${leg} FAILED`)].join(", ");
+}
+
+function sceneBrief({ values, failures: failed }: Round): string {
+  const shown = Object.entries(values).map(([id, value]) => `${id} ${value.toFixed(2)}`);
+  return [...shown, ...Object.keys(failed).map((leg) => `${leg} FAILED`)].join(", ");
 }
 
 async function revision(): Promise<string> {

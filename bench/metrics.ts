@@ -3,7 +3,7 @@
  * stream each way, four, pings under load, and the flood last. A metric needs some of these legs; only
  * the legs that a wanted metric needs are run. What one leg could not give does not end the others.
  */
-import { BackgroundStream, flood, type Pinged, pings, stream } from "./loads.ts";
+import { flood, loadedPings, type Pinged, pings, stream } from "./loads.ts";
 import { machineTime, processSeconds, residentMiB } from "./proc.ts";
 import type { Rig } from "./rig.ts";
 
@@ -76,10 +76,6 @@ export interface Round {
   readonly congestionControl?: string;
 }
 
-/** 200 pings in a second. */
-const idlePings = { count: 200, everyMs: 5 } as const;
-/** Until a stream under which pings are sent has left slow start. */
-const loadSettleMs = 250;
 const memoryEveryMs = 100;
 const datagramBytes = 256;
 /** Retransmissions are counted over this long, as the target is. */
@@ -122,7 +118,7 @@ export async function measure(
 class Taken {
   congestionControl: string | undefined;
   readonly legs: readonly (readonly [Leg, () => Promise<void>])[] = [
-    ["ping", async () => this.#pinged("ping-idle", await this.#pings())],
+    ["ping", async () => await this.#idle()],
     ["up", async () => await this.#single("up")],
     ["down", async () => await this.#single("down")],
     ["four-up", async () => await this.#four("up")],
@@ -154,17 +150,9 @@ class Taken {
     return values;
   }
 
-  async #pings(): Promise<Pinged> {
-    return await pings(this.#rig.near, this.#rig.address, idlePings);
-  }
-
-  #pinged(id: string, { sent, roundTripsMs }: Pinged): void {
-    const sorted = [...roundTripsMs].sort((left, right) => left - right);
-    const sum = sorted.reduce((total, time) => total + time, 0);
-    // A ping that was lost took longer than any that came back.
-    const rank = Math.min(sorted.length, Math.ceil(sent * 0.99));
-    this.#values[id] = sum / sorted.length;
-    this.#values[`${id}-p99`] = sorted[rank - 1] ?? 0;
+  #pinged(id: string, { averageMs, p99Ms }: Pinged): void {
+    this.#values[id] = averageMs;
+    this.#values[`${id}-p99`] = p99Ms;
   }
 
   async #single(direction: "up" | "down"): Promise<void> {
@@ -194,16 +182,17 @@ class Taken {
     this.#values[`four-${direction}`] = gbitPerSecond;
   }
 
+  async #idle(): Promise<void> {
+    this.#pinged("ping-idle", await pings(this.#rig.near, this.#rig.address));
+  }
+
   async #loaded(): Promise<void> {
     const { near, far, address } = this.#rig;
     const watch = this.#watchMemory();
-    const load = await BackgroundStream.start(near, far, address);
     try {
-      await Bun.sleep(loadSettleMs);
-      this.#pinged("ping-loaded", await this.#pings());
+      this.#pinged("ping-loaded", await loadedPings(near, far, address));
     } finally {
       watch();
-      await load.stop();
     }
   }
 

@@ -36,7 +36,7 @@ export function text(results: Results): string {
 
 function table(results: Results, ids: readonly string[]): string[] {
   const columns = results.metrics.filter(({ id }) => ids.includes(id));
-  if (columns.length === 0) return [];
+  if (columns.length === 0 || results.peers.length === 0) return [];
   const head = ["", ...columns.map(({ title, unit }) => `${title}, ${unit}`)];
   const lines = results.peers.map(({ peer }) => [
     peer.name,
@@ -83,9 +83,14 @@ export function json(results: Results): string {
     ),
     rounds,
   }));
+  const scenes = results.scenes.map(({ name, rounds }) => {
+    const ids = new Set(rounds.flatMap(({ values }) => Object.keys(values)));
+    const values = [...ids].map((id) => [id, summary(rounds, id)]);
+    return { name, values: Object.fromEntries(values), rounds };
+  });
   const units = Object.fromEntries(results.metrics.map(({ id, unit }) => [id, unit]));
   const { metrics: _, ...rest } = results;
-  return JSON.stringify({ ...rest, reference, units, peers, targets: verdicts(results) });
+  return JSON.stringify({ ...rest, reference, units, peers, scenes, targets: verdicts(results) });
 }
 
 /** Two digits, whatever the size: 0.35, 2.1, 14. */

@@ -19,6 +19,12 @@ export interface PeerRounds {
   readonly rounds: Round[];
 }
 
+/** Of what meshvpn is measured for against itself. */
+export interface SceneRounds {
+  readonly name: string;
+  readonly rounds: Round[];
+}
+
 export interface Results {
   readonly when: string;
   readonly revision: string;
@@ -30,6 +36,7 @@ export interface Results {
   readonly settings: Settings;
   readonly metrics: readonly Metric[];
   readonly peers: readonly PeerRounds[];
+  readonly scenes: readonly SceneRounds[];
   readonly skipped: readonly Skipped[];
 }
 
@@ -59,6 +66,11 @@ export function median(results: Results, name: string, id: string): number | und
   return found && summary(found.rounds, id)?.median;
 }
 
+/** Of a scene, as `summary`. */
+export function sceneSummary(results: Results, name: string, id: string): Summary | undefined {
+  return summary(results.scenes.find((scene) => scene.name === name)?.rounds ?? [], id);
+}
+
 /** To the reference peer's median; nothing for the reference itself. */
 export function ratio(results: Results, name: string, id: string): number | undefined {
   const own = median(results, name, id);
@@ -69,10 +81,14 @@ export function ratio(results: Results, name: string, id: string): number | unde
 
 /** What went wrong, a line each. */
 export function failures(results: Results): string[] {
-  return results.peers.flatMap(({ peer, rounds }) =>
+  const measured = [
+    ...results.peers.map(({ peer, rounds }) => ({ name: peer.name, rounds })),
+    ...results.scenes,
+  ];
+  return measured.flatMap(({ name, rounds }) =>
     rounds.flatMap((round, index) =>
       Object.entries(round.failures).map(
-        ([leg, reason]) => `${peer.name}, round ${index + 1}, ${leg}: ${reason}`,
+        ([leg, reason]) => `${name}, round ${index + 1}, ${leg}: ${reason}`,
       ),
     ),
   );

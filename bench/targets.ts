@@ -4,7 +4,7 @@
  * since gaps below that are the spread of a shared machine.
  */
 import { avx2, best, plain, reference, withoutCipher } from "./peers.ts";
-import { median, type Results } from "./results.ts";
+import { median, type Results, sceneSummary } from "./results.ts";
 
 export interface Verdict {
   readonly title: string;
@@ -14,6 +14,8 @@ export interface Verdict {
 }
 
 const noWorse = 0.85;
+/** What a garbage collector may leave either way. */
+const flat = 1.05;
 const directions = ["up", "down"] as const;
 
 export function verdicts(results: Results): Verdict[] {
@@ -34,6 +36,13 @@ export function verdicts(results: Results): Verdict[] {
       const one = median(results, plain, `tcp-${way}`);
       return judge(`four streams ${way} against one`, "at least", noWorse, quotient(four, one));
     }),
+    ...directions.map((way) => {
+      const all = sceneSummary(results, "eight", `eight-${way}`)?.median;
+      const one = sceneSummary(results, "eight", `one-${way}`)?.median;
+      return judge(`eight peers ${way} against one`, "at least", noWorse, quotient(all, one));
+    }),
+    ...blockedLoop(results),
+    soak(results),
   ].filter((verdict) => verdict !== undefined);
 }
 
@@ -57,6 +66,38 @@ function memory(results: Results): Verdict | undefined {
   const loaded = median(results, plain, "memory");
   const beyond = loaded === undefined ? undefined : loaded - results.idleBunMiB;
   return atMost("resident memory beyond an idle Bun's", 64, beyond, " MiB", 1);
+}
+
+/** Within the spread of the control rounds, or better; processor time within 5 %. */
+function blockedLoop(results: Results): (Verdict | undefined)[] {
+  const of = (id: string): ReturnType<typeof sceneSummary> => sceneSummary(results, "blocked", id);
+  const inside = (title: string, id: string, more: boolean): Verdict | undefined => {
+    const [control, blocked] = [of(`control-${id}`), of(`blocked-${id}`)];
+    if (control === undefined || blocked === undefined) return undefined;
+    const bound = more ? control.least : control.most;
+    return {
+      title: `${title} with the loop blocked`,
+      target: `at ${more ? "least" : "most"} ${bound.toFixed(3)}, as in control rounds`,
+      reached: blocked.median.toFixed(3),
+      met: more ? blocked.median >= bound : blocked.median <= bound,
+    };
+  };
+  const cpu = quotient(of("blocked-cpu")?.median, of("control-cpu")?.median);
+  return [
+    inside("TCP, Gbit/s,", "tcp", true),
+    inside("ping loaded, ms,", "ping", false),
+    inside("ping loaded p99, ms,", "ping-p99", false),
+    judge("CPU for a GB with the loop blocked", "at most", 1.05, cpu),
+  ];
+}
+
+/** Memory under a long load: the last part against the first. */
+function soak(results: Results): Verdict | undefined {
+  const first = sceneSummary(results, "soak", "first")?.median;
+  const last = sceneSummary(results, "soak", "last")?.median;
+  const minutes = sceneSummary(results, "soak", "minutes")?.median;
+  const title = `resident memory over ${minutes} minutes, the last part against the first`;
+  return judge(title, "at most", flat, quotient(last, first));
 }
 
 function against(
