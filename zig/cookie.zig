@@ -12,19 +12,19 @@ const abi = @import("abi.zig");
 const constants = @import("constants.zig");
 const crypto = @import("crypto.zig");
 
-const cookie_bytes = constants.mac_bytes;
 const secret_bytes = 32;
 /// Nonces are drawn from the kernel so many at a time: a flood costs one call for all of them.
 const nonces_drawn = 32;
 /// At the end of a message: MAC1 over all before it, and MAC2 over all before that, MAC1 included.
 pub const macs_bytes = 2 * constants.mac_bytes;
 
+pub const Cookie = [constants.mac_bytes]u8;
 pub const Reply = [constants.cookie_reply_bytes]u8;
 pub const Random = *const fn (out: []u8) void;
 
 comptime {
     // Type, receiver index, nonce, sealed cookie.
-    const sealed_bytes = cookie_bytes + crypto.tag_bytes;
+    const sealed_bytes = @sizeOf(Cookie) + crypto.tag_bytes;
     assert(constants.cookie_reply_bytes == 4 + 4 + crypto.xnonce_bytes + sealed_bytes);
     // An address that is not proven yet gets less than it sent.
     assert(constants.cookie_reply_bytes < constants.response_bytes);
@@ -49,6 +49,16 @@ fn mac2Of(message: []const u8) *const [constants.mac_bytes]u8 {
     return message[message.len - constants.mac_bytes ..][0..constants.mac_bytes];
 }
 
+/// Whether MAC2 of the message was made with the cookie.
+pub fn check(message: []const u8, cookie: *const Cookie) bool {
+    assert(message.len > macs_bytes);
+    // Who has no cookie sends zeros: most of a flood, and not worth a MAC.
+    if (crypto.isZero(mac2Of(message))) return false;
+    var expected: [constants.mac_bytes]u8 = undefined;
+    mac(&expected, cookie, message[0 .. message.len - constants.mac_bytes]);
+    return crypto.equal(&expected, mac2Of(message));
+}
+
 pub const Cookies = struct {
     random: Random = crypto.random,
     secret: [secret_bytes]u8 = @splat(0),
@@ -62,33 +72,26 @@ pub const Cookies = struct {
         self.secret_since_ns = null;
     }
 
-    /// Whether MAC2 of the message was made with the cookie of its source.
-    pub fn check(
-        self: *Cookies,
-        message: []const u8,
-        remote: *const abi.Endpoint,
-        now_ns: u64,
-    ) bool {
-        assert(message.len > macs_bytes);
-        // Who has no cookie sends zeros: most of a flood, and not worth two MACs.
-        if (crypto.isZero(mac2Of(message))) return false;
-        var cookie: [cookie_bytes]u8 = undefined;
-        defer crypto.wipe(&cookie);
-        self.cookieOf(&cookie, remote, now_ns);
-        var expected: [constants.mac_bytes]u8 = undefined;
-        mac(&expected, &cookie, message[0 .. message.len - constants.mac_bytes]);
-        return crypto.equal(&expected, mac2Of(message));
+    /// The cookie of a source: MAC(secret, address, port), the port in network order.
+    pub fn cookieOf(self: *Cookies, remote: *const abi.Endpoint, now_ns: u64) Cookie {
+        self.renewSecret(now_ns);
+        var source: [18]u8 = undefined;
+        const address = if (remote.family == 4) remote.address[12..] else remote.address[0..];
+        @memcpy(source[0..address.len], address);
+        std.mem.writeInt(u16, source[address.len..][0..2], remote.port, .big);
+        var cookie: Cookie = undefined;
+        mac(&cookie, &self.secret, source[0 .. address.len + 2]);
+        return cookie;
     }
 
-    /// The cookie of the message's source, sealed for who made its MAC1. `kind` is the type of the
-    /// reply; its receiver index is what follows the type of the message.
+    /// The cookie, sealed for whoever made MAC1 of the message. `kind` is the type of the reply;
+    /// its receiver index is what follows the type of the message.
     pub fn answer(
         self: *Cookies,
         kind: u32,
         seal_key: *const [crypto.key_bytes]u8,
         message: []const u8,
-        remote: *const abi.Endpoint,
-        now_ns: u64,
+        cookie: *const Cookie,
     ) Reply {
         assert(message.len >= constants.cookie_reply_bytes);
         var reply: Reply = undefined;
@@ -96,26 +99,8 @@ pub const Cookies = struct {
         reply[4..8].* = message[4..8].*;
         const nonce = reply[8..][0..crypto.xnonce_bytes];
         nonce.* = self.drawNonce();
-        var cookie: [cookie_bytes]u8 = undefined;
-        defer crypto.wipe(&cookie);
-        self.cookieOf(&cookie, remote, now_ns);
-        crypto.sealX(reply[8 + crypto.xnonce_bytes ..], &cookie, mac1Of(message), nonce, seal_key);
+        crypto.sealX(reply[8 + crypto.xnonce_bytes ..], cookie, mac1Of(message), nonce, seal_key);
         return reply;
-    }
-
-    /// MAC(secret, address, port), the port in network order.
-    fn cookieOf(
-        self: *Cookies,
-        out: *[cookie_bytes]u8,
-        remote: *const abi.Endpoint,
-        now_ns: u64,
-    ) void {
-        self.renewSecret(now_ns);
-        var source: [18]u8 = undefined;
-        const address = if (remote.family == 4) remote.address[12..] else remote.address[0..];
-        @memcpy(source[0..address.len], address);
-        std.mem.writeInt(u16, source[address.len..][0..2], remote.port, .big);
-        mac(out, &self.secret, source[0 .. address.len + 2]);
     }
 
     fn renewSecret(self: *Cookies, now_ns: u64) void {
@@ -147,7 +132,7 @@ const Vector = struct {
     address: []const u8,
     port: u16,
     mac1: [16]u8,
-    cookie: [16]u8,
+    cookie: Cookie,
     mac2: [16]u8,
     reply_kind: u32,
     reply: [64]u8,
@@ -248,12 +233,11 @@ test "cookies, MAC2 and cookie replies agree with an independent implementation"
         var buffer: [constants.introduction_bytes]u8 = undefined;
         const message = vector.message(&buffer);
         const remote = vector.remote();
-        var cookie: [16]u8 = undefined;
-        cookies.cookieOf(&cookie, &remote, 5);
+        const cookie = cookies.cookieOf(&remote, 5);
         try testing.expectEqual(vector.cookie, cookie);
-        try testing.expect(cookies.check(message, &remote, 5));
+        try testing.expect(check(message, &cookie));
         const key = vector.sealKey();
-        const reply = cookies.answer(vector.reply_kind, &key, message, &remote, 5);
+        const reply = cookies.answer(vector.reply_kind, &key, message, &cookie);
         try testing.expectEqual(vector.reply, reply);
     }
 }
@@ -268,19 +252,19 @@ test "a cookie is good for one address and one port, and for the message as it w
         for (0..16) |bit| {
             var other = remote;
             other.port ^= @as(u16, 1) << @intCast(bit);
-            try testing.expect(!cookies.check(message, &other, 0));
+            try testing.expect(!check(message, &cookies.cookieOf(&other, 0)));
         }
         for (16 - vector.address.len..16) |at| {
             var other = remote;
             other.address[at] ^= 1;
-            try testing.expect(!cookies.check(message, &other, 0));
+            try testing.expect(!check(message, &cookies.cookieOf(&other, 0)));
         }
         for (0..message.len) |at| {
             message[at] ^= 1;
-            try testing.expect(!cookies.check(message, &remote, 0));
+            try testing.expect(!check(message, &cookies.cookieOf(&remote, 0)));
             message[at] ^= 1;
         }
-        try testing.expect(cookies.check(message, &remote, 0));
+        try testing.expect(check(message, &cookies.cookieOf(&remote, 0)));
     }
 }
 
@@ -289,19 +273,17 @@ test "a secret lives 120 s, and its cookies end with it" {
     var cookies: Cookies = .{ .random = changing };
     const remote = vectors[0].remote();
     const start_ns = 77;
-    var first: [16]u8 = undefined;
-    var again: [16]u8 = undefined;
-    cookies.cookieOf(&first, &remote, start_ns);
-    cookies.cookieOf(&again, &remote, start_ns + constants.cookie_secret_lifetime_ns - 1);
+    var first = cookies.cookieOf(&remote, start_ns);
+    var again = cookies.cookieOf(&remote, start_ns + constants.cookie_secret_lifetime_ns - 1);
     try testing.expectEqual(first, again);
     // A clock that goes back keeps it.
-    cookies.cookieOf(&again, &remote, 0);
+    again = cookies.cookieOf(&remote, 0);
     try testing.expectEqual(first, again);
-    cookies.cookieOf(&again, &remote, start_ns + constants.cookie_secret_lifetime_ns);
+    again = cookies.cookieOf(&remote, start_ns + constants.cookie_secret_lifetime_ns);
     try testing.expect(!std.mem.eql(u8, &first, &again));
     // The new one's time begins when it was made.
     first = again;
-    cookies.cookieOf(&again, &remote, start_ns + 2 * constants.cookie_secret_lifetime_ns - 1);
+    again = cookies.cookieOf(&remote, start_ns + 2 * constants.cookie_secret_lifetime_ns - 1);
     try testing.expectEqual(first, again);
 }
 
@@ -312,14 +294,16 @@ test "no two replies have the same nonce" {
     const message = vectors[0].message(&buffer);
     const remote = vectors[0].remote();
     const key = vectors[0].sealKey();
+    const sent = cookies.cookieOf(&remote, 0);
     var seen: std.AutoHashMapUnmanaged([crypto.xnonce_bytes]u8, void) = .empty;
     defer seen.deinit(testing.allocator);
     for (0..3 * nonces_drawn + 1) |_| {
-        const reply = cookies.answer(constants.message_cookie_reply, &key, message, &remote, 0);
+        const reply = cookies.answer(constants.message_cookie_reply, &key, message, &sent);
         const nonce = reply[8..][0..crypto.xnonce_bytes];
         try testing.expect(!(try seen.getOrPut(testing.allocator, nonce.*)).found_existing);
-        var cookie: [16]u8 = undefined;
+        var cookie: Cookie = undefined;
         try testing.expect(crypto.openX(&cookie, reply[32..], mac1Of(message), nonce, &key));
+        try testing.expectEqual(sent, cookie);
     }
 }
 
@@ -327,12 +311,10 @@ test "a wiped giver has no secret, and makes another" {
     try crypto.init();
     var cookies: Cookies = .{ .random = changing };
     const remote = vectors[0].remote();
-    var first: [16]u8 = undefined;
-    cookies.cookieOf(&first, &remote, 0);
+    const first = cookies.cookieOf(&remote, 0);
     cookies.wipe();
     try testing.expect(crypto.isZero(&cookies.secret));
-    var again: [16]u8 = undefined;
-    cookies.cookieOf(&again, &remote, 0);
+    const again = cookies.cookieOf(&remote, 0);
     try testing.expect(!crypto.isZero(&cookies.secret));
     try testing.expect(!std.mem.eql(u8, &first, &again));
 }

@@ -1,45 +1,122 @@
-//! The gate: what stands between a stranger's datagram and the first Diffie-Hellman. Pure.
+//! The gate: what stands between a stranger's datagram and the first Diffie-Hellman. Pure: time and
+//! randomness are arguments. It runs in the receive thread: it holds while JavaScript is stalled.
 //!
-//! A handshake message passes where its length is exact and its first MAC proves that the sender
-//! knows this node's public key (WireGuard paper, section 5.4.4); an introduction, where its MAC
-//! proves the same of the identity (docs/PROTOCOL.md). Everything else is refused before any state
-//! is touched. It runs in the receive thread, so it holds while JavaScript is stalled.
+//! A handshake message passes where its length is exact and its MAC1 proves that the sender knows
+//! this node's public key (WireGuard paper, section 5.4.4); an introduction, where its MAC proves
+//! the same of the identity (docs/PROTOCOL.md). While more waits for the control plane than it
+//! keeps up with, and for a second after, either must also prove by a cookie that its source is its
+//! own, and keep to the limit of that source; who has no cookie is sent one, in fewer bytes than
+//! came. What is refused changes nothing, and nothing is kept for a source that has proven nothing.
 const std = @import("std");
+const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
+const cookie_ = @import("cookie.zig");
 const crypto = @import("crypto.zig");
+const rate_limiter = @import("rate_limiter.zig");
+const Cookies = cookie_.Cookies;
+const RateLimiter = rate_limiter.RateLimiter;
 
 const label_mac1 = "mac1----";
+const label_cookie = "cookie--";
 const label_introduction = "mvintro-";
+/// An introduction's answer under load is a cookie reply (paper, section 5.4.7) with another type
+/// and a key of this label and the identity: "mvc1", then bytes 4 to 7 of the introduction, the
+/// nonce, and the cookie, sealed with the introduction's MAC as additional data. Sent again, the
+/// introduction has at 1,184 its cookie MAC: keyed by the cookie, over all before it.
+const label_introduction_cookie = "mvcookie";
 
+/// What a datagram says of itself, whoever sent it and however busy this node is.
 pub const Verdict = union(enum) {
     pass: abi.DatagramKind,
     /// Why not, as the counter that counts it.
     refuse: abi.Counter,
 };
 
+/// What becomes of a datagram.
+pub const Admission = union(enum) {
+    pass: abi.DatagramKind,
+    refuse: abi.Counter,
+    /// Refused, and `reply` goes back to where it came from.
+    answer: struct { why: abi.Counter, reply: cookie_.Reply },
+};
+
+/// Without `init` it judges, and under load admits nobody.
 pub const Gate = struct {
     /// Null: this node has no such key, and refuses.
-    mac1_key: ?[32]u8 = null,
-    introduction_key: ?[32]u8 = null,
+    handshake: ?Keys = null,
+    introduction: ?Keys = null,
+    cookies: Cookies = .{},
+    limiter: RateLimiter = .{},
+    /// When the node was last seen under load.
+    loaded_ns: ?u64 = null,
+
+    /// Both of what is public: they tell who knows this node, and keep nothing from who does.
+    const Keys = struct {
+        mac1: [crypto.key_bytes]u8,
+        cookie: [crypto.key_bytes]u8,
+
+        fn of(mac1_label: []const u8, cookie_label: []const u8, key: *const [32]u8) ?Keys {
+            if (crypto.isZero(key)) return null;
+            var keys: Keys = undefined;
+            crypto.hash(&keys.mac1, &.{ mac1_label, key });
+            crypto.hash(&keys.cookie, &.{ cookie_label, key });
+            return keys;
+        }
+    };
+
+    pub fn init(allocator: Allocator, random: cookie_.Random) Allocator.Error!Gate {
+        var hash_key: [rate_limiter.hash_key_bytes]u8 = undefined;
+        random(&hash_key);
+        return .{
+            .cookies = .{ .random = random },
+            .limiter = try .init(allocator, constants.rate_limiter_entries_max, &hash_key),
+        };
+    }
+
+    pub fn deinit(self: *Gate, allocator: Allocator) void {
+        self.cookies.wipe();
+        self.limiter.deinit(allocator);
+        self.* = undefined;
+    }
 
     /// `public_key` all zero: none.
     pub fn setLocalKey(self: *Gate, public_key: *const [32]u8) void {
-        self.mac1_key = labelled(label_mac1, public_key);
+        self.handshake = .of(label_mac1, label_cookie, public_key);
     }
 
     pub fn setIntroductionKey(self: *Gate, identity: *const [32]u8) void {
-        self.introduction_key = labelled(label_introduction, identity);
+        self.introduction = .of(label_introduction, label_introduction_cookie, identity);
     }
 
-    fn labelled(label: []const u8, key: *const [32]u8) ?[32]u8 {
-        if (crypto.isZero(key)) return null;
-        var out: [32]u8 = undefined;
-        crypto.hash(&out, &.{ label, key });
-        return out;
+    /// Admits a datagram that is no transport message. `queued`: how many datagrams wait in the
+    /// control ring.
+    pub fn admit(
+        self: *Gate,
+        datagram: []const u8,
+        remote: *const abi.Endpoint,
+        now_ns: u64,
+        queued: usize,
+    ) Admission {
+        const kind = switch (self.judge(datagram)) {
+            .refuse => |counter| return .{ .refuse = counter },
+            .pass => |kind| kind,
+        };
+        switch (kind) {
+            .cookie_reply, .introduction_cookie => {
+                // Anybody can make one, so they get a share of the ring that is no load yet.
+                if (queued >= constants.cookie_reply_ring_datagrams)
+                    return .{ .refuse = .cookie_reply_ring_full };
+                return .{ .pass = kind };
+            },
+            else => {
+                if (!self.isUnderLoad(now_ns, queued)) return .{ .pass = kind };
+                return self.admitUnderLoad(datagram, kind, remote, now_ns);
+            },
+        }
     }
 
-    /// Judges a datagram that is no transport message.
+    /// Judges a datagram that is no transport message by itself alone.
     pub fn judge(self: *const Gate, datagram: []const u8) Verdict {
         if (datagram.len < 4) return .{ .refuse = .malformed };
         switch (std.mem.readInt(u32, datagram[0..4], .little)) {
@@ -59,75 +136,398 @@ pub const Gate = struct {
             constants.message_transport => return .{ .refuse = .malformed },
             constants.message_introduction => {
                 if (datagram.len != constants.introduction_bytes) return .{ .refuse = .malformed };
-                const key = self.introduction_key orelse
+                const keys = self.introduction orelse
                     return .{ .refuse = .introduction_mac_invalid };
-                if (!macMatches(&key, datagram)) return .{ .refuse = .introduction_mac_invalid };
+                if (!mac1Matches(&keys.mac1, datagram))
+                    return .{ .refuse = .introduction_mac_invalid };
                 return .{ .pass = .introduction };
+            },
+            constants.message_introduction_cookie => {
+                if (datagram.len != constants.cookie_reply_bytes) return .{ .refuse = .malformed };
+                // Who has no identity asks nobody.
+                if (self.introduction == null) return .{ .refuse = .introduction_mac_invalid };
+                return .{ .pass = .introduction_cookie };
             },
             else => return .{ .refuse = .unknown_type },
         }
     }
 
     fn judgeHandshake(self: *const Gate, datagram: []const u8, kind: abi.DatagramKind) Verdict {
-        const key = self.mac1_key orelse return .{ .refuse = .handshakes_refused_no_key };
-        if (!macMatches(&key, datagram)) return .{ .refuse = .mac1_invalid };
+        const keys = self.handshake orelse return .{ .refuse = .handshakes_refused_no_key };
+        if (!mac1Matches(&keys.mac1, datagram)) return .{ .refuse = .mac1_invalid };
         return .{ .pass = kind };
+    }
+
+    /// Seen by messages with a valid MAC1 alone: junk moves nothing here.
+    fn isUnderLoad(self: *Gate, now_ns: u64, queued: usize) bool {
+        if (queued >= constants.load_datagrams) {
+            self.loaded_ns = now_ns;
+            return true;
+        }
+        const loaded_ns = self.loaded_ns orelse return false;
+        if (now_ns -| loaded_ns < constants.load_sticky_ns) return true;
+        self.loaded_ns = null;
+        return false;
+    }
+
+    fn admitUnderLoad(
+        self: *Gate,
+        message: []const u8,
+        kind: abi.DatagramKind,
+        remote: *const abi.Endpoint,
+        now_ns: u64,
+    ) Admission {
+        const introduction = kind == .introduction;
+        const limited: abi.Counter =
+            if (introduction) .introductions_limited else .handshakes_limited;
+        var cookie = self.cookies.cookieOf(remote, now_ns);
+        defer crypto.wipe(&cookie);
+        if (cookie_.check(message, &cookie)) return switch (self.limiter.allow(remote, now_ns)) {
+            .allowed => .{ .pass = kind },
+            .limited => .{ .refuse = limited },
+            .full => .{ .refuse = .rate_limiter_full },
+        };
+        const keys = if (introduction) &self.introduction.? else &self.handshake.?;
+        const reply_kind = if (introduction)
+            constants.message_introduction_cookie
+        else
+            constants.message_cookie_reply;
+        return .{ .answer = .{
+            .why = if (introduction) .introduction_cookie_invalid else .mac2_invalid,
+            .reply = self.cookies.answer(reply_kind, &keys.cookie, message, &cookie),
+        } };
     }
 };
 
 /// The last 32 bytes are two MACs; the first covers all before it.
-fn macMatches(key: *const [32]u8, datagram: []const u8) bool {
-    const at = datagram.len - 2 * constants.mac_bytes;
+fn mac1Matches(key: *const [crypto.key_bytes]u8, datagram: []const u8) bool {
     var expected: [constants.mac_bytes]u8 = undefined;
-    crypto.mac(&expected, key, datagram[0..at]);
-    return crypto.equal(&expected, datagram[at..][0..constants.mac_bytes]);
+    cookie_.mac(&expected, key, datagram[0 .. datagram.len - cookie_.macs_bytes]);
+    return crypto.equal(&expected, cookie_.mac1Of(datagram));
+}
+
+const testing = std.testing;
+const ns_per_s = constants.ns_per_s;
+const loaded = constants.load_datagrams;
+
+/// A node, and what a client that knows its keys does.
+const Scene = struct {
+    gate: Gate,
+    buffer: [constants.introduction_bytes]u8 = @splat(3),
+
+    const public_key: [32]u8 = @splat(5);
+    const identity: [32]u8 = @splat(6);
+    const kinds = [_]abi.DatagramKind{ .initiation, .response, .introduction };
+
+    fn init() !Scene {
+        try crypto.init();
+        var gate: Gate = try .init(testing.allocator, crypto.random);
+        gate.setLocalKey(&public_key);
+        gate.setIntroductionKey(&identity);
+        return .{ .gate = gate };
+    }
+
+    fn deinit(self: *Scene) void {
+        self.gate.deinit(testing.allocator);
+    }
+
+    fn admit(
+        self: *Scene,
+        message: []const u8,
+        from: abi.Endpoint,
+        at_ns: u64,
+        queued: usize,
+    ) Admission {
+        return self.gate.admit(message, &from, at_ns, queued);
+    }
+
+    /// A message with a valid MAC1, and MAC2 where there is a cookie.
+    fn make(self: *Scene, kind: abi.DatagramKind, cookie: ?cookie_.Cookie) []u8 {
+        const number, const length = switch (kind) {
+            .initiation => .{ constants.message_initiation, constants.initiation_bytes },
+            .response => .{ constants.message_response, constants.response_bytes },
+            .introduction => .{ constants.message_introduction, constants.introduction_bytes },
+            else => unreachable,
+        };
+        std.mem.writeInt(u32, self.buffer[0..4], number, .little);
+        const message = self.buffer[0..length];
+        var mac1_key: [32]u8 = undefined;
+        if (kind == .introduction)
+            crypto.hash(&mac1_key, &.{ label_introduction, &identity })
+        else
+            crypto.hash(&mac1_key, &.{ label_mac1, &public_key });
+        crypto.mac(message[length - 32 ..][0..16], &mac1_key, message[0 .. length - 32]);
+        const mac2 = message[length - 16 ..][0..16];
+        @memset(mac2, 0);
+        if (cookie) |known| crypto.mac(mac2, &known, message[0 .. length - 16]);
+        return message;
+    }
+
+    /// What the client finds in a reply to its message.
+    fn open(message: []const u8, reply: *const cookie_.Reply) !cookie_.Cookie {
+        const introduction = message.len == constants.introduction_bytes;
+        const number = if (introduction) "mvc1" else "\x03\x00\x00\x00";
+        try testing.expectEqualSlices(u8, number, reply[0..4]);
+        try testing.expectEqualSlices(u8, message[4..8], reply[4..8]);
+        var key: [32]u8 = undefined;
+        if (introduction)
+            crypto.hash(&key, &.{ label_introduction_cookie, &identity })
+        else
+            crypto.hash(&key, &.{ label_cookie, &public_key });
+        var cookie: cookie_.Cookie = undefined;
+        const mac1 = message[message.len - 32 ..][0..16];
+        try testing.expect(crypto.openX(&cookie, reply[32..], mac1, reply[8..32], &key));
+        return cookie;
+    }
+
+    /// The cookie that the node gives out under load.
+    fn fetchCookie(self: *Scene, from: abi.Endpoint, at_ns: u64) !cookie_.Cookie {
+        const message = self.make(.initiation, null);
+        return open(message, &self.admit(message, from, at_ns, loaded).answer.reply);
+    }
+};
+
+fn v4(address: u32, port: u16) abi.Endpoint {
+    var endpoint: abi.Endpoint = .{ .port = port, .family = 4 };
+    endpoint.address[10..12].* = .{ 0xff, 0xff };
+    std.mem.writeInt(u32, endpoint.address[12..16], address, .big);
+    return endpoint;
+}
+
+fn v6(upper: u64, lower: u64, port: u16) abi.Endpoint {
+    var endpoint: abi.Endpoint = .{ .port = port, .family = 6 };
+    std.mem.writeInt(u64, endpoint.address[0..8], upper, .big);
+    std.mem.writeInt(u64, endpoint.address[8..16], lower, .big);
+    return endpoint;
 }
 
 test "only exact lengths with the right MAC pass" {
-    try crypto.init();
-    const public_key: [32]u8 = @splat(5);
-    var gate: Gate = .{};
-    var datagram: [1300]u8 = @splat(3);
-    const kinds = [_]struct { u32, usize, abi.DatagramKind, []const u8 }{
-        .{ constants.message_initiation, 148, .initiation, label_mac1 },
-        .{ constants.message_response, 92, .response, label_mac1 },
-        .{ constants.message_introduction, 1200, .introduction, label_introduction },
-    };
-    for (kinds) |row| {
-        std.mem.writeInt(u32, datagram[0..4], row[0], .little);
-        const message = datagram[0..row[1]];
-        var key: [32]u8 = undefined;
-        crypto.hash(&key, &.{ row[3], &public_key });
-        crypto.mac(message[row[1] - 32 ..][0..16], &key, message[0 .. row[1] - 32]);
-        gate.setLocalKey(&@as([32]u8, @splat(0)));
-        gate.setIntroductionKey(&@as([32]u8, @splat(0)));
-        try std.testing.expect(gate.judge(message) == .refuse);
-        gate.setLocalKey(&public_key);
-        gate.setIntroductionKey(&public_key);
-        try std.testing.expectEqual(row[2], gate.judge(message).pass);
-        try std.testing.expectEqual(.malformed, gate.judge(datagram[0 .. row[1] + 1]).refuse);
-        try std.testing.expectEqual(.malformed, gate.judge(datagram[0 .. row[1] - 1]).refuse);
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const gate = &scene.gate;
+    for (Scene.kinds) |kind| {
+        const message = scene.make(kind, null);
+        const none: [32]u8 = @splat(0);
+        gate.setLocalKey(&none);
+        gate.setIntroductionKey(&none);
+        try testing.expect(gate.judge(message) == .refuse);
+        gate.setLocalKey(&Scene.public_key);
+        gate.setIntroductionKey(&Scene.identity);
+        try testing.expectEqual(kind, gate.judge(message).pass);
+        try testing.expectEqual(.malformed, gate.judge(message[0 .. message.len - 1]).refuse);
+        var longer: [constants.introduction_bytes + 1]u8 = @splat(0);
+        @memcpy(longer[0..message.len], message);
+        try testing.expectEqual(.malformed, gate.judge(longer[0 .. message.len + 1]).refuse);
         // Every byte that the MAC covers, and the MAC itself.
-        for (4..row[1] - 16) |at| {
+        for (4..message.len - 16) |at| {
             message[at] ^= 0x40;
-            try std.testing.expect(gate.judge(message) == .refuse);
+            try testing.expect(gate.judge(message) == .refuse);
             message[at] ^= 0x40;
         }
     }
 }
 
 test "every length of every type is judged without harm" {
-    try crypto.init();
-    var gate: Gate = .{};
-    gate.setLocalKey(&@as([32]u8, @splat(1)));
-    const datagram: [2048]u8 = @splat(0);
-    var buffer = datagram;
-    for (0..8) |kind| {
-        buffer[0] = @intCast(kind);
-        for (0..buffer.len) |length| {
-            const verdict = gate.judge(buffer[0..length]);
-            if (kind == 3 and length == 64) continue;
-            try std.testing.expect(verdict == .refuse);
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    var buffer: [2048]u8 = @splat(0);
+    const introduction = constants.message_introduction;
+    const introduction_cookie = constants.message_introduction_cookie;
+    for ([_]u32{ 0, 1, 2, 3, 4, 5, introduction, introduction_cookie }) |number| {
+        std.mem.writeInt(u32, buffer[0..4], number, .little);
+        const is_cookie = number == constants.message_cookie_reply or number == introduction_cookie;
+        for (0..buffer.len) |length| for ([_]usize{ 0, loaded }) |queued| {
+            const admission = scene.admit(buffer[0..length], v4(1, 1), 0, queued);
+            if (is_cookie and length == 64 and queued == 0) continue;
+            try testing.expect(admission == .refuse);
+        };
+    }
+}
+
+test "without load no cookie is asked for, and no source is limited" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    for (Scene.kinds) |kind| for (0..100) |_| {
+        const message = scene.make(kind, null);
+        try testing.expectEqual(kind, scene.admit(message, v4(1, 1), 0, loaded - 1).pass);
+    };
+    try testing.expectEqual(0, scene.gate.limiter.count);
+}
+
+test "under load a message without a cookie is answered with one, which lets the next pass" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const counters = [_]abi.Counter{ .mac2_invalid, .mac2_invalid, .introduction_cookie_invalid };
+    for (Scene.kinds, counters) |kind, why| {
+        for ([_]abi.Endpoint{ v4(0xc000_0207, 9), v6(0x2001_0db8 << 32, 7, 9) }) |from| {
+            const first = scene.make(kind, null);
+            const admission = scene.admit(first, from, 5, loaded);
+            try testing.expectEqual(why, admission.answer.why);
+            try testing.expect(admission.answer.reply.len < first.len);
+            const cookie = try Scene.open(first, &admission.answer.reply);
+            const second = scene.make(kind, cookie);
+            try testing.expectEqual(kind, scene.admit(second, from, 5, loaded).pass);
         }
     }
+}
+
+test "a cookie of another address, another port or an older secret is answered with a new one" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const from = v4(0xc000_0207, 1000);
+    const cookie = try scene.fetchCookie(from, 0);
+    const message = scene.make(.initiation, cookie);
+    const late_ns = constants.cookie_secret_lifetime_ns;
+    try testing.expect(scene.admit(message, v4(0xc000_0207, 1001), 0, loaded) == .answer);
+    try testing.expect(scene.admit(message, v4(0xc000_0208, 1000), 0, loaded) == .answer);
+    try testing.expect(scene.admit(message, from, late_ns - 1, loaded) == .pass);
+    const admission = scene.admit(message, from, late_ns, loaded);
+    try testing.expectEqual(.mac2_invalid, admission.answer.why);
+    const renewed = try Scene.open(message, &admission.answer.reply);
+    const again = scene.make(.initiation, renewed);
+    try testing.expect(scene.admit(again, from, late_ns, loaded) == .pass);
+    // The limiter heard of none but the proven source.
+    try testing.expectEqual(1, scene.gate.limiter.count);
+}
+
+test "load begins with an eighth of the ring and lasts a second after it" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const from = v4(1, 1);
+    const message = scene.make(.initiation, null);
+    const start_ns = 50 * ns_per_s;
+    try testing.expectEqual(constants.control_ring_datagrams, 8 * loaded);
+    try testing.expect(scene.admit(message, from, start_ns, loaded - 1) == .pass);
+    try testing.expect(scene.admit(message, from, start_ns, loaded) == .answer);
+    try testing.expect(scene.admit(message, from, start_ns + ns_per_s - 1, 0) == .answer);
+    // Being asked in between does not prolong it; being loaded does.
+    try testing.expect(scene.admit(message, from, start_ns + ns_per_s, 0) == .pass);
+    try testing.expect(scene.admit(message, from, start_ns + 2 * ns_per_s, loaded) == .answer);
+    try testing.expect(scene.admit(message, from, start_ns + 5 * ns_per_s / 2, 1000) == .answer);
+    try testing.expect(scene.admit(message, from, start_ns + 7 * ns_per_s / 2 - 1, 0) == .answer);
+    try testing.expect(scene.admit(message, from, start_ns + 7 * ns_per_s / 2, 0) == .pass);
+}
+
+test "under load a source with a cookie keeps to its limit, and others are not affected" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const from = v4(1, 1);
+    const other = v4(2, 1);
+    const cookie = try scene.fetchCookie(from, 0);
+    const others_cookie = try scene.fetchCookie(other, 0);
+    for (Scene.kinds, 0..) |kind, round| {
+        const counter: abi.Counter =
+            if (kind == .introduction) .introductions_limited else .handshakes_limited;
+        const now_ns = round * ns_per_s;
+        var passed: u32 = 0;
+        for (0..1000) |_| switch (scene.admit(scene.make(kind, cookie), from, now_ns, loaded)) {
+            .pass => passed += 1,
+            .refuse => |why| try testing.expectEqual(counter, why),
+            .answer => return error.TestUnexpectedResult,
+        };
+        try testing.expectEqual(rate_limiter.packets_burst, passed);
+        const honest = scene.make(kind, others_cookie);
+        try testing.expectEqual(kind, scene.admit(honest, other, now_ns, loaded).pass);
+    }
+}
+
+test "a full table refuses new sources, with a counter of its own" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    for (0..constants.rate_limiter_entries_max) |i| {
+        _ = scene.gate.limiter.allow(&v4(@intCast(i), 1), 0);
+    }
+    const from = v6(7, 7, 7);
+    const cookie = try scene.fetchCookie(from, 0);
+    const message = scene.make(.initiation, cookie);
+    try testing.expectEqual(.rate_limiter_full, scene.admit(message, from, 0, loaded).refuse);
+    try testing.expect(scene.admit(message, from, ns_per_s + 1, loaded) == .pass);
+}
+
+test "cookie replies wait in a small part of the ring, and are no load" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const limit = constants.cookie_reply_ring_datagrams;
+    try testing.expect(limit < loaded);
+    for ([_][]const u8{ "\x03\x00\x00\x00", "mvc1" }) |kind| {
+        const message = scene.buffer[0..constants.cookie_reply_bytes];
+        @memcpy(message[0..4], kind);
+        try testing.expect(scene.admit(message, v4(1, 1), 0, limit - 1) == .pass);
+        for ([_]usize{ limit, loaded, constants.control_ring_datagrams }) |queued| {
+            const admission = scene.admit(message, v4(1, 1), 0, queued);
+            try testing.expectEqual(.cookie_reply_ring_full, admission.refuse);
+        }
+    }
+    try testing.expect(scene.admit(scene.make(.initiation, null), v4(1, 1), 0, limit) == .pass);
+}
+
+test "junk costs one MAC and changes nothing" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const cookie = try scene.fetchCookie(v4(1, 1), 0);
+    const before = scene.gate;
+    for (Scene.kinds) |kind| for ([_]?cookie_.Cookie{ null, cookie }) |mac2| {
+        const message = scene.make(kind, mac2);
+        message[message.len - 17] ^= 1;
+        for (0..100) |i| {
+            cookie_.macs_made = 0;
+            const admission = scene.admit(message, v4(1, @intCast(i)), 1000 * ns_per_s, 1000);
+            const counter: abi.Counter =
+                if (kind == .introduction) .introduction_mac_invalid else .mac1_invalid;
+            try testing.expectEqual(counter, admission.refuse);
+            try testing.expectEqual(1, cookie_.macs_made);
+        }
+        cookie_.macs_made = 0;
+        try testing.expect(scene.admit(message[1..], v4(1, 1), 0, 1000) == .refuse);
+        try testing.expectEqual(0, cookie_.macs_made);
+    };
+    try testing.expectEqualDeep(before, scene.gate);
+}
+
+test "what knows our key costs three MACs at most, whatever its second MAC" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const cookie = try scene.fetchCookie(v4(1, 1), 0);
+    const wrong: cookie_.Cookie = @splat(9);
+    const macs = [_]struct { ?cookie_.Cookie, usize, u64 }{
+        .{ null, 0, 1 }, .{ null, loaded, 2 }, .{ wrong, loaded, 3 }, .{ cookie, loaded, 3 },
+    };
+    for (macs) |row| {
+        scene.gate.loaded_ns = null;
+        const message = scene.make(.initiation, row[0]);
+        cookie_.macs_made = 0;
+        _ = scene.admit(message, v4(1, 1), 0, row[1]);
+        try testing.expectEqual(row[2], cookie_.macs_made);
+    }
+}
+
+/// Counts, and gives what no secret should be.
+var drawn: u64 = 0;
+fn countingRandom(out: []u8) void {
+    drawn += 1;
+    @memset(out, @truncate(drawn));
+}
+
+test "spoofed sources find no memory, however many, and get fewer bytes than they send" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    scene.gate.cookies.random = countingRandom;
+    drawn = 0;
+    const message = scene.make(.response, null);
+    const entries = scene.gate.limiter.entries;
+    var bytes_out: u64 = 0;
+    // Every one costs three blocks of BLAKE2s and an AEAD, without optimisation 10 us.
+    const sources = if (@import("builtin").mode == .debug) 100_000 else 1_000_000;
+    for (0..sources) |i| {
+        const from = v4(@truncate(i *% 0x9E37_79B9), @truncate(i));
+        const admission = scene.admit(message, from, i, loaded);
+        bytes_out += admission.answer.reply.len;
+    }
+    try testing.expectEqual(0, scene.gate.limiter.count);
+    try testing.expectEqual(0, scene.gate.limiter.untouched);
+    try testing.expectEqual(entries.ptr, scene.gate.limiter.entries.ptr);
+    try testing.expectEqual(sources * constants.cookie_reply_bytes, bytes_out);
+    try testing.expect(bytes_out < sources * message.len);
+    // One secret, and nonces 32 at a time.
+    try testing.expectEqual(1 + sources / 32, drawn);
 }
