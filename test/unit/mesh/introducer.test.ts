@@ -3,6 +3,7 @@ import type { Instant } from "../../../src/base/clock.ts";
 import type { Endpoint } from "../../../src/base/endpoint.ts";
 import type { Transmit } from "../../../src/mesh/dataplane.ts";
 import { Introducer, type IntroducerEvent } from "../../../src/mesh/introducer.ts";
+import { openIntroduction, sealIntroduction } from "../../../src/mesh/introduction.ts";
 import {
   formatIdentity,
   type Identity,
@@ -31,6 +32,7 @@ interface Side {
   readonly roster: Roster;
   readonly introducer: Introducer;
   readonly endpoint: Endpoint;
+  readonly record: Uint8Array;
 }
 
 function side(byte: number): Side {
@@ -55,7 +57,13 @@ function side(byte: number): Side {
     record: () => record,
     held: (): undefined => undefined,
   };
-  return { identity, roster, introducer: new Introducer(options), endpoint: endpoint(byte) };
+  return {
+    identity,
+    roster,
+    introducer: new Introducer(options),
+    endpoint: endpoint(byte),
+    record,
+  };
 }
 
 function trusting(a: Side, b: Side): void {
@@ -153,15 +161,36 @@ test("a reply that was not asked for, or comes twice, changes nothing", () => {
   expect(ant.introducer.counters.unexpected).toBe(1);
 });
 
-test("a reply by another identity than was asked changes nothing", () => {
+test("a reply by another identity than was asked changes nothing, even with the exchange id", () => {
   const [ant, bee, cat] = [side(1), side(2), side(3)];
   trusting(ant, bee);
   trusting(ant, cat);
   const request = dial(ant, bee, at(0));
-  // The request was sealed to bee, so cat never learns the exchange id; it can only guess.
   deliver(at(10), request, cat, ant.endpoint);
   expect(sent(cat)).toEqual([]);
   expect(cat.introducer.counters.notAuthentic).toBe(1);
+  // Bee betrays the exchange id to cat.
+  const options = { crypto, networkId, receiver: bee.identity, admits: (): boolean => true };
+  const opened = openIntroduction(options, request.bytes, at(10));
+  if (opened.kind !== "opened") throw new Error(opened.kind);
+  const forged = sealIntroduction({
+    crypto,
+    networkId,
+    sender: cat.identity,
+    record: cat.record,
+    receiver: ant.identity.publicKey,
+    kind: "reply",
+    exchangeId: opened.introduction.exchangeId,
+    sentWallMs: at(10).wallMs,
+  });
+  if (forged === undefined) throw new Error("ant can be sealed to");
+  ant.introducer.handleDatagram(at(20), {
+    kind: "introduction",
+    bytes: forged,
+    remote: bee.endpoint,
+  });
+  expect(events(ant)).toEqual([]);
+  expect(ant.introducer.counters.unexpected).toBe(1);
 });
 
 test("an unanswered seed is dialled for ever, each wait an eighth of the outage up to a minute", () => {
