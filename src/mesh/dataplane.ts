@@ -77,7 +77,13 @@ export type DataplaneEvent =
 
 /** A datagram that passed the gate; `bytes` is valid only during the call that hands it over. */
 export interface ReceivedDatagram {
-  readonly kind: "initiation" | "response" | "cookie_reply" | "session_message" | "introduction";
+  readonly kind:
+    | "initiation"
+    | "response"
+    | "cookie_reply"
+    | "session_message"
+    | "introduction"
+    | "introduction_cookie";
   readonly bytes: Uint8Array;
   readonly remote: Endpoint;
   readonly local?: Endpoint;

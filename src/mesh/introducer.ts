@@ -18,9 +18,12 @@ import type { ReceivedDatagram, Transmit } from "./dataplane.ts";
 import {
   exchangeIdBytes,
   type Introduction,
+  isCookieFor,
   openIntroduction,
+  openIntroductionCookie,
   type SealOptions,
   sealIntroduction,
+  withCookie,
 } from "./introduction.ts";
 
 /** Where to ask for the mesh, and whom, where that is known. */
@@ -49,6 +52,8 @@ const globalBurst = 400;
 const globalPerSecond = 400;
 /** A request not newer than the last accepted is a replay, for this long; then clocks may differ. */
 const replayMemoryMs = 120_000;
+/** As long as whoever made it honours a cookie (WireGuard paper, section 5.4.7). */
+const cookieLifetimeMs = 120_000;
 const transmitsMax = 256;
 const eventsMax = 256;
 
@@ -84,6 +89,7 @@ export interface IntroducerCounters {
   notAuthentic: number;
   limited: number;
   replayed: number;
+  cookiesReceived: number;
   unexpected: number;
   overflow: number;
 }
@@ -97,12 +103,17 @@ interface Target {
   /** It answered since it was last reached. */
   answered: boolean;
   warned: boolean;
+  /** It was under load, and this proves our address to it. */
+  cookie: { readonly bytes: Uint8Array; readonly untilMs: number } | undefined;
 }
 
 interface Exchange {
-  readonly identity: string;
+  readonly receiver: Uint8Array;
   readonly target: Target;
   readonly sentAtMs: number;
+  readonly bytes: Uint8Array;
+  /** Sent a second time, with a cookie. */
+  repeated: boolean;
 }
 
 interface Bucket {
@@ -121,6 +132,7 @@ export class Introducer {
     notAuthentic: 0,
     limited: 0,
     replayed: 0,
+    cookiesReceived: 0,
     unexpected: 0,
     overflow: 0,
   };
@@ -196,7 +208,12 @@ export class Introducer {
     }
   }
 
+  /** An introduction, or the answer to ours of a node under load. */
   handleDatagram(now: Instant, datagram: ReceivedDatagram): void {
+    if (datagram.kind === "introduction_cookie") {
+      this.#handleCookie(now, datagram.bytes);
+      return;
+    }
     if (!this.#allow(now, datagram.remote)) {
       this.counters.limited += 1;
       return;
@@ -288,8 +305,9 @@ export class Introducer {
   #handleReply(now: Instant, introduction: Introduction): void {
     const id = toHex(introduction.exchangeId);
     const exchange = this.#exchanges.get(id);
-    const name = formatIdentity(introduction.record.identity);
-    if (exchange === undefined || exchange.identity !== name) {
+    const { identity } = introduction.record;
+    const name = formatIdentity(identity);
+    if (exchange === undefined || !equalBytes(exchange.receiver, identity)) {
       this.counters.unexpected += 1;
       return;
     }
@@ -302,6 +320,24 @@ export class Introducer {
     const { endpoint } = target.seed;
     if (introduction.echo.length > 0) this.#emit({ kind: "echoed", bytes: introduction.echo });
     this.#emit({ kind: "introduced", record: introduction.record, endpoint });
+  }
+
+  /** Sends the introduction that it answers once more, with the cookie. */
+  #handleCookie(now: Instant, answer: Uint8Array): void {
+    const { crypto } = this.#options;
+    for (const exchange of this.#exchanges.values()) {
+      const { receiver, bytes, target } = exchange;
+      if (exchange.repeated || !isCookieFor(bytes, answer)) continue;
+      const cookie = openIntroductionCookie(crypto, receiver, bytes, answer);
+      if (cookie === undefined) break;
+      exchange.repeated = true;
+      target.cookie = { bytes: cookie, untilMs: now.ms + cookieLifetimeMs };
+      this.counters.cookiesReceived += 1;
+      const again = withCookie(crypto, bytes, cookie);
+      this.#send({ kind: "datagram", to: target.seed.endpoint, bytes: again });
+      return;
+    }
+    this.counters.unexpected += 1;
   }
 
   #dial(now: Instant, target: Target): void {
@@ -333,15 +369,20 @@ export class Introducer {
     const exchangeId = this.#options.random.bytes(exchangeIdBytes);
     const bytes = this.#seal(now, receiver, { kind: "request", exchangeId });
     if (bytes === undefined) return;
-    if (!this.#send({ kind: "datagram", to: target.seed.endpoint, bytes })) return;
+    const { cookie } = target;
+    const isFresh = cookie !== undefined && now.ms < cookie.untilMs;
+    const sent = isFresh ? withCookie(this.#options.crypto, bytes, cookie.bytes) : bytes;
+    if (!this.#send({ kind: "datagram", to: target.seed.endpoint, bytes: sent })) return;
     if (this.#exchanges.size >= exchangesMax) {
       const oldest = this.#exchanges.keys().next().value;
       if (oldest !== undefined) this.#exchanges.delete(oldest);
     }
     this.#exchanges.set(toHex(exchangeId), {
-      identity: formatIdentity(receiver),
+      receiver,
       target,
       sentAtMs: now.ms,
+      bytes,
+      repeated: false,
     });
     this.counters.requestsSent += 1;
   }
@@ -417,6 +458,7 @@ function newTarget(now: Instant, seed: Seed): Target {
     nextAtMs: now.ms,
     answered: false,
     warned: false,
+    cookie: undefined,
   };
 }
 

@@ -4,7 +4,14 @@
  * sender, padded to 1,200 bytes both ways. Pure: it neither admits nor answers; see introducer.ts.
  * The data plane's gate has checked length, type and MAC before anything here sees a datagram.
  */
-import { concatBytes, equalConstantTime, isZero, Reader, Writer } from "../base/bytes.ts";
+import {
+  concatBytes,
+  equalBytes,
+  equalConstantTime,
+  isZero,
+  Reader,
+  Writer,
+} from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import type { Crypto } from "../base/crypto.ts";
 import { assert } from "../base/errors.ts";
@@ -21,6 +28,9 @@ import {
 export const introductionType = 0x3169766d;
 export const introductionBytes = 1200;
 export const exchangeIdBytes = 16;
+/** "mvc1": what a node under load answers instead; a cookie reply in all but type and key. */
+export const introductionCookieType = 0x3163766d;
+export const introductionCookieBytes = 64;
 /** A request older than this, by the receiver's wall clock, is refused, as its record would be. */
 export const introductionAgeMaxMs = 24 * 3_600_000;
 
@@ -34,6 +44,9 @@ const signatureBytes = 64;
 /** Bytes for both records together. */
 const recordsBytesMax = textBytes - headerBytes - 2 * 2 - signatureBytes;
 const kinds = { request: 1, reply: 2 } as const;
+const cookieBytes = 16;
+const nonceBytes = 24;
+const cookieDomain = new TextEncoder().encode("mvcookie");
 const macDomain = new TextEncoder().encode("mvintro-");
 const signatureDomain = domain("meshvpn introduction v1");
 
@@ -111,6 +124,40 @@ export function introductionPassesGate(
   if (new Reader(datagram).u32() !== introductionType) return false;
   const mac = crypto.mac(introductionMacKey(crypto, receiver), datagram.subarray(0, macOffset));
   return equalConstantTime(mac, datagram.subarray(macOffset, macOffset + macBytes));
+}
+
+/** Whether the answer of a node under load is to this introduction: it repeats bytes 4 to 7. */
+export function isCookieFor(introduction: Uint8Array, answer: Uint8Array): boolean {
+  return (
+    answer.length === introductionCookieBytes &&
+    new Reader(answer).u32() === introductionCookieType &&
+    equalBytes(answer.subarray(4, 8), introduction.subarray(4, 8))
+  );
+}
+
+/** The cookie in the answer to an introduction; undefined unless whoever saw that one made it. */
+export function openIntroductionCookie(
+  crypto: Crypto,
+  receiver: Uint8Array,
+  introduction: Uint8Array,
+  answer: Uint8Array,
+): Uint8Array | undefined {
+  if (!isCookieFor(introduction, answer)) return undefined;
+  const key = crypto.hash(concatBytes(cookieDomain, receiver));
+  const nonce = answer.subarray(8, 8 + nonceBytes);
+  const mac = introduction.subarray(macOffset, macOffset + macBytes);
+  const cookie = crypto.openCookie(key, nonce, mac, answer.subarray(8 + nonceBytes));
+  return cookie?.length === cookieBytes ? cookie : undefined;
+}
+
+/** The introduction with the proof that its sender receives what goes to its address. */
+export function withCookie(
+  crypto: Crypto,
+  introduction: Uint8Array,
+  cookie: Uint8Array,
+): Uint8Array {
+  const covered = introduction.subarray(0, introductionBytes - macBytes);
+  return concatBytes(covered, crypto.mac(cookie, covered));
 }
 
 export interface OpenOptions {

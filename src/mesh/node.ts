@@ -212,7 +212,7 @@ export class MeshNode {
   }
 
   handleDatagram(now: Instant, datagram: ReceivedDatagram): void {
-    if (datagram.kind === "introduction") {
+    if (datagram.kind === "introduction" || datagram.kind === "introduction_cookie") {
       this.#introducer.handleDatagram(now, datagram);
     } else if (datagram.kind === "session_message") {
       const member = this.#members.ofPeer(datagram.peer);

@@ -188,8 +188,6 @@ export class StructCodec {
     const base = records.at(at);
     const kind = datagramKinds.get(records.u32(base + layout.kind));
     if (kind === undefined || kind === "stun" || kind === "raw") return undefined;
-    // Nobody asks again with the cookie yet; see gate.zig.
-    if (kind === "introduction_cookie") return undefined;
     const remote = this.#decodeEndpoint(records, base + layout.remote);
     if (remote === undefined) return undefined;
     const local = this.#decodeEndpoint(records, base + layout.local);

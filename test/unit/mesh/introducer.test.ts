@@ -1,4 +1,5 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
+import { concatBytes } from "../../../src/base/bytes.ts";
 import type { Instant } from "../../../src/base/clock.ts";
 import type { Endpoint } from "../../../src/base/endpoint.ts";
 import type { Transmit } from "../../../src/mesh/dataplane.ts";
@@ -293,4 +294,68 @@ test("however many sources there are, openings together are bounded", () => {
     bee.introducer.handleDatagram(at(0), { kind: "introduction", bytes: junk, remote });
   }
   expect(bee.introducer.counters.malformed).toBe(400);
+});
+
+describe("a node under load", () => {
+  /** What its gate answers to an introduction that has no cookie. */
+  function answerOf(request: Uint8Array, receiver: Uint8Array, cookie: Uint8Array): Uint8Array {
+    const nonce = new Uint8Array(24).fill(3);
+    const key = crypto.hash(concatBytes(new TextEncoder().encode("mvcookie"), receiver));
+    const sealed = crypto.sealCookie(key, nonce, request.subarray(1168, 1184), cookie);
+    const type = new TextEncoder().encode("mvc1");
+    return concatBytes(type, request.subarray(4, 8), nonce, sealed);
+  }
+
+  function hand(to: Side, now: Instant, bytes: Uint8Array): void {
+    to.introducer.handleDatagram(now, { kind: "introduction_cookie", bytes, remote: endpoint(2) });
+  }
+
+  const cookie = new Uint8Array(16).fill(6);
+
+  test("is asked again with its cookie, once, and by later requests at once", () => {
+    const [ant, bee] = [side(1), side(2)];
+    trusting(ant, bee);
+    const request = dial(ant, bee, at(0)).bytes;
+    expect(request.subarray(1184)).toEqual(new Uint8Array(16));
+    const answer = answerOf(request, bee.identity.publicKey, cookie);
+    expect(answer.length).toBe(64);
+    hand(ant, at(10), answer);
+    const [again] = sent(ant);
+    expect(again?.bytes.subarray(0, 1184)).toEqual(request.subarray(0, 1184));
+    expect(again?.bytes.subarray(1184)).toEqual(crypto.mac(cookie, request.subarray(0, 1184)));
+    hand(ant, at(11), answer);
+    expect(sent(ant)).toEqual([]);
+    deliver(at(20), again, bee, ant.endpoint);
+    expect(sent(bee)).toHaveLength(1);
+    ant.introducer.handleTimeout(at(5_000));
+    const [next] = sent(ant);
+    expect(next?.bytes.subarray(1184)).toEqual(
+      crypto.mac(cookie, next?.bytes.subarray(0, 1184) as Uint8Array),
+    );
+    ant.introducer.handleTimeout(at(130_000));
+    expect(sent(ant)[0]?.bytes.subarray(1184)).toEqual(new Uint8Array(16));
+  });
+
+  test("cannot be played by one who did not see the introduction", () => {
+    const [ant, bee, cat] = [side(1), side(2), side(3)];
+    trusting(ant, bee);
+    const request = dial(ant, bee, at(0)).bytes;
+    const { publicKey } = bee.identity;
+    const guessed = request.slice();
+    guessed.fill(0, 1168, 1184);
+    const elsewhere = request.slice();
+    elsewhere.fill(9, 4, 8);
+    for (const answer of [
+      answerOf(guessed, publicKey, cookie),
+      answerOf(elsewhere, publicKey, cookie),
+      answerOf(request, cat.identity.publicKey, cookie),
+      answerOf(request, publicKey, cookie).subarray(0, 63),
+      new Uint8Array(64),
+      new Uint8Array(0),
+    ]) {
+      hand(ant, at(10), answer);
+    }
+    expect(sent(ant)).toEqual([]);
+    expect(ant.introducer.counters.unexpected).toBe(6);
+  });
 });
