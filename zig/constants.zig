@@ -71,6 +71,8 @@ pub const load_datagrams: usize = control_ring_datagrams / 8;
 pub const load_sticky_ns: u64 = ns_per_s;
 /// Cookie replies need no MAC of ours, so they never fill more of the control ring than this.
 pub const cookie_reply_ring_datagrams: usize = load_datagrams / 2;
+/// Cookie replies of one turn of the receive thread; more are not sent.
+pub const cookie_replies_per_turn: usize = 512;
 pub const cookie_secret_lifetime_ns: u64 = 120 * ns_per_s;
 pub const rate_limiter_entries_max: u32 = 1 << 16;
 

@@ -3,6 +3,7 @@
 const std = @import("std");
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
+const crypto = @import("crypto.zig");
 const scene = @import("device_scene.zig");
 const Netlink = @import("netlink.zig").Netlink;
 const Pair = scene.Pair;
@@ -173,6 +174,55 @@ test "datagrams of every length and type from a stranger do no harm" {
             try testing.expectEqual(pair.a.endpoint(), (try pair.b.stats(Pair.peer_a)).remote);
             try testing.expectEqual(null, pair.b.takeEvent(.endpoint_roamed));
             try pair.b.link.expectNothing();
+        }
+    }.body);
+}
+
+test "a device whose control plane is stalled asks for cookies, and admits who has one" {
+    try inOwnNamespace(struct {
+        fn body(_: *Netlink) anyerror!void {
+            var pair: Pair = try .open();
+            defer pair.close();
+            errdefer pair.printCounters();
+            const wire: Wire = try .open();
+            defer wire.close();
+            const public_key: [32]u8 = @splat(0xb);
+            try pair.b.apply(&.{.{ .kind = .local_key_set, .key = public_key }});
+            const port = pair.b.endpoint().port;
+            var mac1_key: [32]u8 = undefined;
+            crypto.hash(&mac1_key, &.{ "mac1----", &public_key });
+            var message: [constants.initiation_bytes]u8 = @splat(0);
+            message[0] = constants.message_initiation;
+            crypto.mac(message[116..132], &mac1_key, message[0..116]);
+            // Nobody takes what arrives.
+            for (0..constants.load_datagrams) |_| try wire.send(port, &message);
+            try pair.b.awaitCounter(.handshakes_received, constants.load_datagrams);
+            const over = 1000;
+            for (0..over) |number| {
+                try wire.send(port, &message);
+                if (number % 100 == 99) try pair.b.awaitCounter(.mac2_invalid, number + 1);
+            }
+            try pair.b.awaitCounter(.cookie_replies_sent, over);
+            try pair.b.expectCounter(.handshakes_received, constants.load_datagrams);
+
+            var buffer: [256]u8 = undefined;
+            const reply = (try wire.receive(&buffer)).bytes;
+            try testing.expectEqual(constants.cookie_reply_bytes, reply.len);
+            var key: [32]u8 = undefined;
+            crypto.hash(&key, &.{ "cookie--", &public_key });
+            var cookie: [16]u8 = undefined;
+            try testing.expect(
+                crypto.openX(&cookie, reply[32..64], message[116..132], reply[8..32], &key),
+            );
+            crypto.mac(message[132..148], &cookie, message[0..132]);
+            for (0..100) |_| try wire.send(port, &message);
+            const first = constants.load_datagrams;
+            try pair.b.awaitCounter(.udp_receive_datagrams, first + over + 100);
+            const passed = pair.b.counter(.handshakes_received) - first;
+            // Five at once, and one for each 50 ms that this takes.
+            try testing.expect(passed >= 5 and passed < 50);
+            try pair.b.expectCounter(.handshakes_limited, 100 - passed);
+            try pair.b.expectCounter(.control_ring_full, 0);
         }
     }.body);
 }

@@ -57,6 +57,11 @@ pub const DatagramRing = struct {
         self.head.store(self.head.raw +% 1, .release);
     }
 
+    /// How many datagrams wait: in the producer's thread alone.
+    pub fn count(self: *const DatagramRing) u32 {
+        return self.tail.raw -% self.head.load(.acquire);
+    }
+
     pub fn isEmpty(self: *const DatagramRing) bool {
         return self.tail.load(.acquire) == self.head.load(.acquire);
     }
@@ -202,7 +207,10 @@ test "a datagram ring keeps order, and refuses when full" {
     defer ring.deinit(allocator);
     for (0..10) |round| {
         const byte = [_]u8{@intCast(round)};
-        for (0..4) |_| try std.testing.expect(ring.push(.{ .kind = .raw }, &byte));
+        for (0..4) |waiting| {
+            try std.testing.expectEqual(waiting, ring.count());
+            try std.testing.expect(ring.push(.{ .kind = .raw }, &byte));
+        }
         try std.testing.expect(!ring.push(.{ .kind = .raw }, &byte));
         for (0..4) |_| {
             const slot = ring.peek().?;

@@ -12,6 +12,7 @@ const abi = @import("abi.zig");
 const coalesce = @import("coalesce.zig");
 const constants = @import("constants.zig");
 const control_message = @import("control_message.zig");
+const cookie = @import("cookie.zig");
 const inner_packet = @import("inner_packet.zig");
 const peer_ = @import("peer.zig");
 const tables_ = @import("tables.zig");
@@ -26,6 +27,9 @@ const Tun = @import("tun_linux.zig").Tun;
 const Udp = udp_linux.Udp;
 
 const segments_max = constants.receive_batch_segments;
+const replies_max = constants.cookie_replies_per_turn;
+
+const Reply = struct { path: Path, bytes: cookie.Reply };
 
 pub const Rx = struct {
     tables: *Tables,
@@ -47,6 +51,10 @@ pub const Rx = struct {
     /// The message, and the offset in it, that is sorted next.
     message_at: usize = 0,
     offset_at: usize = 0,
+
+    /// Cookie replies of this turn.
+    replies: [replies_max]Reply = undefined,
+    replies_count: usize = 0,
 
     coalescer: coalesce.Coalescer = undefined,
     gathered: coalesce.Gathered = undefined,
@@ -87,11 +95,13 @@ pub const Rx = struct {
             self.tables.lock.enter(.receive);
             self.now_ns = tables_.nowNs();
             self.jobs_count = 0;
+            self.replies_count = 0;
             self.sortMessages(received);
             self.open();
             self.acceptAll();
             self.tables.lock.leave(.receive);
             self.writeTun();
+            self.sendReplies();
         }
         return true;
     }
@@ -167,17 +177,28 @@ pub const Rx = struct {
     }
 
     fn judge(self: *Rx, datagram: []const u8) void {
-        switch (self.tables.gate.judge(datagram)) {
+        const path = &self.message_paths[self.message_at];
+        const queued = self.tables.inbox.count();
+        switch (self.tables.gate.admit(datagram, &path.remote, self.now_ns, queued)) {
             .refuse => |counter| self.counters.add(counter, 1),
+            .answer => |answer| {
+                self.counters.add(answer.why, 1);
+                self.reply(path, answer.reply);
+            },
             .pass => |kind| {
                 self.counters.add(switch (kind) {
                     .introduction => .introductions_received,
                     else => .handshakes_received,
                 }, 1);
-                const path = &self.message_paths[self.message_at];
                 self.toControl(kind, .{}, path, datagram);
             },
         }
+    }
+
+    fn reply(self: *Rx, path: *const Path, bytes: cookie.Reply) void {
+        if (self.replies_count == replies_max) return self.counters.add(.cookie_replies_dropped, 1);
+        self.replies[self.replies_count] = .{ .path = path.*, .bytes = bytes };
+        self.replies_count += 1;
     }
 
     fn toControl(
@@ -300,6 +321,32 @@ pub const Rx = struct {
             self.counters.add(.tun_write_calls, 1);
             self.counters.add(.tun_write_packets, write.packets);
             self.counters.add(.tun_write_bytes, write.bytes);
+        }
+    }
+
+    /// Sends the turn's cookie replies. None of them is worth a wait or a second try.
+    fn sendReplies(self: *Rx) void {
+        const replies = self.replies[0..self.replies_count];
+        var iovecs: [replies_max]std.posix.iovec_const = undefined;
+        var messages: [replies_max]udp_linux.SendMessage = undefined;
+        for (replies, 0..) |*to, at| {
+            iovecs[at] = .{ .base = &to.bytes, .len = to.bytes.len };
+            messages[at] = .{
+                .remote = to.path.remote,
+                .local = to.path.local,
+                .iovecs = iovecs[at..][0..1],
+            };
+        }
+        var done: usize = 0;
+        while (done < replies.len) {
+            const result = self.udp.sendBatch(messages[done..replies.len]);
+            done += result.sent;
+            self.counters.add(.cookie_replies_sent, result.sent);
+            if (result.errno == .SUCCESS) return;
+            // A full socket refuses them all, an address that cannot be reached its own.
+            const dropped = if (result.errno == .AGAIN) replies.len - done else 1;
+            self.counters.add(.cookie_replies_dropped, dropped);
+            done += dropped;
         }
     }
 

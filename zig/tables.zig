@@ -10,6 +10,7 @@ const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
+const crypto = @import("crypto.zig");
 const keypair = @import("keypair.zig");
 const queue = @import("queue.zig");
 const secrets = @import("secrets.zig");
@@ -33,7 +34,8 @@ pub const Tables = struct {
     peers_end: u32 = 0,
     sessions: IndexTable(Session),
     allowed_ips: AllowedIps,
-    gate: Gate = .{},
+    /// Receive; what the keys are, apply.
+    gate: Gate,
     mtu: std.atomic.Value(u32),
     /// Staging blocks in use: transmit; apply.
     staging_count: u32 = 0,
@@ -67,6 +69,8 @@ pub const Tables = struct {
         errdefer attention.deinit(allocator);
         var doorbell = try queue.Doorbell.init();
         errdefer doorbell.deinit();
+        var gate = try Gate.init(allocator, crypto.random);
+        errdefer gate.deinit(allocator);
         const wake_transmit = try eventfd();
         errdefer _ = linux.close(wake_transmit);
         self.* = .{
@@ -74,6 +78,7 @@ pub const Tables = struct {
             .peers = peers,
             .sessions = .init(allocator, constants.sessions_max),
             .allowed_ips = .{},
+            .gate = gate,
             .mtu = .init(mtu),
             .events = events,
             .inbox = inbox,
@@ -91,6 +96,7 @@ pub const Tables = struct {
         self.freeRetired();
         self.sessions.deinit();
         self.allowed_ips.deinit(self.allocator);
+        self.gate.deinit(self.allocator);
         _ = linux.close(self.wake_transmit);
         _ = linux.close(self.wake_receive);
         self.doorbell.deinit();
