@@ -54,6 +54,7 @@ pub fn build(b: *std.Build) void {
     };
     const sodium = addSodium(b, b.graph.cwdRelativePath(sodium_root), target);
     sodium_step.dependOn(&b.addInstallArtifact(sodium, .{}).step);
+    const aead_levels = addAeadLevels(b, target, .fast);
 
     const lib = b.addLibrary(.{
         .name = "meshvpn",
@@ -68,6 +69,7 @@ pub fn build(b: *std.Build) void {
         }),
     });
     lib.root_module.linkLibrary(sodium);
+    for (aead_levels) |level| lib.root_module.addObject(level);
     lib.link_gc_sections = true;
     lib.setVersionScript(b.addWriteFiles().add("libmeshvpn.map", "{ global: meshvpn_*; local: *; };\n"));
     lib_step.dependOn(&b.addInstallArtifact(lib, .{}).step);
@@ -83,6 +85,10 @@ pub fn build(b: *std.Build) void {
         .filters = filters,
     });
     tests.root_module.linkLibrary(sodium);
+    for (aead_levels) |level| tests.root_module.addObject(level);
+    tests.root_module.addAnonymousImport("chacha20-poly1305-vectors", .{
+        .root_source_file = b.path("test/vectors/chacha20-poly1305.txt"),
+    });
     const run_tests = b.addRunArtifact(tests);
     // Always run: the sockets and devices that tests touch are no inputs the build system can see.
     run_tests.has_side_effects = true;
@@ -98,6 +104,44 @@ fn publishedTarget(b: *std.Build) std.Build.ResolvedTarget {
     if (query.abi == null) query.abi = if (b.graph.host.result.abi.isMusl()) .musl else .gnu;
     if (query.abi.? == .gnu and query.glibc_version == null) query.glibc_version = glibc_oldest;
     return b.resolveTargetQuery(query);
+}
+
+/// The batched cipher, an object for each level of the processor, since Zig chooses instructions
+/// for a compilation and not for a function. All else stays at the baseline. Without safety
+/// checks, whatever the rest is compiled with: scripts/aead-check runs the cipher with them.
+fn addAeadLevels(b: *std.Build, target: std.Build.ResolvedTarget, optimize: std.builtin.Optimize) []const *std.Build.Step.Compile {
+    const x86 = std.Target.x86;
+    const Level = struct { []const u8, ?*const std.Target.Cpu.Model, std.Target.Cpu.Feature.Set };
+    const baseline: Level = .{ "baseline", null, .empty };
+    const levels: []const Level = switch (target.result.cpu.arch) {
+        .x86_64 => &.{
+            baseline,
+            .{ "avx2", &x86.cpu.x86_64_v3, .empty },
+            .{ "avx512", &x86.cpu.x86_64_v4, .empty },
+            .{ "avx512ifma", &x86.cpu.x86_64_v4, x86.featureSet(&.{.avx512ifma}) },
+        },
+        .aarch64 => &.{baseline},
+        else => &.{},
+    };
+    const objects = b.allocator.alloc(*std.Build.Step.Compile, levels.len) catch @panic("OOM");
+    for (objects, levels) |*object, level| {
+        const name, const model, const features = level;
+        var query = target.query;
+        if (model) |explicit| query.cpu_model = .{ .explicit = explicit };
+        query.cpu_features_add.addFeatureSet(features);
+        object.* = b.addObject(.{
+            .name = b.fmt("aead_{s}", .{name}),
+            .root_module = b.createModule(.{
+                .root_source_file = b.path("zig/aead_level.zig"),
+                .target = b.resolveTargetQuery(query),
+                .optimize = optimize,
+                .pic = true,
+            }),
+        });
+        // What a library does not call is left out of it.
+        object.*.link_function_sections = true;
+    }
+    return objects;
 }
 
 /// libsodium as a static archive, from the few files that the project calls. Its own run-time

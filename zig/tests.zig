@@ -5,6 +5,7 @@
 
 comptime {
     _ = @import("abi_json.zig");
+    _ = @import("aead_test.zig");
     _ = @import("allowed_ips.zig");
     _ = @import("checksum.zig");
     _ = @import("coalesce.zig");
