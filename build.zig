@@ -23,6 +23,7 @@ pub fn build(b: *std.Build) void {
     const optimize = b.option(std.builtin.Optimize, "optimize", "Default: safe") orelse .safe;
     const strip = b.option(bool, "strip", "Leave debug information out") orelse false;
     const sanitize_thread = b.option(bool, "tsan", "Thread sanitizer in the tests") orelse false;
+    const aead_safe = b.option(bool, "aead-safe", "Check the cipher's levels with safety checks in them") orelse false;
     const filters = b.option([]const []const u8, "test-filter", "Only tests whose name contains this") orelse &.{};
     const libsodium_path = b.option([]const u8, "libsodium", "libsodium's source folder; scripts/build passes it");
 
@@ -93,6 +94,24 @@ pub fn build(b: *std.Build) void {
     // Always run: the sockets and devices that tests touch are no inputs the build system can see.
     run_tests.has_side_effects = true;
     test_step.dependOn(&run_tests.step);
+
+    const aead_check = b.addExecutable(.{
+        .name = "aead_check",
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("zig/aead_check.zig"),
+            .target = target,
+            .optimize = .fast,
+            .link_libc = true,
+        }),
+    });
+    aead_check.root_module.linkLibrary(sodium);
+    const checked_levels = if (aead_safe) addAeadLevels(b, target, .safe) else aead_levels;
+    for (checked_levels) |level| aead_check.root_module.addObject(level);
+    const run_aead_check = b.addRunArtifact(aead_check);
+    run_aead_check.addPassthruArgs();
+    run_aead_check.stdio = .inherit;
+    run_aead_check.has_side_effects = true;
+    b.step("aead-check", "Run scripts/aead-check's program").dependOn(&run_aead_check.step);
 }
 
 /// The target that is published: this machine's architecture at its baseline and, with glibc, the
