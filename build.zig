@@ -57,23 +57,18 @@ pub fn build(b: *std.Build) void {
     sodium_step.dependOn(&b.addInstallArtifact(sodium, .{}).step);
     const aead_levels = addAeadLevels(b, target, .fast);
 
-    const lib = b.addLibrary(.{
-        .name = "meshvpn",
-        .linkage = .dynamic,
-        .root_module = b.createModule(.{
-            .root_source_file = b.path("zig/exports.zig"),
-            .target = target,
-            .optimize = optimize,
-            .strip = strip,
-            .link_libc = true,
-            .pic = true,
-        }),
-    });
-    lib.root_module.linkLibrary(sodium);
-    for (aead_levels) |level| lib.root_module.addObject(level);
-    lib.link_gc_sections = true;
-    lib.setVersionScript(b.addWriteFiles().add("libmeshvpn.map", "{ global: meshvpn_*; local: *; };\n"));
+    const parts: LibraryParts = .{
+        .target = target,
+        .optimize = optimize,
+        .strip = strip,
+        .sodium = sodium,
+        .aead_levels = aead_levels,
+    };
+    const lib = addLibmeshvpn(b, "meshvpn", "zig/exports.zig", parts);
     lib_step.dependOn(&b.addInstallArtifact(lib, .{}).step);
+    const cipher_free = addLibmeshvpn(b, "meshvpn-cipher-free", "zig/cipher_free.zig", parts);
+    const cipher_free_step = b.step("cipher-free", "Build a library that seals nothing, to measure the rest");
+    cipher_free_step.dependOn(&b.addInstallArtifact(cipher_free, .{}).step);
 
     const tests = b.addTest(.{
         .root_module = b.createModule(.{
@@ -112,6 +107,35 @@ pub fn build(b: *std.Build) void {
     run_aead_check.stdio = .inherit;
     run_aead_check.has_side_effects = true;
     b.step("aead-check", "Run scripts/aead-check's program").dependOn(&run_aead_check.step);
+}
+
+const LibraryParts = struct {
+    target: std.Build.ResolvedTarget,
+    optimize: std.builtin.Optimize,
+    strip: bool,
+    sodium: *std.Build.Step.Compile,
+    aead_levels: []const *std.Build.Step.Compile,
+};
+
+/// The shared library, or another of the same kind.
+fn addLibmeshvpn(b: *std.Build, name: []const u8, root: []const u8, parts: LibraryParts) *std.Build.Step.Compile {
+    const lib = b.addLibrary(.{
+        .name = name,
+        .linkage = .dynamic,
+        .root_module = b.createModule(.{
+            .root_source_file = b.path(root),
+            .target = parts.target,
+            .optimize = parts.optimize,
+            .strip = parts.strip,
+            .link_libc = true,
+            .pic = true,
+        }),
+    });
+    lib.root_module.linkLibrary(parts.sodium);
+    for (parts.aead_levels) |level| lib.root_module.addObject(level);
+    lib.link_gc_sections = true;
+    lib.setVersionScript(b.addWriteFiles().add("libmeshvpn.map", "{ global: meshvpn_*; local: *; };\n"));
+    return lib;
 }
 
 /// The target that is published: this machine's architecture at its baseline and, with glibc, the

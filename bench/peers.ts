@@ -43,7 +43,7 @@ interface Candidate {
 const candidates: readonly Candidate[] = [
   { name: "veth", bring: async () => ({ version: "no tunnel", tunnelled: { kind: "none" } }) },
   variant(plain, {}),
-  variant(withoutCipher, { MESHVPN_AEAD: "copy" }),
+  { name: withoutCipher, bring: cipherFree },
   variant("meshvpn-libsodium", { MESHVPN_AEAD: "libsodium" }),
   variant(avx2, { MESHVPN_AEAD: "avx2" }),
   { name: reference, bring: async () => await goImplementation("wireguard-go newest") },
@@ -90,6 +90,20 @@ function variant(name: string, env: Readonly<Record<string, string>>): Candidate
     };
   };
   return { name, bring };
+}
+
+/** The same build, but seal and open leave the text alone: what all but the cipher costs. */
+async function cipherFree(): Promise<Omit<Peer, "name">> {
+  const { ZIG, LIBSODIUM } = process.env;
+  if (ZIG === undefined || LIBSODIUM === undefined) throw new Error("run it by scripts/bench");
+  const built = Bun.spawnSync([ZIG, "build", "cipher-free", `-Dlibsodium=${LIBSODIUM}`], {
+    cwd: root,
+    stdout: "ignore",
+    stderr: "pipe",
+  });
+  if (built.exitCode !== 0) throw new Error(`zig build cipher-free: ${built.stderr}`);
+  const library = join(root, "zig-out/lib/libmeshvpn-cipher-free.so");
+  return await variant(withoutCipher, { MESHVPN_LIBRARY: library }).bring();
 }
 
 /** A daemon that ignored the setting would be measured under the variant's name. */

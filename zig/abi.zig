@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 2;
+pub const version: u32 = 3;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -69,6 +69,18 @@ pub const config_flag_uapi: u32 = 2;
 pub const config_flag_no_udp_offload: u32 = 4;
 pub const config_flag_no_tun_offload: u32 = 8;
 
+/// Which implementation seals and opens packets.
+pub const Cipher = enum(u32) {
+    /// The widest batch that this processor can run, else libsodium.
+    auto = 0,
+    /// The same, but an error where no batch can run.
+    batch = 1,
+    libsodium = 2,
+    /// Held to AVX2, for comparisons; an error where that cannot run.
+    avx2 = 3,
+    _,
+};
+
 pub const Config = extern struct {
     interface_name: [16]u8 = @splat(0),
     mtu: u32 = constants.mtu_default,
@@ -76,6 +88,9 @@ pub const Config = extern struct {
     listen_port: u32 = 0,
     fwmark: u32 = 0,
     flags: u32 = 0,
+    /// For the whole process: the last device that is opened says.
+    cipher: Cipher = .auto,
+    padding: u32 = 0,
 };
 
 pub const CommandKind = enum(u32) {
@@ -249,6 +264,8 @@ pub const DeviceInfo = extern struct {
     flags: u32 = 0,
     segments_max: u32 = 0,
     padding: u32 = 0,
+    /// Name of the implementation that seals and opens packets, zero-terminated.
+    cipher: [16]u8 = @splat(0),
 };
 
 /// Each counter once; the order is the order of `meshvpn_counters`.
@@ -317,9 +334,9 @@ pub const Counter = enum(u32) {
 
 comptime {
     const sizes = .{
-        .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 }, .{ Config, 32 },
+        .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 }, .{ Config, 40 },
         .{ Command, 144 },  .{ Status, 16 },     .{ Event, 80 },  .{ Datagram, 80 },
-        .{ PeerStats, 96 }, .{ DeviceInfo, 40 },
+        .{ PeerStats, 96 }, .{ DeviceInfo, 56 },
     };
     for (sizes) |row| {
         if (@sizeOf(row[0]) != row[1]) @compileError(std.fmt.comptimePrint(

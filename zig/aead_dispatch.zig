@@ -24,6 +24,8 @@ pub const Mode = enum {
     /// The widest level that works here, else an error.
     batch,
     libsodium,
+    /// Held to AVX2, else an error.
+    avx2,
 };
 
 /// At most `messages_max` messages at once, at least one.
@@ -165,6 +167,7 @@ pub fn choose(mode: Mode) error{Unavailable}!*const Implementation {
     if (mode == .libsodium) return &libsodium;
     const processor: Processor = .detect();
     for (levels) |*level| {
+        if (mode == .avx2 and !std.mem.eql(u8, level.implementation.name, "avx2")) continue;
         if (!level.supported(processor)) continue;
         if (aead_self_test.passes(&level.implementation)) return &level.implementation;
     }

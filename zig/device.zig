@@ -6,6 +6,7 @@ const linux = std.os.linux;
 const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
+const aead = @import("aead_dispatch.zig");
 const constants = @import("constants.zig");
 const crypto = @import("crypto.zig");
 const inner_packet = @import("inner_packet.zig");
@@ -50,6 +51,13 @@ pub const Device = struct {
         if (config.mtu < constants.mtu_min or config.mtu > constants.mtu_max)
             return error.InvalidArgument;
         try crypto.init();
+        try aead.setMode(switch (config.cipher) {
+            .auto => .auto,
+            .batch => .batch,
+            .libsodium => .libsodium,
+            .avx2 => .avx2,
+            _ => return error.InvalidArgument,
+        });
         const self = try allocator.create(Device);
         errdefer allocator.destroy(self);
         const udp_offload = config.flags & abi.config_flag_no_udp_offload == 0;
@@ -177,6 +185,8 @@ pub const Device = struct {
             .mtu = self.tables.mtu.load(.monotonic),
             .segments_max = self.udp.segments_max,
         };
+        const cipher = aead.name();
+        @memcpy(out.cipher[0..cipher.len], cipher);
         if (self.udp.segments_max > 1) out.flags |= abi.device_flag_udp_segmentation;
         if (self.udp.gro) out.flags |= abi.device_flag_udp_gro;
         if (self.tun) |*tun| {
@@ -469,6 +479,7 @@ fn toAbiCode(err: anyerror) abi.Error {
         error.NoSuchLink, error.LinkGone => .link_gone,
         error.InterfaceBusy => .interface_busy,
         error.UapiInUse => .uapi_in_use,
+        error.Unavailable => .self_test_failed,
         else => .system,
     };
 }

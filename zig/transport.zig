@@ -10,6 +10,9 @@ const assert = std.debug.assert;
 const constants = @import("constants.zig");
 const aead = @import("aead_dispatch.zig");
 
+/// Only in the library that measures what the cipher costs (cipher_free.zig).
+const cipher_free = @hasDecl(@import("root"), "cipher_free");
+
 const header_bytes = constants.transport_header_bytes;
 const tag_bytes = constants.tag_bytes;
 
@@ -44,6 +47,7 @@ pub fn counterOf(message: []const u8) u64 {
 
 /// Seals messages of one key in place. Their counters differ: the caller took each one once.
 pub fn sealBatch(key: *const [constants.key_bytes]u8, messages: []const Message) void {
+    if (cipher_free) return;
     var cipher: [aead.messages_max]aead.Message = undefined;
     var rest = messages;
     while (rest.len > 0) {
@@ -56,6 +60,10 @@ pub fn sealBatch(key: *const [constants.key_bytes]u8, messages: []const Message)
 
 /// Opens messages of one key in place.
 pub fn openBatch(key: *const [constants.key_bytes]u8, messages: []Message) void {
+    if (cipher_free) {
+        for (messages) |*message| message.authentic = true;
+        return;
+    }
     var cipher: [aead.messages_max]aead.Message = undefined;
     var rest = messages;
     while (rest.len > 0) {

@@ -1,5 +1,6 @@
 /** `meshvpn device IFNAME`: a plain WireGuard device, configured by `wg` and wg-quick. */
 import { defineCommand } from "citty";
+import { type CipherChoice, cipherChoices } from "../native/dataplane.ts";
 import { usageError } from "./errors.ts";
 
 export default defineCommand({
@@ -35,12 +36,25 @@ export async function deviceCommand(interfaceName: string, foreground: boolean):
     const { loadLibrary } = await import("../native/library.ts");
     const stateDirectory = process.env.MESHVPN_STATE_DIR || "/var/lib/meshvpn";
     const log = new Log(logLevel(process.env.LOG_LEVEL), interfaceName);
-    const options = { interfaceName, stateDirectory, log };
+    const options = { interfaceName, stateDirectory, cipher: cipherOf(), log };
     return await runDevice(loadLibrary(), options, () => readiness.ok());
   } catch (error) {
     if (readiness.failed(error)) return 1;
     throw error;
   }
+}
+
+/** wireguard-go's calling convention has no flags: what `up --aead` says comes by MESHVPN_AEAD. */
+function cipherOf(): CipherChoice {
+  const said = process.env.MESHVPN_AEAD || "auto";
+  const choice = cipherChoices.find((each) => each === said);
+  if (choice !== undefined) return choice;
+  const choices = cipherChoices.join(", ");
+  throw usageError(
+    `MESHVPN_AEAD=${said} is not acceptable`,
+    "there is no such cipher",
+    `give one of ${choices}`,
+  );
 }
 
 /** The kernel's rule (dev_valid_name), and no name pattern such as tun%d. */

@@ -51,6 +51,7 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
     ["network", status.network],
     ["interface", `${interfaceName}  ${status.addresses.join("  ")}`],
     ["port", `${status.port}`],
+    ["aead", status.aead],
   ];
   const header = ["MEMBER", "ADDRESSES", "STATE", "PATH", "RTT", "HANDSHAKE", "RX", "TX"];
   const members =

@@ -9,6 +9,7 @@ import { MeshError } from "../base/errors.ts";
 import { canonicalAddress, formatPrefix, type IpPrefix, parsePrefix } from "../base/ip.ts";
 import { nearest } from "../base/nearest.ts";
 import { seedsMax } from "../mesh/introducer.ts";
+import { type CipherChoice, cipherChoices } from "../native/dataplane.ts";
 import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault } from "../trust/identity.ts";
 import { isAdvertisable, recordEndpointsMax, sanitizeName } from "../trust/record.ts";
@@ -26,6 +27,7 @@ export interface MeshConfig {
   /** 0: any free one. */
   readonly port: number;
   readonly mtu: number;
+  readonly aead: CipherChoice;
   readonly prefix: IpPrefix;
   readonly name: string;
   readonly network: string;
@@ -131,6 +133,13 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     parse: (texts) => every(texts, recordEndpointsMax, parseAnnounced),
     expects: `a unicast IP[:PORT], IPv6 as [IP]:PORT, at most ${recordEndpointsMax} of them`,
   },
+  aead: text({
+    hint: cipherChoices.join("|"),
+    describe: "what seals packets: the widest batch, or libsodium",
+    fallback: "auto",
+    parse: (said) => cipherChoices.find((choice) => choice === said),
+    expects: `one of ${cipherChoices.join(", ")}`,
+  }),
   tun: toggle("make a tunnel interface"),
   uapi: toggle("answer wg(8) on /var/run/wireguard/INTERFACE.sock"),
   state_dir: text({

@@ -78,6 +78,7 @@ export async function runMesh(
     listenPort: config.port,
     uapi: answersUapi(config),
     tun: config.tun,
+    cipher: config.aead,
   });
   started.defer(() => dataplane.close());
   daemon = new MeshDaemon({ library, crypto, dataplane, keys, config, log });
@@ -364,7 +365,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   #status(withCounters: boolean): MeshStatus {
     const { config, dataplane } = this.#parts;
     const status = this.#node.status();
-    const { listenPort } = dataplane.deviceState();
+    const { listenPort, cipher } = dataplane.deviceState();
     return {
       schema: statusSchema,
       version: manifest.version,
@@ -375,6 +376,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       interface: config.tun ? config.interface : null,
       addresses: status.addresses,
       port: listenPort,
+      aead: cipher,
       trusted: status.trusted,
       members: this.#memberStatuses(status.members),
       ...(withCounters ? { counters: this.#counters() } : {}),

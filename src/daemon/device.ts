@@ -12,7 +12,7 @@ import type { DataplaneEvent, PeerRef, PeerStats } from "../mesh/dataplane.ts";
 import { type Peer, PeerTable, type PeerTableEvent } from "../mesh/peer-table.ts";
 import { answerUapi, type UapiDevice } from "../mesh/uapi.ts";
 import { NativeCrypto } from "../native/crypto.ts";
-import { type CommandFailure, NativeDataplane } from "../native/dataplane.ts";
+import { type CipherChoice, type CommandFailure, NativeDataplane } from "../native/dataplane.ts";
 import type { Library } from "../native/library.ts";
 import { systemClock } from "./clock.ts";
 import { Driver, type Duties } from "./driver.ts";
@@ -26,6 +26,7 @@ const ipv6Addresses = "/proc/net/if_inet6";
 export interface DeviceOptions {
   readonly interfaceName: string;
   readonly stateDirectory: string;
+  readonly cipher: CipherChoice;
   readonly log: Log;
 }
 
@@ -42,7 +43,12 @@ export async function runDevice(
   const { log, interfaceName } = options;
   if (library.symbols.meshvpn_harden() < 0) log.warning("memory could not be kept from core dumps");
   const crypto = new NativeCrypto(library);
-  const dataplane = NativeDataplane.open(library, { interfaceName, uapi: true });
+  const dataplane = NativeDataplane.open(library, {
+    interfaceName,
+    uapi: true,
+    cipher: options.cipher,
+  });
+  log.verbose(`packets are sealed by ${dataplane.deviceState().cipher}`);
   const device = new WireguardDevice(library, crypto, dataplane, options);
   try {
     return await device.run(ready);

@@ -27,6 +27,8 @@ export interface MeshStatus {
   readonly interface: string | null;
   readonly addresses: readonly string[];
   readonly port: number;
+  /** What seals and opens packets here, such as `avx512ifma` or `libsodium`. */
+  readonly aead: string;
   /** How many identities are trusted here. */
   readonly trusted: number;
   readonly members: readonly MemberStatus[];

@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 2,
+  version: 3,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -55,6 +55,12 @@ export const abi = {
       uapi_in_use: 23,
       ring_full: 24,
       self_test_failed: 25,
+    },
+    Cipher: {
+      auto: 0,
+      batch: 1,
+      libsodium: 2,
+      avx2: 3,
     },
     CommandKind: {
       peer_add: 1,
@@ -186,12 +192,14 @@ export const abi = {
       padding: 18,
     },
     Config: {
-      size: 32,
+      size: 40,
       interface_name: 0,
       mtu: 16,
       listen_port: 20,
       fwmark: 24,
       flags: 28,
+      cipher: 32,
+      padding: 36,
     },
     Command: {
       size: 144,
@@ -250,7 +258,7 @@ export const abi = {
       remote: 72,
     },
     DeviceInfo: {
-      size: 40,
+      size: 56,
       interface_name: 0,
       interface_index: 16,
       listen_port: 20,
@@ -258,6 +266,7 @@ export const abi = {
       flags: 28,
       segments_max: 32,
       padding: 36,
+      cipher: 40,
     },
   },
 } as const;

@@ -39,7 +39,12 @@ export interface DataplaneConfig {
   readonly tun?: boolean;
   readonly tunOffload?: boolean;
   readonly udpOffload?: boolean;
+  readonly cipher?: CipherChoice;
 }
+
+/** `auto`: the widest batch that this processor can run, else libsodium. `avx2` is for comparisons. */
+export const cipherChoices = ["auto", "batch", "libsodium", "avx2"] as const;
+export type CipherChoice = (typeof cipherChoices)[number];
 
 export interface CommandFailure {
   readonly command: Command;
@@ -58,6 +63,8 @@ export interface DeviceState {
   readonly udpSegmentation: boolean;
   readonly udpGro: boolean;
   readonly segmentsMax: number;
+  /** The implementation that seals and opens packets, such as `avx512ifma`. */
+  readonly cipher: string;
 }
 
 export interface UapiRequest {
@@ -238,9 +245,12 @@ export class NativeDataplane {
     const state = new Records(layout.size, 1);
     this.#check(this.#symbols.meshvpn_device_info(this.#device, state.bytes), "read the device");
     const set = state.u32(layout.flags);
-    const name = state.bytes.subarray(layout.interface_name, layout.interface_name + 16);
+    const textAt = (at: number): string => {
+      const bytes = state.bytes.subarray(at, at + 16);
+      return new TextDecoder().decode(bytes.subarray(0, (bytes.indexOf(0) + 17) % 17));
+    };
     return {
-      interfaceName: new TextDecoder().decode(name.subarray(0, (name.indexOf(0) + 17) % 17)),
+      interfaceName: textAt(layout.interface_name),
       interfaceIndex: state.u32(layout.interface_index),
       listenPort: state.u32(layout.listen_port),
       mtu: state.u32(layout.mtu),
@@ -249,6 +259,7 @@ export class NativeDataplane {
       udpSegmentation: (set & flags.device_flag_udp_segmentation) !== 0,
       udpGro: (set & flags.device_flag_udp_gro) !== 0,
       segmentsMax: state.u32(layout.segments_max),
+      cipher: textAt(layout.cipher),
     };
   }
 
@@ -303,6 +314,8 @@ function encodeConfig(config: DataplaneConfig): Uint8Array {
   records.view.setUint32(layout.listen_port, config.listenPort ?? 0, true);
   records.view.setUint32(layout.fwmark, config.fwmark ?? 0, true);
   records.view.setUint32(layout.flags, set, true);
+  const cipher = enums.Cipher[config.cipher ?? "auto"];
+  records.view.setUint32(layout.cipher, cipher, true);
   return records.bytes;
 }
 
@@ -324,7 +337,10 @@ function openError(name: ErrorName, config: DataplaneConfig): MeshError {
       "stop that process, or choose another name",
     ],
     table_full: ["this process has all the devices it can have", "use fewer devices"],
-    self_test_failed: ["the cryptography's self-test failed", "rebuild it with scripts/build"],
+    self_test_failed: [
+      "no batched cipher runs on this processor and agrees with libsodium",
+      "choose --aead auto or libsodium",
+    ],
     invalid_argument: ["the name, the MTU or the port is not acceptable", "correct it"],
   };
   const fallback = [

@@ -40,6 +40,7 @@ describe("status", () => {
     interface: "meshvpn0",
     addresses: ["10.99.0.7", "fd00::7"],
     port: 51820,
+    aead: "avx2",
     trusted: 1,
     members: [
       {
@@ -64,6 +65,7 @@ describe("status", () => {
         "network    meshvpn",
         "interface  meshvpn0  10.99.0.7  fd00::7",
         "port       51820",
+        "aead       avx2",
         "",
         "MEMBER  ADDRESSES  STATE  PATH                    RTT     HANDSHAKE  RX       TX",
         "beta    10.99.0.8  alive  direct 192.0.2.2:51820  1.3 ms  1m1s ago   2.0 KiB  0 B",

@@ -48,6 +48,7 @@ describe("the configuration", () => {
       interface: "meshvpn0",
       port: 51820,
       mtu: 1360,
+      aead: "auto",
       prefix: { address: "10.99.0.0", bits: 16 },
       name: "alpha",
       network: "meshvpn",
