@@ -35,9 +35,6 @@ pub const Implementation = struct {
     name: []const u8,
     seal: *const Work,
     open: *const Work,
-    /// Fewer messages than this go to libsodium, which is faster then.
-    seal_min: usize = 1,
-    open_min: usize = 1,
 
     /// Seals messages of one key. Each `from` and `to` are the same or apart; room for the tag
     /// follows the text in `to`. Counters of one key never repeat.
@@ -59,12 +56,10 @@ pub const Implementation = struct {
         key: *const [32]u8,
         messages: []Message,
     ) void {
-        const min = if (direction == .seal) self.seal_min else self.open_min;
+        const work = if (direction == .seal) self.seal else self.open;
         var rest = messages;
         while (rest.len > 0) {
             const count = @min(rest.len, messages_max);
-            const by = if (count < min) &libsodium else self;
-            const work = if (direction == .seal) by.seal else by.open;
             work(key, rest.ptr, count);
             rest = rest[count..];
         }
@@ -100,13 +95,14 @@ fn openOneByOne(key: *const [32]u8, messages: [*]Message, count: usize) callconv
     }
 }
 
-/// The levels in the library, the widest first.
+/// The levels in the library, the widest first. The smallest batches were measured, with
+/// scripts/aead-check --bench and others of its kind.
 pub const linked: []const Level = switch (builtin.cpu.arch) {
     .x86_64 => &.{
         .{ .implementation = levelNamed("avx512ifma"), .supported = Processor.hasAvx512Ifma },
-        .{ .implementation = levelNamed("avx512"), .supported = Processor.hasAvx512 },
-        .{ .implementation = levelNamed("avx2"), .supported = Processor.hasAvx2 },
-        .{ .implementation = levelNamed("sse2"), .supported = Processor.hasBaseline },
+        .{ .implementation = levelNamed("avx512"), .supported = Processor.hasAvx512, .alone_bytes_min = 1200 },
+        .{ .implementation = levelNamed("avx2"), .supported = Processor.hasAvx2, .alone_bytes_min = 1200 },
+        .{ .implementation = levelNamed("sse2"), .supported = Processor.hasBaseline, .messages_min = 4 },
     },
     .aarch64 => &.{
         .{ .implementation = levelNamed("neon"), .supported = Processor.hasBaseline },
@@ -121,7 +117,20 @@ pub var levels: []const Level = if (builtin.is_test) &.{} else linked;
 pub const Level = struct {
     implementation: Implementation,
     supported: *const fn (Processor) bool,
+    /// Fewer messages than this go to libsodium, which is faster then.
+    messages_min: usize = 1,
+    /// So does a message alone that has fewer bytes.
+    alone_bytes_min: u32 = 0,
+
+    fn fit(self: *const Level, messages: []const Message) *const Implementation {
+        if (messages.len < self.messages_min) return &libsodium;
+        if (messages.len == 1 and messages[0].length < self.alone_bytes_min) return &libsodium;
+        return &self.implementation;
+    }
 };
+
+/// libsodium as a level, for want of another.
+const none: Level = .{ .implementation = libsodium, .supported = Processor.hasBaseline };
 
 fn levelNamed(comptime level: []const u8) Implementation {
     return .{
@@ -131,7 +140,7 @@ fn levelNamed(comptime level: []const u8) Implementation {
     };
 }
 
-var chosen: std.atomic.Value(?*const Implementation) = .init(null);
+var chosen: std.atomic.Value(?*const Level) = .init(null);
 
 /// From now on, in all threads. error.Unavailable: no level works on this processor; nothing was
 /// changed.
@@ -141,37 +150,36 @@ pub fn setMode(mode: Mode) error{Unavailable}!void {
 
 /// What is in use, as status shows it: the name of a level, or "libsodium".
 pub fn name() []const u8 {
-    return current().name;
+    return current().implementation.name;
 }
 
 /// Seals messages of one key: see `Implementation.sealBatch`.
 pub fn sealBatch(key: *const [32]u8, messages: []const Message) void {
-    current().sealBatch(key, messages);
+    current().fit(messages).sealBatch(key, messages);
 }
 
 /// Opens messages of one key: see `Implementation.openBatch`.
 pub fn openBatch(key: *const [32]u8, messages: []Message) void {
-    current().openBatch(key, messages);
+    current().fit(messages).openBatch(key, messages);
 }
 
-fn current() *const Implementation {
-    if (chosen.load(.acquire)) |implementation| return implementation;
+fn current() *const Level {
+    if (chosen.load(.acquire)) |level| return level;
     // Threads that come here at the same time find the same.
-    const implementation = choose(.auto) catch unreachable;
-    chosen.store(implementation, .release);
-    return implementation;
+    const level = choose(.auto) catch unreachable;
+    chosen.store(level, .release);
+    return level;
 }
 
-/// The implementation for a mode. Takes some milliseconds: it proves itself against libsodium.
-pub fn choose(mode: Mode) error{Unavailable}!*const Implementation {
-    if (mode == .libsodium) return &libsodium;
+/// The level for a mode. Takes some milliseconds: it proves itself against libsodium.
+pub fn choose(mode: Mode) error{Unavailable}!*const Level {
+    if (mode == .libsodium) return &none;
     const processor: Processor = .detect();
     for (levels) |*level| {
-        if (mode == .avx2 and !std.mem.eql(u8, level.implementation.name, "avx2")) continue;
         if (!level.supported(processor)) continue;
-        if (aead_self_test.passes(&level.implementation)) return &level.implementation;
+        if (aead_self_test.passes(&level.implementation)) return level;
     }
-    return if (mode == .auto) &libsodium else error.Unavailable;
+    return if (mode == .auto) &none else error.Unavailable;
 }
 
 /// Which levels may run: what the processor has, and what the system saves for each thread.

@@ -5,6 +5,10 @@
 //! Always holds: whatever the key and the text, the same instructions touch the same addresses.
 const std = @import("std");
 const assert = std.debug.assert;
+const lane_memory = @import("lane_memory.zig");
+const Half = lane_memory.Half;
+const interleave = lane_memory.interleave;
+const transposeQuads = lane_memory.transposeQuads;
 
 pub const block_bytes = 64;
 const block_words = 16;
@@ -137,69 +141,4 @@ pub fn Chacha20(comptime lanes: comptime_int) type {
             return @bitCast(interleave(u64, lanes / 2, half, @as(Pairs, @bitCast(a)), @as(Pairs, @bitCast(b))));
         }
     };
-}
-
-pub const Half = enum { low, high };
-
-/// Elements of a and b in turn, from the lower or the upper half of each 128 bits.
-pub inline fn interleave(
-    comptime T: type,
-    comptime count: comptime_int,
-    comptime half: Half,
-    a: @Vector(count, T),
-    b: @Vector(count, T),
-) @Vector(count, T) {
-    const each = 16 / @sizeOf(T);
-    comptime var mask: [count]i32 = undefined;
-    comptime for (0..count) |i| {
-        const within = i % each;
-        const source: i32 = @intCast(i - within + within / 2 + if (half == .high) each / 2 else 0);
-        mask[i] = if (within % 2 == 0) source else ~source;
-    };
-    return @shuffle(T, a, b, mask);
-}
-
-/// A square of 128-bit elements, rows against columns.
-pub inline fn transposeQuads(
-    comptime T: type,
-    comptime count: comptime_int,
-    rows: [count * @sizeOf(T) / 16]@Vector(count, T),
-) [count * @sizeOf(T) / 16]@Vector(count, T) {
-    switch (rows.len) {
-        1 => return rows,
-        2 => return .{
-            pickQuads(T, count, .{ 0, 2 }, rows[0], rows[1]),
-            pickQuads(T, count, .{ 1, 3 }, rows[0], rows[1]),
-        },
-        4 => {
-            const even01 = pickQuads(T, count, .{ 0, 2, 4, 6 }, rows[0], rows[1]);
-            const odd01 = pickQuads(T, count, .{ 1, 3, 5, 7 }, rows[0], rows[1]);
-            const even23 = pickQuads(T, count, .{ 0, 2, 4, 6 }, rows[2], rows[3]);
-            const odd23 = pickQuads(T, count, .{ 1, 3, 5, 7 }, rows[2], rows[3]);
-            return .{
-                pickQuads(T, count, .{ 0, 2, 4, 6 }, even01, even23),
-                pickQuads(T, count, .{ 0, 2, 4, 6 }, odd01, odd23),
-                pickQuads(T, count, .{ 1, 3, 5, 7 }, even01, even23),
-                pickQuads(T, count, .{ 1, 3, 5, 7 }, odd01, odd23),
-            };
-        },
-        else => comptime unreachable,
-    }
-}
-
-/// The 128-bit elements named by `picks` from those of a, then of b.
-inline fn pickQuads(
-    comptime T: type,
-    comptime count: comptime_int,
-    comptime picks: [count * @sizeOf(T) / 16]usize,
-    a: @Vector(count, T),
-    b: @Vector(count, T),
-) @Vector(count, T) {
-    const each = 16 / @sizeOf(T);
-    comptime var mask: [count]i32 = undefined;
-    comptime for (0..count) |i| {
-        const source = picks[i / each] * each + i % each;
-        mask[i] = if (source < count) @intCast(source) else ~@as(i32, @intCast(source - count));
-    };
-    return @shuffle(T, a, b, mask);
 }

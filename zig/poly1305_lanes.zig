@@ -6,7 +6,7 @@
 //! addresses.
 const std = @import("std");
 const assert = std.debug.assert;
-const lanes_ = @import("chacha20_lanes.zig");
+const lane_memory = @import("lane_memory.zig");
 
 pub const block_bytes = 16;
 /// Blocks that are added up before carries are passed on.
@@ -74,7 +74,7 @@ pub fn Poly1305(comptime lanes: comptime_int, comptime multiplier: Multiplier) t
 
         pub inline fn factorsOf(powers: *const Powers) Factors {
             var factors: Factors = undefined;
-            inline for (&factors, powers) |*factor, power| factor.* = factorOf(power);
+            inline for (&factors, powers) |*factor, number| factor.* = factorOf(number);
             return factors;
         }
 
@@ -121,6 +121,43 @@ pub fn Poly1305(comptime lanes: comptime_int, comptime multiplier: Multiplier) t
             sum.* = now;
         }
 
+        /// A number to the power of what is public, 1 or more.
+        pub fn power(base: Number, exponent: usize) Number {
+            assert(exponent > 0);
+            const factor = factorOf(base);
+            var number = base;
+            var bit = std.math.log2_int(usize, exponent);
+            while (bit > 0) {
+                bit -= 1;
+                number = product(number, &factorOf(number));
+                if (exponent >> bit & 1 == 1) number = product(number, &factor);
+            }
+            return number;
+        }
+
+        /// Adds up the parts of messages: `parts` lanes, a power of two, hold those of a message in
+        /// order, each to be multiplied by `distance` once for each that follows it. The sums are
+        /// in the last lane of each message; the others hold nothing.
+        pub fn join(sums: Number, distance: Number, parts: usize) Number {
+            var sum = sums;
+            var factor = distance;
+            inline for (.{ 1, 2, 4 }) |step| {
+                if (step < lanes and step < parts) {
+                    const scaled = product(sum, &factorOf(factor));
+                    const from = comptime blk: {
+                        var mask: [lanes]i32 = undefined;
+                        for (&mask, 0..) |*source, lane| source.* = @max(lane, step) - step;
+                        break :blk mask;
+                    };
+                    inline for (&sum, scaled) |*limb, other|
+                        limb.* +%= @shuffle(u64, other, undefined, from);
+                    sum = Limbs.settle(Limbs.sumsOf(sum));
+                    factor = product(factor, &factorOf(factor));
+                }
+            }
+            return sum;
+        }
+
         /// 64 bytes of each lane as eight words: word w of all lanes in vector w.
         pub inline fn load(from: *const [lanes][*]const u8, offset: usize) [8]Word {
             var words: [8]Word = undefined;
@@ -140,11 +177,11 @@ pub fn Poly1305(comptime lanes: comptime_int, comptime multiplier: Multiplier) t
             var low: [places]Word = undefined;
             var high: [places]Word = undefined;
             inline for (0..places) |i| {
-                low[i] = lanes_.interleave(u64, lanes, .low, rows[2 * i], rows[2 * i + 1]);
-                high[i] = lanes_.interleave(u64, lanes, .high, rows[2 * i], rows[2 * i + 1]);
+                low[i] = lane_memory.interleave(u64, lanes, .low, rows[2 * i], rows[2 * i + 1]);
+                high[i] = lane_memory.interleave(u64, lanes, .high, rows[2 * i], rows[2 * i + 1]);
             }
-            const even = lanes_.transposeQuads(u64, lanes, low);
-            const odd = lanes_.transposeQuads(u64, lanes, high);
+            const even = lane_memory.transposeQuads(u64, lanes, low);
+            const odd = lane_memory.transposeQuads(u64, lanes, high);
             var out: [lanes]Word = undefined;
             inline for (0..places) |i| {
                 out[2 * i] = even[i];
@@ -156,7 +193,7 @@ pub fn Poly1305(comptime lanes: comptime_int, comptime multiplier: Multiplier) t
         /// The tags, (sum mod p + pad) mod 2^128, as low and high word. The pads are the second 16
         /// bytes of the one-time keys.
         pub fn tags(sum: Number, pad_low: Word, pad_high: Word) [2]Word {
-            const low, const high = join(reduce(sum));
+            const low, const high = wordsOf(reduce(sum));
             const tag_low = low +% pad_low;
             const carry = @select(u64, tag_low < low, splat(1), splat(0));
             return .{ tag_low, high +% pad_high +% carry };
@@ -199,7 +236,7 @@ pub fn Poly1305(comptime lanes: comptime_int, comptime multiplier: Multiplier) t
             return number;
         }
 
-        inline fn join(number: Number) [2]Word {
+        inline fn wordsOf(number: Number) [2]Word {
             var low = splat(0);
             var high = splat(0);
             inline for (number, offsets, Limbs.widths) |limb, offset, width| {
@@ -244,6 +281,10 @@ fn Limbs44(comptime lanes: comptime_int) type {
         /// Sums of the low 52 bits of products, and of what is above them.
         const Sums = struct { low: Number, high: Number };
         const zero: Sums = .{ .low = @splat(@splat(0)), .high = @splat(@splat(0)) };
+
+        inline fn sumsOf(number: Number) Sums {
+            return .{ .low = number, .high = @splat(@splat(0)) };
+        }
 
         /// 2^132 is 2^2 * 2^130, and 2^130 is 5.
         inline fn foldOf(limb: Word) Word {
@@ -294,6 +335,10 @@ fn Limbs26(comptime lanes: comptime_int) type {
 
         const Sums = Number;
         const zero: Sums = @splat(@splat(0));
+
+        inline fn sumsOf(number: Number) Sums {
+            return number;
+        }
 
         /// 2^130 is 5.
         inline fn foldOf(limb: Word) Word {
