@@ -176,6 +176,7 @@ pub fn choose(mode: Mode) error{Unavailable}!*const Level {
     if (mode == .libsodium) return &none;
     const processor: Processor = .detect();
     for (levels) |*level| {
+        if (mode == .avx2 and !std.mem.eql(u8, level.implementation.name, "avx2")) continue;
         if (!level.supported(processor)) continue;
         if (aead_self_test.passes(&level.implementation)) return level;
     }

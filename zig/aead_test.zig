@@ -331,7 +331,7 @@ test "a level that differs from libsodium is not chosen" {
     try testing.expectEqualStrings("libsodium", forced.implementation.name);
 }
 
-test "auto takes the widest level of this processor" {
+test "auto takes the widest level of this processor, and what is asked for is taken" {
     var storage: [8]aead_dispatch.Level = undefined;
     const levels = try supported(&storage);
     try testing.expect(levels.len > 0);
@@ -339,6 +339,10 @@ test "auto takes the widest level of this processor" {
     try testing.expectEqualStrings("libsodium", aead_dispatch.name());
     try aead_dispatch.setMode(.auto);
     try testing.expectEqualStrings(levels[0].implementation.name, aead_dispatch.name());
+    if (aead_dispatch.Processor.detect().avx2) {
+        const held = try aead_dispatch.choose(.avx2);
+        try testing.expectEqualStrings("avx2", held.implementation.name);
+    } else try testing.expectError(error.Unavailable, aead_dispatch.choose(.avx2));
 }
 
 test "a level is taken for supported just where the kernel names its instructions" {
