@@ -194,7 +194,10 @@ async function iperf3(
 ): Promise<number> {
   const command = ["iperf3", "--client", to.v4, "--time", `${seconds}`, "--json", ...words];
   const said = await from.node.host.runOk(command, { timeoutMs: (seconds + 20) * 1000 });
-  const { end }: { end: { sum_received: { bits_per_second: number } } } = JSON.parse(said);
+  // It may end well and yet have failed.
+  const { end, error }: { end?: { sum_received?: { bits_per_second: number } }; error?: string } =
+    JSON.parse(said);
+  if (end?.sum_received === undefined) throw new Error(`iperf3: ${error ?? "no result"}`);
   return round(end.sum_received.bits_per_second / 1e9);
 }
 
