@@ -5,7 +5,8 @@
 //! decrypts only what is authentic. Knows nothing of processors: `aead_level.zig` compiles this
 //! file for each level.
 //! Always holds: time and addresses depend on the lengths and on what was authentic, on nothing
-//! else; keys and keystream that lay in memory here are wiped at the end of a call.
+//! else; arrays of keys and keystream are wiped at the end of a call (what the compiler spilled from
+//! registers is not, as in libsodium).
 const std = @import("std");
 const assert = std.debug.assert;
 const lane_memory = @import("lane_memory.zig");

@@ -114,6 +114,40 @@ test "a byte that differs anywhere is refused, and the neighbours are opened" {
     }
 }
 
+test "nothing is read or written before a message or behind it" {
+    var storage: [8]aead_dispatch.Level = undefined;
+    const page = std.heap.pageSize();
+    // A page in use between two that may not be touched.
+    const mapped = linux.mmap(null, 3 * page, .{}, .{ .TYPE = .PRIVATE, .ANONYMOUS = true }, -1, 0);
+    if (linux.errno(mapped) != .SUCCESS) return error.OutOfMemory;
+    const base: [*]u8 = @ptrFromInt(mapped);
+    defer _ = linux.munmap(base, 3 * page);
+    const allowed = linux.mprotect(base + page, page, .{ .READ = true, .WRITE = true });
+    try testing.expectEqual(.SUCCESS, linux.errno(allowed));
+    const middle = base[page .. 2 * page];
+
+    const key: [32]u8 = @splat(5);
+    for (try supported(&storage)) |*level| {
+        for (0..700) |length| {
+            const sealed = length + 16;
+            var others: [4][64]u8 = undefined;
+            for ([_]usize{ 1, 5 }) |count| {
+                for ([_][*]u8{ middle.ptr, middle[page - sealed ..].ptr }) |place| {
+                    @memset(place[0..length], 9);
+                    var messages: [5]Message = undefined;
+                    for (messages[1..], &others) |*message, *other|
+                        message.* = .{ .from = other, .to = other, .counter = 8, .length = 40 };
+                    messages[0] = .{ .from = place, .to = place, .counter = 7, .length = @intCast(length) };
+                    level.implementation.sealBatch(&key, messages[0..count]);
+                    level.implementation.openBatch(&key, messages[0..count]);
+                    try testing.expect(messages[0].authentic);
+                    try testing.expect(std.mem.allEqual(u8, place[0..length], 9));
+                }
+            }
+        }
+    }
+}
+
 // The parts of a level, for vectors with any nonce and additional data.
 const Keystream = fn (*const [32]u8, *const [12]u8, u32, [*]u8, usize) callconv(.c) void;
 const Poly1305 = fn (*const [32]u8, [*]const u8, usize, *[16]u8) callconv(.c) void;
@@ -221,6 +255,33 @@ test "every level's parts agree with RFC 8439 sections 2.4.2, 2.8.2 and A.3" {
             var out: [16]u8 = undefined;
             parts.poly1305(&crypto.hex(vector[0][0..64]), &blocks, bytes.len / 16, &out);
             try testing.expectEqual(crypto.hex(vector[2][0..32]), out);
+        }
+    }
+}
+
+test "every level's Poly1305 agrees with std's where sums are largest" {
+    var storage: [8]aead_dispatch.Level = undefined;
+    const largest = crypto.hex("ffffff0ffcffff0ffcffff0ffcffff0f" ++ "ffffffffffffffffffffffffffffffff");
+    var prng: std.Random.DefaultPrng = .init(130);
+    const random = prng.random();
+    var bytes: [16 * 300]u8 = undefined;
+    for (try supported(&storage)) |*level| {
+        const parts: Parts = .of(level.implementation.name);
+        for (0..3000) |index| {
+            var key = largest;
+            // Limbs of ones and limbs of zeros, wherever the limbs begin.
+            if (index % 4 != 0) for (key[0..16]) |*byte| {
+                byte.* = if (random.boolean()) 0xff else 0;
+            };
+            const count = 1 + random.uintLessThan(usize, bytes.len / 16);
+            for (bytes[0 .. 16 * count]) |*byte| {
+                byte.* = if (index % 2 == 0 or random.uintLessThan(u8, 8) > 0) 0xff else 0;
+            }
+            var tag: [16]u8 = undefined;
+            parts.poly1305(&key, &bytes, count, &tag);
+            var expected: [16]u8 = undefined;
+            std.crypto.onetimeauth.Poly1305.create(&expected, bytes[0 .. 16 * count], &key);
+            try testing.expectEqual(expected, tag);
         }
     }
 }

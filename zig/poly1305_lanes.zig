@@ -263,7 +263,7 @@ pub fn Poly1305(comptime lanes: comptime_int, comptime multiplier: Multiplier) t
 /// Bounds. *Settled*: a0 < 2^44, a1 < 2^44 + 2^14, a2 < 2^42. A block's limbs are below 2^44, 2^44
 /// and 2^41 with its mark, so a settled number plus a block is below 2^46 in each limb; a factor is
 /// settled, so its limbs are below 2^45, folded (times 20) below 2^50: all are below the 2^52 that
-/// the multiplier reads. Products are below 2^96: low halves below 2^52, high halves below 2^44. A
+/// the multiplier reads. (`product` and `join` stay below the same: what they multiply is settled.) Products are below 2^96: low halves below 2^52, high halves below 2^44. A
 /// sum takes three of each from each of four blocks: low < 12 * 2^52 < 2^56, high < 2^48.
 /// `settle`: limb 1 with its carry is below 2^56 + 2^12 + 2^56 < 2^58, limb 2 likewise. Limb 2 takes
 /// no folded products: they are below 2^91, their high halves below 2^39, those summed below 2^43,
