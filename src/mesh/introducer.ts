@@ -34,10 +34,15 @@ export interface Seed {
 
 export const seedsMax = 64;
 export const hintsMax = 64;
+/** Members dialled at once because their sessions do not come about, or have fallen silent. */
+export const dialledMembersMax = 256;
 /** A seed without a key is tried for each trusted identity, up to this many. */
 export const unkeyedIdentitiesMax = 16;
 export const dialDelayMinMs = 1_000;
 export const dialDelayMaxMs = 60_000;
+/** A member's, of which there may be many: as rare as probes of the dead. */
+export const memberDialDelayMinMs = 5_000;
+export const memberDialDelayMaxMs = 600_000;
 
 /** The wait is an eighth of the time it has failed: quick after a short outage, rare after days. */
 const dialDelayShare = 1 / 8;
@@ -95,7 +100,10 @@ export interface IntroducerCounters {
 }
 
 interface Target {
-  readonly seed: Seed;
+  /** Of a member: the endpoint that is dialled next is found anew each time. */
+  seed: Seed;
+  readonly endpoints: (() => readonly Endpoint[]) | undefined;
+  dials: number;
   /** Text of the identity behind it: the seed's own, or who answered. */
   identity: string | undefined;
   failingSinceMs: number;
@@ -110,6 +118,7 @@ interface Target {
 interface Exchange {
   readonly receiver: Uint8Array;
   readonly target: Target;
+  readonly endpoint: Endpoint;
   readonly sentAtMs: number;
   readonly bytes: Uint8Array;
   /** Sent a second time, with a cookie. */
@@ -139,6 +148,8 @@ export class Introducer {
   readonly #options: IntroducerOptions;
   #seeds: Target[] = [];
   #hints: Target[] = [];
+  /** By identity. */
+  readonly #members = new Map<string, Target>();
   readonly #live = new Set<string>();
   readonly #exchanges = new Map<string, Exchange>();
   readonly #sources = new Map<string, Bucket>();
@@ -170,12 +181,33 @@ export class Introducer {
     this.#hints.push(newTarget(now, seed));
   }
 
+  /**
+   * A member that ought to be reached and is not: dialled at its endpoints in turn, ever more rarely,
+   * until it is. Our request brings it our record, which it may lack.
+   */
+  dialMember(now: Instant, identity: Uint8Array, endpoints: () => readonly Endpoint[]): void {
+    const name = formatIdentity(identity);
+    if (this.#live.has(name) || this.#members.has(name)) return;
+    const [endpoint] = endpoints();
+    if (endpoint === undefined) return; // it must come to us
+    if (this.#members.size >= dialledMembersMax) {
+      this.counters.overflow += 1;
+      return;
+    }
+    const target = newTarget(now, { identity, endpoint }, endpoints);
+    target.nextAtMs += this.#options.random.below(dialDelayMinMs);
+    this.#members.set(name, target);
+  }
+
   /** The roster changed: everyone unreached is asked again at once, hints of others are dropped. */
   rosterChanged(now: Instant): void {
     const { roster } = this.#options;
     this.#hints = this.#hints.filter(
       ({ seed }) => seed.identity !== undefined && roster.admits(seed.identity),
     );
+    for (const name of this.#members.keys()) {
+      if (!roster.admitsText(name)) this.#members.delete(name);
+    }
     for (const name of this.#accepted.keys()) {
       if (!roster.admitsText(name)) this.#accepted.delete(name);
     }
@@ -192,11 +224,12 @@ export class Introducer {
     }
   }
 
-  /** Whether a session with the identity lives; while it does, nobody dials it. */
+  /** Whether the identity is reached: a session lives and its probes are answered. Then it is not dialled. */
   setLink(now: Instant, identity: string, live: boolean): void {
     if (live === this.#live.has(identity)) return;
     if (live) {
       this.#live.add(identity);
+      this.#members.delete(identity);
       return;
     }
     this.#live.delete(identity);
@@ -313,11 +346,10 @@ export class Introducer {
     }
     this.#exchanges.delete(id);
     this.counters.repliesReceived += 1;
-    const { target } = exchange;
+    const { target, endpoint } = exchange;
     target.identity = name;
     target.answered = true;
     target.nextAtMs = Math.max(target.nextAtMs, now.ms + handshakeGraceMs);
-    const { endpoint } = target.seed;
     if (introduction.echo.length > 0) this.#emit({ kind: "echoed", bytes: introduction.echo });
     this.#emit({ kind: "introduced", record: introduction.record, endpoint });
   }
@@ -326,7 +358,7 @@ export class Introducer {
   #handleCookie(now: Instant, answer: Uint8Array): void {
     const { crypto } = this.#options;
     for (const exchange of this.#exchanges.values()) {
-      const { receiver, bytes, target } = exchange;
+      const { receiver, bytes, target, endpoint } = exchange;
       if (exchange.repeated || !isCookieFor(bytes, answer)) continue;
       const cookie = openIntroductionCookie(crypto, receiver, bytes, answer);
       if (cookie === undefined) break;
@@ -334,7 +366,7 @@ export class Introducer {
       target.cookie = { bytes: cookie, untilMs: now.ms + cookieLifetimeMs };
       this.counters.cookiesReceived += 1;
       const again = withCookie(crypto, bytes, cookie);
-      this.#send({ kind: "datagram", to: target.seed.endpoint, bytes: again });
+      this.#send({ kind: "datagram", to: endpoint, bytes: again });
       return;
     }
     this.counters.unexpected += 1;
@@ -343,9 +375,14 @@ export class Introducer {
   #dial(now: Instant, target: Target): void {
     const { random, roster } = this.#options;
     const failed = (now.ms - target.failingSinceMs) * dialDelayShare;
-    const delay = Math.min(dialDelayMaxMs, Math.max(dialDelayMinMs, failed));
+    const [minMs, maxMs] =
+      target.endpoints === undefined
+        ? [dialDelayMinMs, dialDelayMaxMs]
+        : [memberDialDelayMinMs, memberDialDelayMaxMs];
+    const delay = Math.min(maxMs, Math.max(minMs, failed));
     // A fifth of jitter either way, so that nodes that lost one seed together do not return together.
     target.nextAtMs = now.ms + Math.round(delay * (0.8 + random.below(401) / 1000));
+    turnEndpoint(target);
     const { identity, endpoint } = target.seed;
     if (identity !== undefined) {
       if (roster.admits(identity)) this.#request(now, target, identity);
@@ -370,9 +407,10 @@ export class Introducer {
     const bytes = this.#seal(now, receiver, { kind: "request", exchangeId });
     if (bytes === undefined) return;
     const { cookie } = target;
+    const { endpoint } = target.seed;
     const isFresh = cookie !== undefined && now.ms < cookie.untilMs;
     const sent = isFresh ? withCookie(this.#options.crypto, bytes, cookie.bytes) : bytes;
-    if (!this.#send({ kind: "datagram", to: target.seed.endpoint, bytes: sent })) return;
+    if (!this.#send({ kind: "datagram", to: endpoint, bytes: sent })) return;
     if (this.#exchanges.size >= exchangesMax) {
       const oldest = this.#exchanges.keys().next().value;
       if (oldest !== undefined) this.#exchanges.delete(oldest);
@@ -380,6 +418,7 @@ export class Introducer {
     this.#exchanges.set(toHex(exchangeId), {
       receiver,
       target,
+      endpoint,
       sentAtMs: now.ms,
       bytes,
       repeated: false,
@@ -428,6 +467,7 @@ export class Introducer {
   *#targets(): Iterable<Target> {
     yield* this.#seeds;
     yield* this.#hints;
+    yield* this.#members.values();
   }
 
   #isReached(target: Target): boolean {
@@ -449,10 +489,12 @@ export class Introducer {
   }
 }
 
-function newTarget(now: Instant, seed: Seed): Target {
+function newTarget(now: Instant, seed: Seed, endpoints?: () => readonly Endpoint[]): Target {
   const identity = seed.identity === undefined ? undefined : formatIdentity(seed.identity);
   return {
     seed,
+    endpoints,
+    dials: 0,
     identity,
     failingSinceMs: now.ms,
     nextAtMs: now.ms,
@@ -460,6 +502,15 @@ function newTarget(now: Instant, seed: Seed): Target {
     warned: false,
     cookie: undefined,
   };
+}
+
+/** A member's endpoints in turn, as they are known now. */
+function turnEndpoint(target: Target): void {
+  const endpoints = target.endpoints?.() ?? [];
+  const endpoint = endpoints[target.dials % endpoints.length];
+  if (endpoint === undefined) return;
+  target.dials += 1;
+  target.seed = { ...target.seed, endpoint };
 }
 
 function sameSeed(a: Seed, b: Seed): boolean {

@@ -53,6 +53,8 @@ const attemptIntervalMs = 5_400;
 const attemptsMax = 16;
 /** Who asked for an introduction opens the session; after this we try ourselves. */
 const askedGraceMs = 1_000;
+/** So many attempts in vain: it may lack our record, and is introduced to us. */
+const attemptsAlone = 2;
 const hintEndpointsMax = 2;
 const eventsMax = 65_536;
 const warningsMax = 256;
@@ -307,7 +309,7 @@ export class MeshNode {
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
         quiet = false;
         if (it.kind === "record") this.#receiveRecord(now, it.bytes, it.from);
-        else this.#tellState(it.slot, it.state);
+        else this.#handleState(now, it.slot, it.state);
       }
     }
     for (let it = this.#introducer.pollTransmit(); it; it = this.#introducer.pollTransmit()) {
@@ -328,7 +330,9 @@ export class MeshNode {
         this.#emit(event);
         return;
       case "stranger":
+        // It may be a member whose record has not come to us yet.
         this.counters.strangers += 1;
+        this.#swim.syncForLack(now);
         return;
       case "session_established":
         this.#setLinked(now, event.peer, true);
@@ -350,11 +354,12 @@ export class MeshNode {
       member.attempts = 0;
       this.#openings.cancel(member);
     }
-    if (member.linked === linked) return;
+    const changed = member.linked !== linked;
     member.linked = linked;
-    if (!linked) this.#openings.schedule(member, now.ms);
-    this.#introducer.setLink(now, member.name, linked);
+    if (changed && !linked) this.#openings.schedule(member, now.ms);
     this.#swim.setLink(now, member.slot, linked);
+    this.#introducer.setLink(now, member.name, this.#isReached(member));
+    if (!changed) return;
     this.#emit({ kind: linked ? "session_up" : "session_down", identity: member.name });
   }
 
@@ -409,7 +414,7 @@ export class MeshNode {
     if (endpoint !== undefined) {
       member.proven = endpoint;
       // It answers there: whatever was tried before, this is tried now.
-      if (!member.linked) member.seen = undefined;
+      if (!this.#isReached(member)) member.seen = undefined;
       member.attempts = 0;
       this.#openings.schedule(member, now.ms);
     }
@@ -517,8 +522,9 @@ export class MeshNode {
 
   /** Where a session is wanted: at the next endpoint. */
   #attempt(now: Instant, member: Member): void {
-    if (member.linked) return;
-    const endpoint = member.nextEndpoint();
+    if (this.#isReached(member)) return;
+    // What is left of a silent session is not led to where nobody is known to be.
+    const endpoint = member.linked ? member.proven : member.nextEndpoint();
     if (endpoint === undefined) return; // it must come to us
     if (!sameEndpoint(member.peer.endpoint, endpoint)) {
       this.peers.setEndpoint(now, member.peer, endpoint);
@@ -526,9 +532,20 @@ export class MeshNode {
     member.attempts += 1;
     this.counters.session_attempts += 1;
     this.peers.initiate(now, member.peer);
+    if (member.linked) return; // the handshake goes on by itself
+    if (member.attempts > attemptsAlone) this.#introduce(now, member);
     if (member.attempts < attemptsMax) {
       this.#openings.schedule(member, now.ms + attemptIntervalMs);
     }
+  }
+
+  /** A session says little where probes fail: the other side may have forgotten it. */
+  #isReached(member: Member): boolean {
+    return member.linked && this.#swim.table.state(member.slot) === "alive";
+  }
+
+  #introduce(now: Instant, member: Member): void {
+    this.#introducer.dialMember(now, member.identity, () => member.endpoints());
   }
 
   #sendMessage(now: Instant, member: Member, bytes: Uint8Array): void {
@@ -575,9 +592,13 @@ export class MeshNode {
     };
   }
 
-  #tellState(slot: number, state: MemberState): void {
+  /** A verdict of SWIM's: who does not answer inside its session is dialled beside it. */
+  #handleState(now: Instant, slot: number, state: MemberState): void {
     const member = this.#members.inSlot(slot);
-    if (member !== undefined) this.#emit({ kind: "member_state", identity: member.name, state });
+    if (member === undefined) return;
+    this.#introducer.setLink(now, member.name, this.#isReached(member));
+    if (state !== "alive") this.#introduce(now, member);
+    this.#emit({ kind: "member_state", identity: member.name, state });
   }
 
   #warn(code: WarningCode, subject: string): void {

@@ -17,6 +17,10 @@ import {
 import type { MemberTable } from "./state.ts";
 
 export const syncIntervalMs = 30_000;
+/** For this long after a new member exchanges are this much more frequent: who joins together with
+ * others may have missed the telling of some. */
+export const settlingMs = 30_000;
+export const settlingShare = 1 / 20;
 /** Records pushed in one round; the fetch is bounded by its message. */
 export const pushMax = 64;
 /** Exchanges under way that we began. */

@@ -8,7 +8,7 @@
 import { equalBytes } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
-import { AntiEntropy, syncDelayMs } from "./antientropy.ts";
+import { AntiEntropy, settlingMs, settlingShare, syncDelayMs } from "./antientropy.ts";
 import { BroadcastQueue } from "./broadcast.ts";
 import { Budgets } from "./budget.ts";
 import { Hearsay } from "./hearsay.ts";
@@ -32,6 +32,11 @@ const eventsMax = 4_096;
 /** Exchanges of all records when sessions come up: the first few at once, then one in 2 s. */
 const joinSyncBurst = 3;
 const joinSyncRefillMs = 2_000;
+/** Exchanges because a record seems to be lacking: with this many members, a few at once. */
+const lackSyncTargets = 3;
+const lackSyncBurst = 4;
+const lackSyncRefillMs = 4_000;
+const lackSyncIntervalMs = 1_000;
 
 export interface SwimOptions {
   /** This node's identity. */
@@ -85,8 +90,12 @@ export class Swim {
   readonly #antiEntropy: AntiEntropy;
   #gossipAtMs = 0;
   #syncAtMs: number | undefined;
+  /** Until then members are new, and exchanges frequent. */
+  #settlingUntilMs = 0;
   #joinSyncs = joinSyncBurst;
   #joinSyncsAtMs = 0;
+  #lackSyncs = lackSyncBurst;
+  #lackSyncsAtMs = Number.NEGATIVE_INFINITY;
   readonly #transmits: SwimTransmit[] = [];
   readonly #events: SwimEvent[] = [];
 
@@ -125,7 +134,9 @@ export class Swim {
       if (slot === undefined) return undefined;
       this.#prober.add(now.ms, slot);
       this.hearsay.take(identity);
-      this.#syncAtMs ??= now.ms + this.#syncDelayMs();
+      this.#settlingUntilMs = now.ms + settlingMs;
+      const syncAtMs = now.ms + this.#syncDelayMs(now);
+      this.#syncAtMs = Math.min(this.#syncAtMs ?? syncAtMs, syncAtMs);
     } else if (!equalBytes(this.table.identity(slot), identity) || slot === selfSlot) {
       return undefined;
     }
@@ -147,9 +158,13 @@ export class Swim {
     this.table.remove(slot);
   }
 
-  /** A session with the member came up or ended. */
+  /** A session with the member came up, was made anew, or ended. */
   setLink(now: Instant, slot: number, live: boolean): void {
-    if (this.table.isLinked(slot) === live) return;
+    if (this.table.isLinked(slot) === live) {
+      // A session in place of one that lived: as good a sign of life as any message.
+      if (live) this.#heard(now, slot);
+      return;
+    }
     this.table.setLinked(slot, live);
     if (live) {
       this.#heard(now, slot);
@@ -158,6 +173,22 @@ export class Swim {
       this.#antiEntropy.forget(slot);
       this.#prober.probeNow(now.ms, slot);
       this.#act(now);
+    }
+  }
+
+  /**
+   * There may be a member of whom we lack the record: a few members are asked at once. Anybody may
+   * bring this about, so it is at most once a second, and once in 4 s for long.
+   */
+  syncForLack(now: Instant): void {
+    const elapsed = now.ms - this.#lackSyncsAtMs;
+    if (elapsed < lackSyncIntervalMs) return;
+    const tokens = Math.min(lackSyncBurst, this.#lackSyncs + elapsed / lackSyncRefillMs);
+    if (tokens < 1) return;
+    this.#lackSyncs = tokens - 1;
+    this.#lackSyncsAtMs = now.ms;
+    for (const to of this.table.pickLinked(this.#random, lackSyncTargets, selfSlot)) {
+      this.#antiEntropy.start(now.ms, to);
     }
   }
 
@@ -355,14 +386,15 @@ export class Swim {
 
   #sync(now: Instant): void {
     if (this.#syncAtMs === undefined || this.#syncAtMs > now.ms) return;
-    this.#syncAtMs = now.ms + this.#syncDelayMs();
+    this.#syncAtMs = now.ms + this.#syncDelayMs(now);
     for (const to of this.table.pickLinked(this.#random, 1, selfSlot)) {
       this.#antiEntropy.start(now.ms, to);
     }
   }
 
-  #syncDelayMs(): number {
-    const delayMs = syncDelayMs(this.table.size);
+  #syncDelayMs(now: Instant): number {
+    const share = now.ms < this.#settlingUntilMs ? settlingShare : 1;
+    const delayMs = Math.round(syncDelayMs(this.table.size) * share);
     return delayMs / 2 + this.#random.below(delayMs);
   }
 

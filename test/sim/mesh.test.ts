@@ -41,6 +41,17 @@ describe("nodes that trust one another and know one seed", () => {
     expect(world.run(5_000, () => areConnected(hosts))).toBeLessThan(5_000);
   });
 
+  // In 132 two that joined together were told of by nobody, and met only after 26 s.
+  test.each([131, 132, 133, 134])(
+    "also eight in a rush, whoever misses news of whom (%d)",
+    (seed) => {
+      const world = new MeshWorld(seed, { conditions: { delayMs: [0, 20] } });
+      const hosts = world.mesh(8);
+      startAll(world, hosts, 30);
+      expect(world.run(60_000, () => areConnected(hosts))).toBeLessThan(5_000);
+    },
+  );
+
   test.each([0.05, 0.1, 0.2])(
     "also where a share of %d of all datagrams is lost, in a minute",
     (loss) => {
@@ -174,6 +185,37 @@ describe("trust", () => {
     expect(areConnected([bee, cat])).toBe(true);
     ant.trust(bee);
     expect(world.run(700_000, () => areConnected(hosts))).toBeLessThan(60_000);
+  });
+
+  test.each([5_000, 30_000, 100_000])(
+    "whoever is trusted again after %d ms is connected again within seconds, by no third one's help",
+    (gapMs) => {
+      const world = new MeshWorld(25);
+      const hosts = world.mesh(2);
+      const [seed, bee] = hosts as [MeshHost, MeshHost];
+      startAll(world, hosts);
+      world.run(5_000, () => areConnected(hosts));
+      seed.distrust(bee);
+      world.run(gapMs);
+      seed.trust(bee);
+      // Bee's old session still counts as live, but nobody answers in it.
+      const isBack = (): boolean => areConnected(hosts) && bee.member(seed)?.state === "alive";
+      expect(world.run(300_000, isBack)).toBeLessThan(20_000);
+    },
+  );
+
+  test("and so is one that has no seed any more: members are dialled too", () => {
+    const world = new MeshWorld(26);
+    const hosts = world.mesh(2);
+    const [seed, bee] = hosts as [MeshHost, MeshHost];
+    startAll(world, hosts);
+    world.run(5_000, () => areConnected(hosts));
+    bee.running.setSeeds(bee.now, []);
+    seed.distrust(bee);
+    world.run(30_000);
+    seed.trust(bee);
+    const isBack = (): boolean => areConnected(hosts) && bee.member(seed)?.state === "alive";
+    expect(world.run(300_000, isBack)).toBeLessThan(20_000);
   });
 
   test("a WireGuard key that is another member's is refused, and the first keeps its tunnel", () => {

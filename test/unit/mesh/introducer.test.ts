@@ -3,7 +3,13 @@ import { concatBytes } from "../../../src/base/bytes.ts";
 import type { Instant } from "../../../src/base/clock.ts";
 import type { Endpoint } from "../../../src/base/endpoint.ts";
 import type { Transmit } from "../../../src/mesh/dataplane.ts";
-import { Introducer, type IntroducerEvent } from "../../../src/mesh/introducer.ts";
+import {
+  dialledMembersMax,
+  Introducer,
+  type IntroducerEvent,
+  memberDialDelayMaxMs,
+  memberDialDelayMinMs,
+} from "../../../src/mesh/introducer.ts";
 import { openIntroduction, sealIntroduction } from "../../../src/mesh/introduction.ts";
 import {
   formatIdentity,
@@ -357,5 +363,63 @@ describe("a node under load", () => {
     }
     expect(sent(ant)).toEqual([]);
     expect(ant.introducer.counters.unexpected).toBe(6);
+  });
+});
+
+describe("a member that is not reached", () => {
+  /** When each request went where, until then. */
+  function dials(of: Side, fromMs: number, untilMs: number): { atMs: number; to: Endpoint }[] {
+    const out: { atMs: number; to: Endpoint }[] = [];
+    for (let ms = fromMs; ms <= untilMs; ms = of.introducer.nextTimeout() ?? untilMs + 1) {
+      of.introducer.handleTimeout(at(ms));
+      for (const transmit of sent(of)) {
+        if (transmit.kind === "datagram") out.push({ atMs: ms, to: transmit.to });
+      }
+    }
+    return out;
+  }
+
+  test("is dialled at its endpoints in turn, ever more rarely, until it is reached", () => {
+    const [ant, bee] = [side(1), side(2)];
+    trusting(ant, bee);
+    ant.introducer.dialMember(at(0), bee.identity.publicKey, () => [endpoint(2), endpoint(3)]);
+    const all = dials(ant, 0, 24 * 3_600_000);
+    expect(all.slice(0, 4).map(({ to }) => to)).toEqual([2, 3, 2, 3].map(endpoint));
+    const waits = all.slice(1).map(({ atMs }, i) => atMs - (all[i]?.atMs ?? 0));
+    expect(waits[0]).toBeGreaterThanOrEqual(0.8 * memberDialDelayMinMs);
+    expect(waits.at(-1)).toBeGreaterThanOrEqual(0.8 * memberDialDelayMaxMs);
+    expect(Math.max(...waits)).toBeLessThanOrEqual(1.2 * memberDialDelayMaxMs + 1);
+    ant.introducer.setLink(at(90_000_000), formatIdentity(bee.identity.publicKey), true);
+    expect(ant.introducer.nextTimeout()).toBeUndefined();
+  });
+
+  test("is proven where it was dialled, wherever it is dialled next", () => {
+    const [ant, bee] = [side(1), side(2)];
+    trusting(ant, bee);
+    ant.introducer.dialMember(at(0), bee.identity.publicKey, () => [endpoint(2), endpoint(3)]);
+    ant.introducer.handleTimeout(at(1_000));
+    const [first] = sent(ant);
+    ant.introducer.handleTimeout(at(10_000));
+    expect(sent(ant)).toMatchObject([{ to: endpoint(3) }]);
+    deliver(at(10_010), first, bee, ant.endpoint);
+    deliver(at(10_020), sent(bee)[0], ant, endpoint(2));
+    expect(events(ant)).toMatchObject([{ kind: "introduced", endpoint: endpoint(2) }]);
+  });
+
+  test("is dialled no longer when it is trusted no longer, nor where more than 256 wait", () => {
+    const ant = side(1);
+    const identities = Array.from({ length: dialledMembersMax + 1 }, (_, i) => {
+      const key = new Uint8Array(32).fill(7);
+      new DataView(key.buffer).setUint16(0, i);
+      return key;
+    });
+    for (const identity of identities) {
+      ant.roster.trust(identity);
+      ant.introducer.dialMember(at(0), identity, () => [endpoint(2)]);
+    }
+    expect(ant.introducer.counters.overflow).toBe(1);
+    for (const identity of identities) ant.roster.distrust(identity);
+    ant.introducer.rosterChanged(at(1));
+    expect(ant.introducer.nextTimeout()).toBeUndefined();
   });
 });

@@ -215,3 +215,48 @@ test("any bytes whatever from a member throw nothing and put no limit out of for
   expect(swim.table.size).toBe(2);
   expect(swim.counters.malformed).toBeGreaterThan(0);
 });
+
+describe("a record that seems to be lacking", () => {
+  function summaries(of: Swim): number {
+    let count = 0;
+    for (let it = of.pollTransmit(); it; it = of.pollTransmit()) {
+      if (decodeMessage(it.bytes)?.kind === "summary") count += 1;
+    }
+    return count;
+  }
+
+  test("is asked for with three members at once, however often that is brought about", () => {
+    const world = new SwimWorld(20, 8);
+    world.linkAll();
+    world.run(120_000);
+    const { swim } = world.node(0);
+    const nowMs = world.nowMs;
+    const asked = (ms: number): number => {
+      swim.syncForLack({ ms: nowMs + ms, wallMs: 0 });
+      return summaries(swim);
+    };
+    summaries(swim);
+    expect(asked(0)).toBe(3);
+    for (let ms = 10; ms < 1_000; ms += 10) expect(asked(ms)).toBe(0);
+  });
+
+  test("nor does a flood of strangers bring about more than one exchange in 4 s for long", () => {
+    const world = new SwimWorld(21, 2);
+    world.linkAll();
+    world.run(120_000);
+    const { swim } = world.node(0);
+    const before = world.messages;
+    const quietMs = 120_000;
+    world.run(quietMs);
+    const quiet = world.messages - before;
+    const start = world.messages;
+    for (let ms = 0; ms < quietMs; ms += 100) {
+      swim.syncForLack({ ms: world.nowMs, wallMs: 0 });
+      world.run(100);
+    }
+    // A summary and its digest for each, and four exchanges at once at first.
+    const more = world.messages - start - quiet;
+    expect(more).toBeGreaterThan(20);
+    expect(more).toBeLessThan(2 * (quietMs / 4_000 + 4) + 20);
+  });
+});
