@@ -6,6 +6,9 @@ import type { MemberStatus, MeshStatus } from "../daemon/status.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 import { formatBytes, formatSeconds, printRows } from "./print.ts";
 
+/** Enough of an identity to tell members apart by eye. */
+const keyCharacters = 8;
+
 export default defineCommand({
   meta: {
     name: "status",
@@ -53,13 +56,11 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
     ["port", `${status.port}`],
     ["aead", status.aead],
   ];
-  const header = ["MEMBER", "ADDRESSES", "STATE", "PATH", "RTT", "HANDSHAKE", "RX", "TX"];
+  const header = ["MEMBER", "KEY", "ADDRESSES", "STATE", "PATH", "RTT", "HANDSHAKE", "RX", "TX"];
   const members =
     status.members.length > 0
       ? printRows(header, status.members.map(cells), true)
-      : status.trusted > 0
-        ? "no member has been met yet\n"
-        : "nobody is trusted, so there is no member: meshvpn trust KEY\n";
+      : "nobody is trusted, so there is no member: meshvpn trust KEY\n";
   const counted =
     counters.length === 0 ? "" : `\n${printRows(["COUNTER", "VALUE"], counters, true)}`;
   return `${node.map(([word = "", said]) => `${word.padEnd(9)}  ${said}\n`).join("")}\n${members}${counted}`;
@@ -67,7 +68,7 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
 
 function plainCells(member: MemberStatus): string[] {
   return [
-    member.name,
+    member.given_name === "" ? member.name : member.given_name,
     member.identity,
     member.addresses.join(","),
     member.state,
@@ -82,7 +83,8 @@ function plainCells(member: MemberStatus): string[] {
 function cells(member: MemberStatus): string[] {
   const age = member.handshake_age_s;
   return [
-    member.name === "" ? `${member.identity.slice(0, 12)}…` : member.name,
+    calledName(member),
+    member.identity.slice(0, keyCharacters),
     member.addresses.join(" "),
     member.state,
     member.path,
@@ -91,4 +93,10 @@ function cells(member: MemberStatus): string[] {
     formatBytes(member.rx_bytes),
     formatBytes(member.tx_bytes),
   ];
+}
+
+/** The operator's own word wins; what the node calls itself stands beside it where it differs. */
+function calledName({ name, given_name: given }: MemberStatus): string {
+  if (given === "") return name === "" ? "-" : name;
+  return name === "" || name === given ? given : `${given} (${name})`;
 }

@@ -12,7 +12,7 @@ import { MeshError, unreachable } from "../base/errors.ts";
 import type { DataplaneEvent } from "../mesh/dataplane.ts";
 import { MeshNode, type NodeEvent, type NodeMemory } from "../mesh/node.ts";
 import { NativeCrypto } from "../native/crypto.ts";
-import { type CommandFailure, NativeDataplane } from "../native/dataplane.ts";
+import type { CommandFailure, NativeDataplane } from "../native/dataplane.ts";
 import type { Library } from "../native/library.ts";
 import { formatIdentity, networkIdOf } from "../trust/identity.ts";
 import { type Clock, systemClock } from "./clock.ts";
@@ -22,6 +22,7 @@ import { Driver, type Duties } from "./driver.ts";
 import { ownEndpoints } from "./endpoints.ts";
 import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
+import { openDataplane } from "./open-dataplane.ts";
 import { SeedResolver } from "./seeds.ts";
 import {
   type Keys,
@@ -31,7 +32,8 @@ import {
   readTrusted,
   writeMemory,
 } from "./state.ts";
-import { type MemberStatus, type MeshStatus, statusSchema } from "./status.ts";
+import { lockStateDirectory } from "./state-lock.ts";
+import { type MemberStatus, type MeshStatus, notMet, statusSchema } from "./status.ts";
 import { TimestampStore } from "./timestamps.ts";
 import { MeshUapi, statsBySlot } from "./uapi.ts";
 import { warningText } from "./warnings.ts";
@@ -42,7 +44,8 @@ const requestsPerTurn = 16;
 const interfacesMs = 15_000;
 
 /**
- * Runs a node of the mesh until it is told to end. `ready` is called once it takes part.
+ * Runs a node of the mesh until it is told to end. `ready` is called once it takes part,
+ * with what it is and what the operator should know of it.
  * @returns the exit code: 0 where it was told to end, 1 where it could not go on.
  * @throws MeshError where it cannot start; nothing of it is left then.
  */
@@ -50,14 +53,12 @@ export async function runMesh(
   library: Library,
   config: MeshConfig,
   log: Log,
-  ready: (words: string) => void,
+  ready: (words: string, warnings: readonly string[]) => void,
 ): Promise<number> {
   if (library.symbols.meshvpn_harden() < 0) log.warning("memory could not be kept from core dumps");
   const crypto = new NativeCrypto(library);
   prepareStateDirectory(config.state_dir);
-  const keys = loadKeys(crypto, config.state_dir);
   await using started = new AsyncDisposableStack();
-  started.defer(() => crypto.release(keys.identity.seed));
 
   // Before anything is made: another daemon is the likeliest reason for a name or a port in use.
   let daemon: MeshDaemon | undefined;
@@ -71,20 +72,25 @@ export async function runMesh(
     );
   });
   started.defer(() => control.close());
+  const lock = lockStateDirectory(config.state_dir);
+  started.defer(() => lock.release());
+  const keys = loadKeys(crypto, config.state_dir);
+  started.defer(() => crypto.release(keys.identity.seed));
 
-  const dataplane = NativeDataplane.open(library, {
+  const options = {
     interfaceName: config.interface,
     mtu: config.mtu,
     listenPort: config.port,
     uapi: answersUapi(config),
     tun: config.tun,
     cipher: config.aead,
-  });
+  };
+  const dataplane = openDataplane(library, options, "--no-uapi");
   started.defer(() => dataplane.close());
   daemon = new MeshDaemon({ library, crypto, dataplane, keys, config, log });
   started.defer(() => daemon?.close());
   await daemon.start();
-  ready(daemon.describe());
+  ready(daemon.describe(), daemon.warnings());
   return await daemon.ended;
 }
 
@@ -115,6 +121,8 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #seeds: SeedResolver;
   readonly #timestamps: TimestampStore;
   readonly #members: MembersFile;
+  /** The operator's own words for identities; read again with them. */
+  #givenNames = new Map<string, string>();
   /** What members call themselves, for the log. */
   readonly #names = new Map<string, string>();
   #interfaceTimer: ReturnType<typeof setInterval> | undefined;
@@ -138,7 +146,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       wireguardKey: keys.wireguard,
       ipv4Prefix: config.prefix,
       mtu: config.mtu,
-      trusted: readTrusted(config.state_dir, this.warn).map(({ identity }) => identity),
+      trusted: this.#readTrusted(),
       seeds: [],
       endpoints: this.#endpoints(),
       memory: readMemory(config.state_dir, this.warn),
@@ -169,7 +177,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         this.warn(error.sentence());
       }
     });
-    if (this.#node.roster.size === 0) this.warn(nobodyTrusted);
+    for (const text of this.warnings()) this.warn(text);
     this.#node.start(this.#clock());
     this.#parts.dataplane.start();
     this.#seeds.start();
@@ -193,6 +201,10 @@ class MeshDaemon implements Duties<NodeEvent> {
     const { interfaceName, listenPort } = this.#parts.dataplane.deviceState();
     const place = this.#parts.config.tun ? interfaceName : "no interface";
     return `${name}, ${place}, ${addresses.join(", ")}, port ${listenPort}, ${trusted} trusted`;
+  }
+
+  warnings(): readonly string[] {
+    return this.#node.roster.size === 0 ? [nobodyTrusted] : [];
   }
 
   answer(request: ControlRequest): ControlAnswer {
@@ -344,15 +356,21 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   /** Whom the disk says is trusted, and nobody else. */
   #reload(): void {
-    const trusted = readTrusted(this.#parts.config.state_dir, this.warn);
-    const wanted = new Set(trusted.map(({ identity }) => formatIdentity(identity)));
+    const trusted = this.#readTrusted();
+    const wanted = new Set(trusted.map(formatIdentity));
     this.#outside((now) => {
       for (const identity of [...this.#node.roster.identities()]) {
         if (!wanted.has(formatIdentity(identity))) this.#node.distrust(now, identity);
       }
-      for (const { identity } of trusted) this.#node.trust(now, identity);
+      for (const identity of trusted) this.#node.trust(now, identity);
     });
     this.#parts.log.verbose(`${this.#node.roster.size} identities are trusted`);
+  }
+
+  #readTrusted(): readonly Uint8Array[] {
+    const trusted = readTrusted(this.#parts.config.state_dir, this.warn);
+    this.#givenNames = new Map(trusted.map((each) => [formatIdentity(each.identity), each.name]));
+    return trusted.map(({ identity }) => identity);
   }
 
   #endpoints(): ReturnType<typeof ownEndpoints> {
@@ -386,12 +404,13 @@ class MeshDaemon implements Duties<NodeEvent> {
   #memberStatuses(members: ReturnType<MeshNode["status"]>["members"]): readonly MemberStatus[] {
     const find = statsBySlot(this.#parts.dataplane.peerStats());
     const { wallMs } = this.#clock();
-    return members.map((member) => {
+    const met = members.map((member): MemberStatus => {
       const stats = find(member.peer);
       const remote = stats?.remote ?? member.endpoint;
       const handshakeMs = member.lastHandshakeWallMs;
       return {
         name: member.name,
+        given_name: this.#givenNames.get(member.identity) ?? "",
         identity: member.identity,
         addresses: member.addresses,
         state: member.state,
@@ -404,6 +423,11 @@ class MeshDaemon implements Duties<NodeEvent> {
         tx_bytes: stats?.txBytes ?? 0,
       };
     });
+    const known = new Set(met.map(({ identity }) => identity));
+    const unmet = [...this.#node.roster.identities()]
+      .map(formatIdentity)
+      .filter((identity) => !known.has(identity));
+    return [...met, ...unmet.map((each) => notMet(each, this.#givenNames.get(each) ?? ""))];
   }
 
   #counters(): Readonly<Record<string, number>> {

@@ -12,11 +12,12 @@ import type { DataplaneEvent, PeerRef, PeerStats } from "../mesh/dataplane.ts";
 import { type Peer, PeerTable, type PeerTableEvent } from "../mesh/peer-table.ts";
 import { answerUapi, type UapiDevice } from "../mesh/uapi.ts";
 import { NativeCrypto } from "../native/crypto.ts";
-import { type CipherChoice, type CommandFailure, NativeDataplane } from "../native/dataplane.ts";
+import type { CipherChoice, CommandFailure, NativeDataplane } from "../native/dataplane.ts";
 import type { Library } from "../native/library.ts";
 import { systemClock } from "./clock.ts";
 import { Driver, type Duties } from "./driver.ts";
 import type { Log } from "./log.ts";
+import { openDataplane } from "./open-dataplane.ts";
 import { TimestampStore } from "./timestamps.ts";
 
 /** UAPI requests answered in one turn. */
@@ -43,7 +44,7 @@ export async function runDevice(
   const { log, interfaceName } = options;
   if (library.symbols.meshvpn_harden() < 0) log.warning("memory could not be kept from core dumps");
   const crypto = new NativeCrypto(library);
-  const dataplane = NativeDataplane.open(library, {
+  const dataplane = openDataplane(library, {
     interfaceName,
     uapi: true,
     cipher: options.cipher,

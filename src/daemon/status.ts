@@ -3,10 +3,13 @@
 export const statusSchema = 1;
 
 export interface MemberStatus {
+  /** What it calls itself; empty before it is met. */
   readonly name: string;
+  /** What the operator calls it here, which wins; may be empty. */
+  readonly given_name: string;
   readonly identity: string;
   readonly addresses: readonly string[];
-  /** Of membership: what gossip says of it. */
+  /** Of membership: what gossip says of it, or `not met`: trusted, and never heard of. */
   readonly state: string;
   /** `direct IP:PORT`, or `-` where nothing reaches it now. */
   readonly path: string;
@@ -34,4 +37,20 @@ export interface MeshStatus {
   readonly members: readonly MemberStatus[];
   /** By name; only where they were asked for. */
   readonly counters?: Readonly<Record<string, number>>;
+}
+
+/** Of an identity that is trusted here and has not shown itself. */
+export function notMet(identity: string, givenName: string): MemberStatus {
+  return {
+    name: "",
+    given_name: givenName,
+    identity,
+    addresses: [],
+    state: "not met",
+    path: "-",
+    rtt_ms: null,
+    handshake_age_s: null,
+    rx_bytes: 0,
+    tx_bytes: 0,
+  };
 }

@@ -238,6 +238,14 @@ describe("three nodes that trust one another and know one seed", () => {
     expect((await alpha.status()).pid).toBe(alpha.daemon?.pid as number);
   });
 
+  test("refuse a second daemon on the same state directory, and are not harmed", async () => {
+    const socket = `${alpha.socket}.second`;
+    const ran = await alpha.meshvpn("up", "--control-socket", socket, "--port", "0");
+    expectRefusal(ran, 1, /another one uses the state directory/);
+    expect((await alpha.status()).pid).toBe(alpha.daemon?.pid as number);
+    expect(existsSync(socket)).toBe(false);
+  });
+
   test("take requests from their owner alone", async () => {
     const command = asNobody(program, "status");
     expectRefusal(
@@ -284,7 +292,9 @@ describe("bad input is answered by one line that says what, why and what to do:"
   /** What the state directory holds; a refusal must leave it as it was. */
   function state(): Record<string, string> {
     const files = readdirSync(node.directory, { recursive: true }) as string[];
-    const plain = files.filter((name) => lstatSync(join(node.directory, name)).isFile());
+    // The lock of the state directory stays, and is empty.
+    const kept = files.filter((name) => name !== "lock");
+    const plain = kept.filter((name) => lstatSync(join(node.directory, name)).isFile());
     return Object.fromEntries(
       plain.toSorted().map((name) => {
         const path = join(node.directory, name);
@@ -325,6 +335,27 @@ describe("bad input is answered by one line that says what, why and what to do:"
       },
       1,
       /no \/dev\/net\/tun/,
+    ],
+    [
+      "a /dev/net/tun that is no TUN device",
+      () => {
+        const make = "mount -t tmpfs -o dev none /dev/net && mknod /dev/net/tun c 1 3";
+        const script = `${make} && exec "$0" up`;
+        return node.host.run(["unshare", "-m", "sh", "-c", script, program], { env: node.env });
+      },
+      1,
+      /is no TUN device; remove it/,
+    ],
+    [
+      "CAP_NET_ADMIN without a directory for UAPI",
+      () => {
+        const bounds = "--bounding-set=-dac_override,-dac_read_search";
+        const make = "mkdir -p /var/run/wireguard && mount -t tmpfs -o mode=0500,uid=1 none";
+        const script = `${make} /var/run/wireguard && exec setpriv ${bounds} "$0" up`;
+        return node.host.run(["unshare", "-m", "sh", "-c", script, program], { env: node.env });
+      },
+      5,
+      /\/var\/run\/wireguard is not writable.*--no-uapi/,
     ],
     [
       "a library of another version",

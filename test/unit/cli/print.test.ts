@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { formatBytes, formatSeconds, printRows } from "../../../src/cli/print.ts";
 import { formatStatus } from "../../../src/cli/status.ts";
-import type { MeshStatus } from "../../../src/daemon/status.ts";
+import { type MemberStatus, type MeshStatus, notMet } from "../../../src/daemon/status.ts";
 
 describe("rows", () => {
   const rows = [
@@ -45,6 +45,7 @@ describe("status", () => {
     members: [
       {
         name: "beta",
+        given_name: "",
         identity: "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
         addresses: ["10.99.0.8"],
         state: "alive",
@@ -67,8 +68,8 @@ describe("status", () => {
         "port       51820",
         "aead       avx2",
         "",
-        "MEMBER  ADDRESSES  STATE  PATH                    RTT     HANDSHAKE  RX       TX",
-        "beta    10.99.0.8  alive  direct 192.0.2.2:51820  1.3 ms  1m1s ago   2.0 KiB  0 B",
+        "MEMBER  KEY       ADDRESSES  STATE  PATH                    RTT     HANDSHAKE  RX       TX",
+        "beta    AQEBAQEB  10.99.0.8  alive  direct 192.0.2.2:51820  1.3 ms  1m1s ago   2.0 KiB  0 B",
         "",
         "COUNTER       VALUE",
         "rx_malformed  3",
@@ -91,6 +92,17 @@ describe("status", () => {
   test("says why there is nobody", () => {
     const alone = { ...status, members: [], trusted: 0 };
     expect(formatStatus(alone, true)).toContain("nobody is trusted");
-    expect(formatStatus({ ...alone, trusted: 2 }, true)).toContain("no member has been met");
+  });
+
+  test("calls a member by the operator's word, and beside it by its own where that differs", () => {
+    const [beta] = status.members as [MemberStatus];
+    const shown = (member: MemberStatus, terminal: boolean): string =>
+      formatStatus({ ...status, members: [member] }, terminal);
+    const given = { ...beta, given_name: "laptop" };
+    expect(shown(given, true)).toContain("\nlaptop (beta)  AQEBAQEB  ");
+    expect(shown(given, false)).toContain("\nmember\tlaptop\t");
+    expect(shown({ ...beta, given_name: "beta" }, true)).toContain("\nbeta    AQEBAQEB  ");
+    const unmet = notMet(beta.identity, "phone");
+    expect(shown(unmet, true)).toMatch(/^phone +AQEBAQEB +not met +- +- +- +0 B +0 B$/m);
   });
 });
