@@ -1,6 +1,7 @@
 /**
  * Starting a daemon in the background, and being one. The starter runs the same program again in a
- * session of its own, with a pipe on which it reports once: `ok`, or an exit code and a line. So
+ * session of its own, with a pipe on which it reports once: `ok` and what to print, or an exit
+ * code and a line. So
  * the starter's own exit says whether the daemon works. Knows nothing of what the daemon does.
  */
 import { spawn } from "node:child_process";
@@ -13,8 +14,8 @@ const pipeVariable = "MESHVPN_READY_FD";
 const pipeFd = 3;
 const startMsMax = 30_000;
 
-/** Runs `meshvpn` with these arguments in the background, until it reports. */
-export async function startDetached(args: readonly string[]): Promise<void> {
+/** Runs `meshvpn` with these arguments in the background, until it reports; what it has to say. */
+export async function startDetached(args: readonly string[]): Promise<string> {
   const output = outputOfChild();
   // With this process's own flags for Bun, which keep the current directory's files out.
   const child = spawn(process.execPath, [...process.execArgv, Bun.main, ...args], {
@@ -33,7 +34,7 @@ export async function startDetached(args: readonly string[]): Promise<void> {
   for await (const chunk of pipe) report += String(chunk);
   clearTimeout(timer);
   child.unref();
-  if (report === "ok\n") return;
+  if (report.startsWith("ok\n")) return report.slice("ok\n".length);
   const [, code, line] = /^([0-9]+) (.*)\n$/s.exec(report) ?? [];
   if (code !== undefined && line !== undefined) throw new ChildFailure(Number(code), line);
   throw new MeshError(
@@ -60,8 +61,12 @@ export class ChildFailure extends Error implements Failure {
 function outputOfChild(): "inherit" | "ignore" | number {
   const file = process.env.MESHVPN_LOG_FILE;
   if (file !== undefined && file !== "") return openSync(file, "a", 0o600);
-  const level = process.env.LOG_LEVEL;
-  return level !== undefined && logLevel(level) !== "silent" ? "inherit" : "ignore";
+  return logsToStarter() ? "inherit" : "ignore";
+}
+
+/** Whether the log of a process in the background is seen where it was started. */
+export function logsToStarter(): boolean {
+  return !process.env.MESHVPN_LOG_FILE && logLevel(process.env.LOG_LEVEL || "silent") !== "silent";
 }
 
 /** Where this process was started by `startDetached`, its report; else nobody waits for one. */
@@ -73,8 +78,14 @@ export class Readiness {
     delete process.env[pipeVariable];
   }
 
-  ok(): void {
-    this.#report("ok\n");
+  /** Whether somebody waits for the report. */
+  get awaited(): boolean {
+    return this.#fd !== undefined;
+  }
+
+  /** `words`: whole lines for the starter to print. */
+  ok(words = ""): void {
+    this.#report(`ok\n${words}`);
   }
 
   /** Passes the error on; false where nobody waits, and it is for stderr. */

@@ -3,10 +3,23 @@ import { defineCommand } from "citty";
 import { type CipherChoice, cipherChoices } from "../native/dataplane.ts";
 import { usageError } from "./errors.ts";
 
+/** What has no flag, for the help. */
+export const deviceVariables = [
+  "Environment:",
+  "  MESHVPN_STATE_DIR  where replay protection is remembered (/var/lib/meshvpn)",
+  `  MESHVPN_AEAD       what seals packets: ${cipherChoices.join(", ")} (auto)`,
+  "  LOG_LEVEL          silent, error, verbose or info, debug (error)",
+  "  MESHVPN_LOG_FILE   where a device in the background logs",
+].join("\n");
+
 export default defineCommand({
   meta: {
     name: "device",
-    description: "Run a plain WireGuard device, for wg and wg-quick to configure",
+    description:
+      "Run a plain WireGuard device, for wg and wg-quick to configure. Environment: " +
+      "MESHVPN_STATE_DIR (/var/lib/meshvpn), " +
+      `MESHVPN_AEAD (${cipherChoices.join(", ")}), ` +
+      "LOG_LEVEL (silent, error, verbose or info, debug), MESHVPN_LOG_FILE",
   },
   args: {
     ifname: { type: "positional", required: true, description: "The interface, such as wg0" },

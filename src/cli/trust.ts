@@ -2,13 +2,15 @@
  * `meshvpn trust KEY|FILE|-`: whom this node accepts. Everything that is given is checked before
  * anything is kept. A daemon that runs hears of it at once.
  */
-import { readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { defineCommand } from "citty";
 import { MeshError } from "../base/errors.ts";
 import { readSettings } from "../daemon/config.ts";
 import { ask } from "../daemon/control.ts";
 import {
   addTrusted,
+  loadIdentity,
   parseTrustedLine,
   readTrusted,
   removeTrusted,
@@ -35,7 +37,7 @@ export default defineCommand({
       type: "positional",
       required: false,
       valueHint: "KEY|FILE|-",
-      description: "what meshvpn export prints there, or a file of it",
+      description: "what meshvpn export prints there, or a file of it; to --remove, a NAME too",
     },
     name: { type: "string", valueHint: "NAME", description: "your own word for that node" },
     list: { type: "boolean", description: "print whom this node trusts" },
@@ -53,13 +55,56 @@ export default defineCommand({
       return;
     }
     if (args.key === undefined) throw usageError("no key is given", "trust whom?", help);
-    const given = parseGiven(args.key, args.name);
-    const changes = args.remove === true ? remove(directory, given) : add(directory, given);
+    const changes =
+      args.remove === true
+        ? remove(directory, named(directory, args.key) ?? parseGiven(args.key, args.name))
+        : add(directory, await withoutOwn(directory, parseGiven(args.key, args.name)));
     if (changes > 0) await reload(socket);
   },
 });
 
 const help = "see meshvpn trust --help";
+
+/** Whom the operator calls so; undefined where that is nobody's name. */
+function named(directory: string, given: string): readonly Trusted[] | undefined {
+  if (given === "-" || parseIdentity(given) !== undefined) return undefined;
+  const found = readTrusted(directory, warn).filter(({ name }) => name !== "" && name === given);
+  if (found.length < 2) return found.length === 0 ? undefined : found;
+  const keys = found.map(({ identity }) => formatIdentity(identity)).join(", ");
+  throw usageError(`${given} is the name of ${found.length} nodes`, keys, "give the key");
+}
+
+/** A list for every node may hold this one, which is left out of it; alone it is a mistake. */
+async function withoutOwn(
+  directory: string,
+  given: readonly Trusted[],
+): Promise<readonly Trusted[]> {
+  const own = await ownIdentity(directory);
+  if (own === undefined) return given;
+  const others = given.filter(({ identity }) => formatIdentity(identity) !== own);
+  if (others.length > 0) return others;
+  throw usageError(
+    `cannot trust ${own}`,
+    "it is this node's own identity",
+    "give what meshvpn export prints on the other node",
+  );
+}
+
+/** undefined where there is none yet, or none that can be read: `up` says what is wrong with it. */
+async function ownIdentity(directory: string): Promise<string | undefined> {
+  if (!existsSync(join(directory, "identity.key"))) return undefined;
+  const { NativeCrypto } = await import("../native/crypto.ts");
+  const { loadLibrary } = await import("../native/library.ts");
+  try {
+    const crypto = new NativeCrypto(loadLibrary());
+    const { publicKey, seed } = loadIdentity(crypto, directory);
+    crypto.release(seed);
+    return formatIdentity(publicKey);
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error;
+    return undefined;
+  }
+}
 
 /** @throws MeshError usage, and nothing is kept. */
 function parseGiven(given: string, name: string | undefined): readonly Trusted[] {
@@ -73,7 +118,7 @@ function parseGiven(given: string, name: string | undefined): readonly Trusted[]
   if (text === undefined) {
     throw usageError(
       `cannot trust ${JSON.stringify(given)}`,
-      "it is neither a public identity (44 characters of base64) nor a file",
+      "it is neither a public identity (44 characters of base64) nor a file, nor a name to --remove",
       "give what meshvpn export prints on that node",
     );
   }
@@ -141,8 +186,11 @@ function remove(directory: string, given: readonly Trusted[]): number {
   return changes;
 }
 
+function warn(text: string): void {
+  console.error(`meshvpn: ${text}`);
+}
+
 function list(directory: string): string {
-  const warn = (text: string): void => console.error(`meshvpn: ${text}`);
   const rows = readTrusted(directory, warn).map(({ identity, name }) => [
     formatIdentity(identity),
     name,

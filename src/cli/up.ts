@@ -1,6 +1,8 @@
 /** `meshvpn up`: the daemon, in the foreground, or started in the background and waited for. */
 import { defineCommand } from "citty";
-import { readConfig, settingNames } from "../daemon/config.ts";
+import { readConfig, settingNames, strayVariables } from "../daemon/config.ts";
+import { logLevelWords } from "../daemon/log.ts";
+import { usageError } from "./errors.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 
 export default defineCommand({
@@ -16,21 +18,30 @@ export default defineCommand({
   },
   async run({ args, rawArgs }) {
     const config = readConfig(settingSources(settingNames, args, rawArgs));
-    const { Readiness, startDetached } = await import("./detach.ts");
+    checkLogLevel(process.env.LOG_LEVEL);
+    const { logsToStarter, Readiness, startDetached } = await import("./detach.ts");
+    const readiness = new Readiness();
+    // Whoever waits for this process has said so already.
+    if (!readiness.awaited) {
+      for (const text of strayVariables(process.env)) console.error(`meshvpn: warning: ${text}`);
+    }
     if (args.detach === true) {
-      await startDetached(["up", ...rawArgs.filter((argument) => argument !== "--detach")]);
+      const rest = rawArgs.filter((argument) => argument !== "--detach");
+      process.stderr.write(await startDetached(["up", ...rest]));
       return 0;
     }
-    const readiness = new Readiness();
     try {
       const { Log, logLevel } = await import("../daemon/log.ts");
       const { runMesh } = await import("../daemon/daemon.ts");
       const { loadLibrary } = await import("../native/library.ts");
       // Who joins and who leaves is what an operator looks for here.
       const log = new Log(logLevel(process.env.LOG_LEVEL || "info"), config.interface);
-      return await runMesh(loadLibrary(), config, log, (words) => {
-        console.error(`meshvpn: up: ${words}`);
-        readiness.ok();
+      return await runMesh(loadLibrary(), config, log, (words, warnings) => {
+        const up = `meshvpn: up: ${words}\n`;
+        if (!readiness.awaited || process.env.MESHVPN_LOG_FILE) process.stderr.write(up);
+        // The log has the warnings, but there may be none.
+        const told = warnings.map((text) => `meshvpn: warning: ${text}\n`);
+        readiness.ok([up, ...(logsToStarter() ? [] : told)].join(""));
       });
     } catch (error) {
       if (readiness.failed(error)) return 1;
@@ -38,3 +49,10 @@ export default defineCommand({
     }
   },
 });
+
+/** Stricter than wireguard-go, which takes an unknown word for `error`. */
+function checkLogLevel(said: string | undefined): void {
+  if (said === undefined || said === "" || logLevelWords.some((word) => word === said)) return;
+  const remedy = `give one of ${logLevelWords.join(", ")}`;
+  throw usageError(`cannot use LOG_LEVEL=${said}`, "there is no such level", remedy);
+}

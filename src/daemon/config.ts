@@ -6,7 +6,13 @@
  */
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { MeshError } from "../base/errors.ts";
-import { canonicalAddress, formatPrefix, type IpPrefix, parsePrefix } from "../base/ip.ts";
+import {
+  canonicalAddress,
+  formatPrefix,
+  type IpPrefix,
+  parseInterfaceAddress,
+  parsePrefix,
+} from "../base/ip.ts";
 import { nearest } from "../base/nearest.ts";
 import { seedsMax } from "../mesh/introducer.ts";
 import { type CipherChoice, cipherChoices } from "../native/dataplane.ts";
@@ -51,6 +57,8 @@ export interface Setting<T> {
   readonly parse: (texts: readonly string[]) => T | undefined;
   /** What would have been acceptable. */
   readonly expects: string;
+  /** What was meant, where that can be told of texts that are not acceptable. */
+  readonly correct?: (texts: readonly string[]) => string | undefined;
 }
 
 /** What each place says: texts by name of setting, and whether a switch is on. */
@@ -110,6 +118,10 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     fallback: formatPrefix(ipv4PrefixDefault),
     parse: parseIpv4Prefix,
     expects: "an IPv4 prefix of 8 to 30 bits, like 10.99.0.0/16",
+    correct: ([said = ""]) => {
+      const prefix = ipv4PrefixAround(said);
+      return prefix === undefined ? undefined : formatPrefix(prefix);
+    },
   }),
   name: text({
     hint: "NAME",
@@ -165,6 +177,26 @@ export function environmentName(name: SettingName): string {
   return `MESHVPN_${name.toUpperCase()}`;
 }
 
+/** Read elsewhere than here, by this program and by what starts it. */
+const otherVariables = ["CONFIG", "LOG_FILE", "READY_FD", "BUN", "CACHE", "LIBRARY"];
+
+/** A line for each MESHVPN_* variable that says nothing to anybody. */
+export function strayVariables(environment: ConfigSources["environment"]): readonly string[] {
+  const known = settingNames.map((name) => name.toUpperCase()).concat(otherVariables);
+  const strays = Object.keys(environment)
+    .filter((name) => name.startsWith("MESHVPN_"))
+    .map((name) => name.slice("MESHVPN_".length))
+    .filter((name) => !known.includes(name));
+  return strays.toSorted().map((name) => {
+    const near = nearest(
+      name.toLowerCase(),
+      known.map((word) => word.toLowerCase()),
+    );
+    const remedy = near === undefined ? "unset it" : `did you mean MESHVPN_${near.toUpperCase()}?`;
+    return `MESHVPN_${name} is no setting and is ignored; ${remedy}`;
+  });
+}
+
 /** The whole configuration. MeshError `usage` for whatever is wrong with it. */
 export function readConfig(sources: ConfigSources): MeshConfig {
   const config = readSettings(sources, settingNames);
@@ -209,11 +241,12 @@ function parse(name: SettingName, texts: readonly string[], where: string): unkn
   const value = settings[name].parse(texts);
   if (value !== undefined) return value;
   const said = texts.map((said) => JSON.stringify(said)).join(", ");
+  const meant = settings[name].correct?.(texts);
   throw new MeshError(
     "usage",
     `cannot use ${where}`,
     `${said} is not acceptable`,
-    `give it ${settings[name].expects}`,
+    meant === undefined ? `give it ${settings[name].expects}` : `did you mean ${meant}?`,
   );
 }
 
@@ -318,6 +351,7 @@ interface TextSetting<T> {
   readonly fallback: string;
   readonly parse: (said: string) => T | undefined;
   readonly expects: string;
+  readonly correct?: (texts: readonly string[]) => string | undefined;
 }
 
 function text<T>(setting: TextSetting<T>): Setting<T> {
@@ -360,7 +394,15 @@ function number(said: string, min: number, max: number): number | undefined {
   return value >= min && value <= max ? value : undefined;
 }
 
+/** Without host bits: whoever gives 10.99.7.1/16 may have meant 10.99.7.0/24. */
 function parseIpv4Prefix(said: string): IpPrefix | undefined {
+  const prefix = ipv4PrefixAround(said);
+  const given = parseInterfaceAddress(said);
+  return prefix !== undefined && given?.address === prefix.address ? prefix : undefined;
+}
+
+/** Host bits are cleared. */
+function ipv4PrefixAround(said: string): IpPrefix | undefined {
   const prefix = parsePrefix(said);
   if (prefix === undefined) return undefined;
   try {

@@ -8,9 +8,12 @@ import { writeSync } from "node:fs";
 const levels = { silent: 0, error: 1, verbose: 2, debug: 3 } as const;
 export type LogLevel = keyof typeof levels;
 
+/** What LOG_LEVEL may be, for those who refuse anything else. */
+export const logLevelWords = ["silent", "error", "verbose", "info", "debug"] as const;
+
 export function logLevel(text: string | undefined): LogLevel {
   const named = text === "info" ? "verbose" : (text ?? "");
-  return named in levels ? (named as LogLevel) : "error";
+  return Object.hasOwn(levels, named) ? (named as LogLevel) : "error";
 }
 
 export class Log {

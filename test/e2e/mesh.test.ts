@@ -88,6 +88,7 @@ describe("three nodes that trust one another and know one seed", () => {
       state: "alive",
       path: `direct ${beta.host.v4}:${port}`,
     });
+    expect(member.given_name).toBe("beta");
     expect(member.addresses).toContain(await beta.address(4));
     expect(member.handshake_age_s).toBeGreaterThanOrEqual(0);
     expect(member.rx_bytes).toBeGreaterThan(0);
@@ -272,7 +273,11 @@ test("a daemon in the background is up when the command returns, and down ends i
   await using stage = Stage.open();
   const [host] = (await stage.switched(1)) as [Host];
   const node = await Node.make(host, "alpha");
-  expect(await node.meshvpn("up", "--detach")).toMatchObject({ code: 0, stderr: "" });
+  const { code, stderr } = await node.meshvpn("up", "--detach");
+  expect(code).toBe(0);
+  expect(stderr).toMatch(
+    /^meshvpn: up: alpha, [^\n]+\nmeshvpn: warning: nobody is trusted[^\n]+\n$/,
+  );
   expect((await node.status()).name).toBe("alpha");
   expectRefusal(await node.meshvpn("up", "--detach"), 1, /another one answers/);
   await node.ok("down");

@@ -28,7 +28,11 @@ interface Ran {
   readonly error: string;
 }
 
-async function meshvpn(args: readonly string[], input = ""): Promise<Ran> {
+async function meshvpn(
+  args: readonly string[],
+  input = "",
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Ran> {
   const child = Bun.spawn([program, ...args], {
     stdin: new Blob([input]),
     stdout: "pipe",
@@ -38,6 +42,7 @@ async function meshvpn(args: readonly string[], input = ""): Promise<Ran> {
       MESHVPN_BUN: process.execPath,
       MESHVPN_STATE_DIR: join(directory, "state"),
       MESHVPN_CONTROL_SOCKET: socket,
+      ...environment,
     },
   });
   const [out, error, code] = await Promise.all([
@@ -137,6 +142,26 @@ describe("trust", () => {
     });
   }
 
+  test("takes the operator's name for a key to remove it, unless two have it", async () => {
+    await meshvpn(["trust", other, "--name", "laptop"]);
+    expect((await meshvpn(["trust", "--remove", "laptop"])).out).toBe(
+      `trusted no longer: ${other}\n`,
+    );
+    await meshvpn(["trust", other, "--name", "twin"]);
+    await meshvpn(["trust", another, "--name", "twin"]);
+    expectRefusal(await meshvpn(["trust", "--remove", "twin"]), 2);
+    expectRefusal(await meshvpn(["trust", "--remove", "nobody"]), 2);
+  });
+
+  test("refuses this node's own key, and leaves it out of a list", async () => {
+    const own = (await meshvpn(["keygen"])).out.trim();
+    const ran = await meshvpn(["trust", own, "--name", "me"]);
+    expectRefusal(ran, 2);
+    expect(ran.error).toContain("this node's own identity");
+    await meshvpn(["trust", "-"], `${own}\n${other}\n`);
+    expect((await meshvpn(["trust", "--list"])).out).toBe(`${other}\t\n`);
+  });
+
   test("tells the daemon that runs, once something changed", async () => {
     const heard: string[] = [];
     await listen(({ command }) => heard.push(command));
@@ -176,4 +201,28 @@ test("up refuses a configuration before it touches anything", async () => {
   expect(ran.error).toContain("did you mean port?");
   expectRefusal(await meshvpn(["up", "--seed", "alpha:1", "--seed", "beta"]), 2);
   expect(readdirSync(directory)).toEqual(["config.toml"]);
+});
+
+test("up refuses a LOG_LEVEL that is none and a prefix with host bits, and says what to give", async () => {
+  const level = await meshvpn(["up"], "", { LOG_LEVEL: "loud" });
+  expectRefusal(level, 2);
+  expect(level.error).toContain("silent, error, verbose, info, debug");
+  const prefix = await meshvpn(["up", "--prefix", "10.99.7.1/16"]);
+  expectRefusal(prefix, 2);
+  expect(prefix.error).toContain("did you mean 10.99.0.0/16?");
+  expect(readdirSync(directory)).toEqual([]);
+});
+
+test("up warns of a variable that is no setting, and names the nearest", async () => {
+  // It ends for want of an identity, or of the right to anything.
+  const ran = await meshvpn(["up"], "", { MESHVPN_PROT: "1" });
+  expect(ran.error).toContain(
+    "meshvpn: warning: MESHVPN_PROT is no setting and is ignored; did you mean MESHVPN_PORT?\n",
+  );
+});
+
+test("meshvpn-wg names its variables in its help", async () => {
+  const { out } = await meshvpn(["meshvpn-wg", "--help"]);
+  for (const name of ["MESHVPN_STATE_DIR", "MESHVPN_AEAD", "LOG_LEVEL"])
+    expect(out).toContain(name);
 });
