@@ -41,6 +41,7 @@ comptime {
     _ = @import("transport.zig");
     _ = @import("tun_linux.zig");
     _ = @import("tun_linux_test.zig");
+    _ = @import("tx.zig");
     _ = @import("uapi_test.zig");
     _ = @import("uapi_text.zig");
     _ = @import("udp_linux.zig");
