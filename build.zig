@@ -82,9 +82,11 @@ pub fn build(b: *std.Build) void {
     });
     tests.root_module.linkLibrary(sodium);
     for (aead_levels) |level| tests.root_module.addObject(level);
-    tests.root_module.addAnonymousImport("chacha20-poly1305-vectors", .{
-        .root_source_file = b.path("test/vectors/chacha20-poly1305.txt"),
-    });
+    for ([_][]const u8{ "chacha20-poly1305", "blake2s-keyed" }) |vectors| {
+        tests.root_module.addAnonymousImport(b.fmt("{s}-vectors", .{vectors}), .{
+            .root_source_file = b.path(b.fmt("test/vectors/{s}.txt", .{vectors})),
+        });
+    }
     const run_tests = b.addRunArtifact(tests);
     // Always run: the sockets and devices that tests touch are no inputs the build system can see.
     run_tests.has_side_effects = true;

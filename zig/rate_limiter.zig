@@ -368,7 +368,8 @@ test "the limiter agrees with a virtual schedule on 100,000 random histories" {
     }
     defer for (&limiters) |*limiter| limiter.deinit(testing.allocator);
     var now_ns: u64 = 0;
-    for (0..100_000) |_| {
+    for (0..100_000) |history| {
+        errdefer std.debug.print("history {d}\n", .{history});
         // Longer than any entry's life: each history begins with an empty memory.
         now_ns += 2 * constants.ns_per_s;
         const places = random.intRangeAtMost(u32, 1, Model.sources);

@@ -25,6 +25,7 @@ comptime {
     _ = @import("key_text.zig");
     _ = @import("keypair.zig");
     _ = @import("metrics.zig");
+    _ = @import("model_test.zig");
     _ = @import("netlink.zig");
     _ = @import("netlink_message.zig");
     _ = @import("netlink_test.zig");
@@ -46,4 +47,5 @@ comptime {
     _ = @import("uapi_text.zig");
     _ = @import("udp_linux.zig");
     _ = @import("udp_linux_test.zig");
+    _ = @import("vectors_test.zig");
 }

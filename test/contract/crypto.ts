@@ -10,6 +10,7 @@ import { concatBytes, fromHex, toHex } from "../../src/base/bytes.ts";
 import type { Crypto, Secret } from "../../src/base/crypto.ts";
 import { NobleCrypto } from "../support/noble-crypto.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
+import { vectors } from "./vectors.ts";
 
 /** An implementation, with the two things that only tests may ask of it. */
 export interface CryptoUnderTest {
@@ -30,6 +31,7 @@ export function cryptoContract(name: string, make: () => CryptoUnderTest): void 
     sealing(under);
     identities(under);
     sealedBoxes(under);
+    vectors(under);
   });
 }
 
