@@ -65,7 +65,7 @@ export class Stage implements AsyncDisposable {
   /** Any number of hosts on one switch, which is in a namespace of its own. */
   async switched(count: number, options: WireOptions = {}): Promise<Host[]> {
     if (count < 1 || count > hostsMax) throw new Error(`a switch has 1 to ${hostsMax} hosts`);
-    const lan = await this.#namespace("s");
+    const lan = await this.namespace("s");
     const bridge = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0";
     await ip(["-n", lan, "link", "add", "name", "lan", ...bridge.split(" ")]);
     const hosts: Host[] = [];
@@ -95,6 +95,17 @@ export class Stage implements AsyncDisposable {
     return running;
   }
 
+  /** A program to its end in a namespace of this stage; gives stdout, and throws where it failed. */
+  async runIn(namespace: string, command: readonly string[]): Promise<string> {
+    return await runOk(["ip", "netns", "exec", namespace, ...command]);
+  }
+
+  /** Ends what runs in a namespace of this stage, and removes it. */
+  drop(namespace: string): void {
+    removeNamespace(namespace);
+    this.namespaces.splice(this.namespaces.indexOf(namespace), 1);
+  }
+
   async close(): Promise<void> {
     await Promise.all(this.#running.map((running) => running.stop()));
     this.closeNow();
@@ -121,10 +132,12 @@ export class Stage implements AsyncDisposable {
   }
 
   async #host(number: number): Promise<Host> {
-    return new Host(this, await this.#namespace("h"), number);
+    const addresses = { v4: `192.0.2.${number}`, v6: `2001:db8::${number.toString(16)}` };
+    return new Host(this, await this.namespace("h"), addresses);
   }
 
-  async #namespace(letter: string): Promise<string> {
+  /** Another namespace, with `lo` up; the letter tells what it is for. */
+  async namespace(letter: string): Promise<string> {
     made += 1;
     const name = `${this.#prefix}${letter}${made}`;
     await ip(["netns", "add", name]);
@@ -143,11 +156,11 @@ export class Host {
   readonly v6: string;
   #started = 0;
 
-  constructor(stage: Stage, namespace: string, number: number) {
+  constructor(stage: Stage, namespace: string, addresses: { v4: string; v6: string }) {
     this.stage = stage;
     this.namespace = namespace;
-    this.v4 = `192.0.2.${number}`;
-    this.v6 = `2001:db8::${number.toString(16)}`;
+    this.v4 = addresses.v4;
+    this.v6 = addresses.v6;
   }
 
   outside(family: 4 | 6): string {
@@ -265,7 +278,7 @@ function mtuWords(options: WireOptions): string[] {
   return options.mtu === undefined ? [] : ["mtu", `${options.mtu}`];
 }
 
-async function ip(words: readonly string[]): Promise<string> {
+export async function ip(words: readonly string[]): Promise<string> {
   return await runOk(["ip", ...words]);
 }
 

@@ -1,0 +1,107 @@
+/**
+ * `scripts/e2e-nat`: runs the matrix of NATs, two pairs at a time, and prints it. Arguments:
+ * json, quick (true or false), and one pair or nothing.
+ */
+
+import { type NatKind, natKinds } from "../../test/e2e/support/nat.ts";
+import {
+  allPairs,
+  Matrix,
+  type Outcome,
+  type Pair,
+  quickPairs,
+} from "../../test/e2e/support/nat-matrix.ts";
+import { Stage } from "../../test/e2e/support/stage.ts";
+
+const atOnce = 2;
+const [json, quick, only] = process.argv.slice(2);
+
+const pairs = choose();
+await using stage = Stage.open();
+const matrix = await Matrix.open(stage, []);
+const outcomes: Outcome[] = [];
+const waiting = [...pairs];
+await Promise.all(
+  Array.from({ length: atOnce }, async () => {
+    for (let pair = waiting.shift(); pair; pair = waiting.shift()) {
+      const outcome = await matrix.run(pair);
+      console.error(`e2e-nat: ${describe(outcome)}`);
+      outcomes.push(outcome);
+    }
+  }),
+);
+
+const holds = outcomes.every((outcome) => outcome.holds);
+const count = (test: (outcome: Outcome) => boolean): number => outcomes.filter(test).length;
+const direct = count(({ directMs }) => directMs !== undefined);
+const connected = count(({ connectedMs }) => connectedMs !== undefined);
+if (json === "true") {
+  const cells = Object.fromEntries(
+    outcomes.map(({ pair, ...rest }) => [
+      pair,
+      { ...rest, connectedMs: round(rest.connectedMs), directMs: round(rest.directMs) },
+    ]),
+  );
+  const relayed = connected - direct;
+  console.log(
+    JSON.stringify({ pairs: outcomes.length, connected, direct, relayed, matrix: cells, holds }),
+  );
+} else {
+  for (const line of table()) console.log(line);
+  const share = Math.round((100 * direct) / Math.max(1, outcomes.length));
+  console.log(
+    `${outcomes.length} pairs, ${connected} connected, ${direct} direct (${share} %), ${connected - direct} relayed: ${holds ? "holds" : "DOES NOT HOLD"}`,
+  );
+}
+await stage.close();
+process.exit(holds && outcomes.length > 0 ? 0 : 1);
+
+function choose(): readonly Pair[] {
+  if (only !== undefined && only !== "") {
+    const kinds = only.split("/");
+    const known = kinds.filter((kind): kind is NatKind => natKinds.some((each) => each === kind));
+    if (kinds.length === 2 && known.length === 2) return [known as unknown as Pair];
+    console.error(`e2e-nat: error: ${only} is no pair of ${natKinds.join(", ")}; write KIND/KIND`);
+    process.exit(2);
+  }
+  return quick === "true" ? quickPairs : allPairs();
+}
+
+function describe(outcome: Outcome): string {
+  const { pair, owed, connectedMs, directMs, paths } = outcome;
+  const time = (ms: number | undefined): string => (ms === undefined ? "no" : `${round(ms)} ms`);
+  const verdict = outcome.holds ? "" : `, but owed ${owed === "any" ? "a connection" : owed}`;
+  return `${pair}: connected ${time(connectedMs)}, direct ${time(directMs)}${verdict} (${paths.join(", ")})`;
+}
+
+function round(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(ms);
+}
+
+/** A cell: D direct, R relayed, - not connected; ! where more was owed. */
+function table(): string[] {
+  const found = new Map(outcomes.map((outcome) => [outcome.pair, outcome]));
+  const width = 18;
+  const lines = [
+    ["", ...natKinds]
+      .map((word) => word.padEnd(width))
+      .join("")
+      .trimEnd(),
+  ];
+  for (const a of natKinds) {
+    const cells = natKinds.map((b) => {
+      const outcome = found.get(`${a}/${b}`) ?? found.get(`${b}/${a}`);
+      if (outcome === undefined) return "";
+      const ms = outcome.directMs ?? outcome.connectedMs;
+      const letter = outcome.directMs !== undefined ? "D" : ms !== undefined ? "R" : "-";
+      return `${letter}${outcome.holds ? "" : "!"} ${ms === undefined ? "" : round(ms)}`;
+    });
+    lines.push(
+      [a, ...cells]
+        .map((word) => word.padEnd(width))
+        .join("")
+        .trimEnd(),
+    );
+  }
+  return lines;
+}
