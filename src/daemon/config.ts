@@ -18,7 +18,7 @@ import { seedsMax } from "../mesh/introducer.ts";
 import { type CipherChoice, cipherChoices } from "../native/dataplane.ts";
 import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault } from "../trust/identity.ts";
-import { isAdvertisable, recordEndpointsMax, sanitizeName } from "../trust/record.ts";
+import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
 import { parseSeed, type SeedName } from "./seeds.ts";
 
 /** An address that others are told of; without a port, the one that is listened on. */
@@ -142,8 +142,8 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     describe: "an address that others can reach this node at; may be repeated",
     many: true,
     fallback: [],
-    parse: (texts) => every(texts, recordEndpointsMax, parseAnnounced),
-    expects: `a unicast IP[:PORT], IPv6 as [IP]:PORT, at most ${recordEndpointsMax} of them`,
+    parse: (texts) => every(texts, recordCandidatesMax, parseAnnounced),
+    expects: `a unicast IP[:PORT], IPv6 as [IP]:PORT, at most ${recordCandidatesMax} of them`,
   },
   aead: text({
     hint: cipherChoices.join("|"),

@@ -19,7 +19,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import type { MeshConfig } from "./config.ts";
 import { type ControlAnswer, type ControlRequest, ControlServer } from "./control.ts";
 import { Driver, type Duties } from "./driver.ts";
-import { ownEndpoints } from "./endpoints.ts";
+import { ownCandidates } from "./endpoints.ts";
 import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
 import { openDataplane } from "./open-dataplane.ts";
@@ -148,7 +148,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       mtu: config.mtu,
       trusted: this.#readTrusted(),
       seeds: [],
-      endpoints: this.#endpoints(),
+      candidates: this.#candidates(),
       memory: readMemory(config.state_dir, this.warn),
       members: this.#members.records(),
       history: this.#timestamps.open(crypto.publicKey(keys.wireguard)),
@@ -183,7 +183,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#seeds.start();
     await this.#driver.start();
     this.#interfaceTimer = setInterval(() => {
-      this.#outside((now) => this.#node.setEndpoints(now, this.#endpoints()));
+      this.#outside((now) => this.#node.setCandidates(now, this.#candidates()));
     }, interfacesMs);
   }
 
@@ -373,11 +373,11 @@ class MeshDaemon implements Duties<NodeEvent> {
     return trusted.map(({ identity }) => identity);
   }
 
-  #endpoints(): ReturnType<typeof ownEndpoints> {
+  #candidates(): ReturnType<typeof ownCandidates> {
     const { config, dataplane } = this.#parts;
     const { listenPort } = dataplane.deviceState();
     const own = config.tun ? config.interface : undefined;
-    return ownEndpoints(networkInterfaces(), own, listenPort, config.announce);
+    return ownCandidates(networkInterfaces(), own, listenPort, config.announce);
   }
 
   #status(withCounters: boolean): MeshStatus {

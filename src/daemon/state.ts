@@ -23,7 +23,12 @@ import { decodeBase64, encodeBase64 } from "../base/base64.ts";
 import type { Crypto, Secret } from "../base/crypto.ts";
 import { MeshError } from "../base/errors.ts";
 import { formatIdentity, type Identity, identityOf, parseIdentity } from "../trust/identity.ts";
-import { ipv4CandidatesMax, recordBytesMax, sanitizeName, sequenceMax } from "../trust/record.ts";
+import {
+  ipv4CandidatesMax,
+  recordWithCertificateBytesMax,
+  sanitizeName,
+  sequenceMax,
+} from "../trust/record.ts";
 import { trustedMax } from "../trust/roster.ts";
 
 /** The part of `native/crypto.ts` that key files need. */
@@ -63,7 +68,7 @@ const schema = 1;
 const damagedNamesMax = 1000;
 const trustedBytesMax = 256;
 /** Every member there may be, in base64 and quotes. */
-const stateBytesMax = trustedMax * (recordBytesMax * 2);
+const stateBytesMax = trustedMax * (recordWithCertificateBytesMax * 2);
 
 /** Makes the directory where it is missing. MeshError where others may write there. */
 export function prepareStateDirectory(directory: string): void {

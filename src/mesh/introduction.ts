@@ -19,7 +19,7 @@ import { domain, type Identity, identityBytes } from "../trust/identity.ts";
 import {
   decodeRecord,
   type Record,
-  recordBytesMax,
+  recordWithCertificateBytesMax,
   type Verified,
   verifyRecord,
 } from "../trust/record.ts";
@@ -89,7 +89,7 @@ export function introductionMacKey(crypto: Crypto, receiver: Uint8Array): Uint8A
 /** 1,200 bytes; undefined where the receiver's key is no point that anything can be sealed to. */
 export function sealIntroduction(options: SealOptions): Uint8Array | undefined {
   const { crypto, record, receiver } = options;
-  assert(record.length <= recordBytesMax, "the record is too long");
+  assert(record.length <= recordWithCertificateBytesMax, "the record is too long");
   assert(options.exchangeId.length === exchangeIdBytes, "an exchange id is 16 bytes");
   const wanted = options.echo ?? new Uint8Array(0);
   const fits = record.length + wanted.length <= recordsBytesMax;
@@ -241,7 +241,9 @@ function decodeText(text: Uint8Array): TextParts | undefined {
 /** A length and as many bytes; perhaps none. */
 function readRecord(reader: Reader): Uint8Array | undefined {
   const length = reader.u16();
-  return length === undefined || length > recordBytesMax ? undefined : reader.bytes(length);
+  return length === undefined || length > recordWithCertificateBytesMax
+    ? undefined
+    : reader.bytes(length);
 }
 
 /** Binds the introduction to its network and its receiver: it cannot be reflected or passed on. */

@@ -40,7 +40,7 @@ export class Member {
   /** Each once, the likeliest first. */
   endpoints(): readonly Endpoint[] {
     const out: Endpoint[] = [];
-    for (const endpoint of [this.seen, this.proven, ...this.record.endpoints]) {
+    for (const endpoint of [this.seen, this.proven, ...udpEndpoints(this.record)]) {
       if (endpoint === undefined || out.some((other) => sameEndpoint(other, endpoint))) continue;
       out.push(endpoint);
     }
@@ -54,6 +54,13 @@ export class Member {
     this.#at = this.attempts === 0 ? 0 : (this.#at + 1) % endpoints.length;
     return endpoints[this.#at];
   }
+}
+
+/** Where datagrams may reach the subject, in its own order. */
+export function udpEndpoints(record: Record): readonly Endpoint[] {
+  return record.candidates
+    .filter(({ kind }) => kind !== "tls")
+    .map(({ address, port }) => ({ address, port }));
 }
 
 /** The members, by identity, SWIM slot, peer and WireGuard key. */

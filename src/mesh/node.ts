@@ -5,6 +5,7 @@
  * where they are tried. No I/O: five verbs, commands for the data plane, events for the daemon.
  */
 import { equalBytes } from "../base/bytes.ts";
+import type { Candidate } from "../base/candidate.ts";
 import type { Instant } from "../base/clock.ts";
 import type { Crypto, Secret } from "../base/crypto.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
@@ -21,7 +22,7 @@ import {
   decodeRecord,
   isAdvertisable,
   type Record,
-  recordEndpointsMax,
+  recordCandidatesMax,
   type Unverified,
   type Verified,
   verifyRecord,
@@ -31,7 +32,7 @@ import { Roster } from "../trust/roster.ts";
 import { Addressing } from "./addressing.ts";
 import type { Command, DataplaneEvent, ReceivedDatagram, Transmit } from "./dataplane.ts";
 import { Introducer, type Seed } from "./introducer.ts";
-import { Member, Members } from "./member.ts";
+import { Member, Members, udpEndpoints } from "./member.ts";
 import { Openings } from "./openings.ts";
 import { OwnRecord } from "./own-record.ts";
 import { type HandshakeHistory, type Peer, PeerTable, type PeerTableEvent } from "./peer-table.ts";
@@ -74,7 +75,7 @@ export interface MeshNodeOptions {
   readonly trusted: Iterable<Uint8Array>;
   readonly seeds: readonly Seed[];
   /** Where this node can be reached, the likeliest first; what others must not be told is left out. */
-  readonly endpoints: readonly Endpoint[];
+  readonly candidates: readonly Candidate[];
   readonly memory?: NodeMemory;
   /** Members' records as `persist_member` gave them. */
   readonly members?: Iterable<Uint8Array>;
@@ -106,7 +107,7 @@ export class MeshNode {
   readonly #self: string;
   readonly #own: OwnRecord;
   readonly #members = new Members();
-  #endpoints: readonly Endpoint[];
+  #candidates: readonly Candidate[];
   #started = false;
   #timestampSent: NodeEvent | undefined;
   readonly #warned = new Set<string>();
@@ -118,7 +119,7 @@ export class MeshNode {
     const { crypto, random, identity, networkId, memory } = options;
     this.#options = options;
     this.#self = formatIdentity(identity.publicKey);
-    this.#endpoints = advertised(options.endpoints);
+    this.#candidates = advertised(options.candidates);
     const { name } = options;
     const sequence = memory?.sequence ?? 0;
     this.#own = new OwnRecord({ crypto, networkId, identity, name, sequence });
@@ -189,13 +190,16 @@ export class MeshNode {
   }
 
   /** Where this node can be reached has changed: others are told, where it is news. */
-  setEndpoints(now: Instant, endpoints: readonly Endpoint[]): void {
-    const next = advertised(endpoints);
+  setCandidates(now: Instant, candidates: readonly Candidate[]): void {
+    const next = advertised(candidates);
     const same =
-      next.length === this.#endpoints.length &&
-      next.every((endpoint, i) => sameEndpoint(endpoint, this.#endpoints[i]));
+      next.length === this.#candidates.length &&
+      next.every((it, i) => {
+        const before = this.#candidates[i];
+        return it.kind === before?.kind && sameEndpoint(it, before);
+      });
     if (same) return;
-    this.#endpoints = next;
+    this.#candidates = next;
     if (this.#started) this.#publish(now);
     this.#settle(now);
   }
@@ -508,7 +512,11 @@ export class MeshNode {
   #publish(now: Instant): void {
     const wireguardKey = this.peers.localPublicKey;
     assert(wireguardKey !== undefined, "a node that has started has a WireGuard key");
-    this.#own.sign(now, { wireguardKey, endpoints: this.#endpoints, ipv4: this.#addressing.claim });
+    this.#own.sign(now, {
+      wireguardKey,
+      candidates: this.#candidates,
+      ipv4: this.#addressing.claim,
+    });
     this.#swim.setSelf(now, this.#own.sequence, this.#own.bytes);
     this.#introducer.recordChanged(now);
     this.#persistMemory(now);
@@ -571,7 +579,7 @@ export class MeshNode {
       this.#accept(now, current, { stored: true });
       return;
     }
-    for (const endpoint of record.endpoints.slice(0, hintEndpointsMax)) {
+    for (const endpoint of udpEndpoints(record).slice(0, hintEndpointsMax)) {
       this.#introducer.addHint(now, { identity: record.identity, endpoint });
     }
   }
@@ -623,8 +631,8 @@ interface RecordSource {
   readonly introduced?: { readonly endpoint?: Endpoint };
 }
 
-function advertised(endpoints: readonly Endpoint[]): readonly Endpoint[] {
-  return endpoints.filter(isAdvertisable).slice(0, recordEndpointsMax);
+function advertised(candidates: readonly Candidate[]): readonly Candidate[] {
+  return candidates.filter(isAdvertisable).slice(0, recordCandidatesMax);
 }
 
 function prefixed(

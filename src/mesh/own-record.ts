@@ -4,9 +4,10 @@
  * disk forgot. What the record says of addresses is trust/address.ts's.
  */
 import { equalBytes } from "../base/bytes.ts";
+import type { Candidate, NatKind } from "../base/candidate.ts";
 import type { Instant } from "../base/clock.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
-import type { Endpoint } from "../base/endpoint.ts";
+import type { IpPrefix } from "../base/ip.ts";
 import type { Identity } from "../trust/identity.ts";
 import {
   type Ipv4Claim,
@@ -31,8 +32,12 @@ export interface OwnRecordOptions {
 
 export interface OwnFields {
   readonly wireguardKey: Uint8Array;
-  readonly endpoints: readonly Endpoint[];
+  readonly candidates: readonly Candidate[];
   readonly ipv4: Ipv4Claim | undefined;
+  /** Unless said: unknown, no, none. */
+  readonly natKind?: NatKind;
+  readonly relay?: boolean;
+  readonly prefixes?: readonly IpPrefix[];
 }
 
 export class OwnRecord {
@@ -69,10 +74,11 @@ export class OwnRecord {
       expiresWallMs: Math.floor(now.wallMs) + recordLifetimeMs,
       wireguardKey: fields.wireguardKey,
       name,
-      endpoints: fields.endpoints,
-      natKind: 0,
+      candidates: fields.candidates,
+      natKind: fields.natKind ?? "unknown",
+      relay: fields.relay ?? false,
       ...(fields.ipv4 === undefined ? {} : { ipv4: fields.ipv4 }),
-      prefixes: [],
+      prefixes: fields.prefixes ?? [],
     });
     this.#dueMs = now.ms + recordRefreshMs;
   }

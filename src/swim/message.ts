@@ -11,7 +11,8 @@ export const messageBytesMax = 1232;
 export const memberIdBytes = 32;
 /** The first bytes of an identity, by which digests and fetches name it. */
 export const shortIdBytes = 8;
-export const recordBytesMax = 512;
+/** With the certificate that it carries. */
+export const recordBytesMax = 752;
 export const bucketCount = 256;
 
 export const digestEntriesMax = Math.floor(

@@ -1,10 +1,18 @@
 /**
  * The record: what a node says of itself, signed by its identity, and the only thing about it that
- * is ever copied from node to node. Owns the bytes, their limits and their signature; it knows
- * nothing of admission or freshness. Bytes become a `Verified<Record>` only through `verifyRecord`,
- * and whatever changes state asks for that type: what is unsigned cannot compile.
+ * is ever copied from node to node, with its certificate behind it where it has one. Owns the bytes,
+ * their limits and their signature; it knows nothing of admission or freshness. Bytes become a
+ * `Verified<Record>` only through `verifyRecord`.
  */
-import { concatBytes, isZero, Reader, Writer } from "../base/bytes.ts";
+import { concatBytes, equalBytes, isZero, Reader, Writer } from "../base/bytes.ts";
+import {
+  type Candidate,
+  candidateKindOf,
+  candidateKinds,
+  type NatKind,
+  natKindOf,
+  natKinds,
+} from "../base/candidate.ts";
 import type { Instant } from "../base/clock.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
 import type { Endpoint } from "../base/endpoint.ts";
@@ -17,32 +25,36 @@ import {
   maskHostBits,
   parseAddress,
 } from "../base/ip.ts";
+import {
+  type Certificate,
+  certificateBytesMax,
+  certificateHash,
+  certificateHashBytes,
+  decodeCertificate,
+} from "./certificate.ts";
 import { domain, type Identity, identityBytes, networkIdBytes } from "./identity.ts";
+import { readName, sequenceMax, toInteger, writeName } from "./text.ts";
+import { signatureBytes, type Unverified, type Verified } from "./verified.ts";
 
+export { nameBytesMax, sanitizeName, sequenceMax } from "./text.ts";
+export type { Unverified, Verified } from "./verified.ts";
+
+/** Without the certificate behind it. */
 export const recordBytesMax = 512;
-export const recordEndpointsMax = 8;
+/** As it travels. */
+export const recordWithCertificateBytesMax = recordBytesMax + certificateBytesMax;
+export const recordCandidatesMax = 8;
 export const recordPrefixesMax = 16;
-export const nameBytesMax = 63;
 export const recordLifetimeMs = 24 * 3_600_000;
 export const recordRefreshMs = 6 * 3_600_000;
 /** IPv4 candidates that an identity has; see address.ts. */
 export const ipv4CandidatesMax = 16;
-/** JavaScript's exact integers; a sequence is Unix time in milliseconds, so this is no bound. */
-export const sequenceMax = Number.MAX_SAFE_INTEGER;
 
-const signatureBytes = 64;
+/** Where the certificate's hash stands. */
+const hashOffset = 88;
+const relayFlag = 1;
 const ipv4None = 255;
 const signatureDomain = domain("meshvpn record v1");
-
-declare const verifiedBrand: unique symbol;
-
-/** A value whose signature held, of this network, within its time. */
-export type Verified<T> = T & { readonly [verifiedBrand]: true };
-
-/** A value that was well formed, and nothing more. */
-export interface Unverified<T> {
-  readonly claimed: T;
-}
 
 export interface Ipv4Claim {
   /** 0 to 15: which of the identity's hash candidates. */
@@ -59,72 +71,93 @@ export interface RecordFields {
   readonly wireguardKey: Uint8Array;
   /** Empty, or as `sanitizeName` leaves it. */
   readonly name: string;
-  readonly endpoints: readonly Endpoint[];
-  /** 0 unknown; the rest is reserved. */
-  readonly natKind: number;
+  /** Where it may be reached, the likeliest first. */
+  readonly candidates: readonly Candidate[];
+  readonly natKind: NatKind;
+  /** It forwards between members that cannot reach each other. */
+  readonly relay: boolean;
   readonly ipv4?: Ipv4Claim;
+  /** What it offers to route into; heeded only where an operator says so. */
   readonly prefixes: readonly IpPrefix[];
 }
 
 export interface Record extends RecordFields {
   readonly identity: Uint8Array;
-  /** The whole record as it travels, signature included. */
+  /** What it carries. The record's signature says nothing of the certificate but that it is this. */
+  readonly certificate?: Unverified<Certificate>;
+  /** The whole record as it travels: signature and certificate included. */
   readonly bytes: Uint8Array;
 }
 
-/** The signed bytes. MeshError where it would exceed 512 bytes: too many prefixes and endpoints. */
+/**
+ * The signed bytes, and behind them the certificate that they name. MeshError where the record alone
+ * would exceed 512 bytes: too many prefixes and candidates.
+ */
 export function signRecord(
   crypto: IdentityCrypto,
   networkId: Uint8Array,
   identity: Identity,
   fields: RecordFields,
+  certificate: Uint8Array = new Uint8Array(0),
 ): Uint8Array {
-  const body = encodeBody(identity.publicKey, fields);
+  const hash =
+    certificate.length === 0
+      ? new Uint8Array(certificateHashBytes)
+      : certificateHash(crypto, certificate);
+  const body = encodeBody(identity.publicKey, fields, hash);
   if (body.length + signatureBytes > recordBytesMax) {
     throw new MeshError(
       "record_too_large",
       "cannot describe this node to the mesh",
       `its record takes ${body.length + signatureBytes} bytes and the limit is ${recordBytesMax}`,
-      "advertise fewer prefixes or endpoints",
+      "advertise fewer prefixes or addresses",
     );
   }
   const signature = crypto.sign(identity.seed, signedBytes(networkId, body));
-  return concatBytes(body, signature);
+  return concatBytes(body, signature, certificate);
 }
 
 /** Well-formed, or undefined. Nothing is true of it but its form. */
 export function decodeRecord(bytes: Uint8Array): Unverified<Record> | undefined {
-  if (bytes.length > recordBytesMax || bytes.length < signatureBytes) return undefined;
+  if (bytes.length > recordWithCertificateBytesMax) return undefined;
   const kept = bytes.slice();
-  const reader = new Reader(kept.subarray(0, kept.length - signatureBytes));
+  const reader = new Reader(kept);
   const identity = reader.bytes(identityBytes);
-  const sequence = integer(reader.u64());
-  const expiresWallMs = integer(reader.u64());
+  const sequence = toInteger(reader.u64());
+  const expiresWallMs = toInteger(reader.u64());
   const wireguardKey = reader.bytes(32);
   const flags = reader.u8();
-  const natKind = reader.u8();
+  const nat = reader.u8();
   if (identity === undefined || isZero(identity)) return undefined;
   if (sequence === undefined || sequence === 0 || expiresWallMs === undefined) return undefined;
   if (wireguardKey === undefined || isZero(wireguardKey)) return undefined;
-  // Reserved: a later version that gives them a meaning signs under another prefix.
-  if (flags !== 0 || natKind !== 0) return undefined;
+  // A later version that gives other bits a meaning signs under another prefix.
+  if (flags === undefined || (flags & ~relayFlag) !== 0) return undefined;
+  const natKind = nat === undefined ? undefined : natKindOf(nat);
   const ipv4 = readIpv4Claim(reader);
-  if (ipv4 === undefined) return undefined;
+  if (natKind === undefined || ipv4 === undefined) return undefined;
+  const hash = reader.bytes(certificateHashBytes);
   const name = readName(reader);
-  const endpoints = readList(reader, recordEndpointsMax, readEndpoint);
+  const candidates = readList(reader, recordCandidatesMax, readCandidate);
   const prefixes = readList(reader, recordPrefixesMax, readPrefix);
-  if (name === undefined || endpoints === undefined || prefixes === undefined) return undefined;
-  if (reader.remaining !== 0) return undefined;
+  if (name === undefined || candidates === undefined || prefixes === undefined) return undefined;
+  const signature = reader.bytes(signatureBytes);
+  if (hash === undefined || signature === undefined) return undefined;
+  const certificate = readCertificate(reader, identity, hash);
+  if (certificate === undefined) return undefined;
+  if (kept.length - certificateLength(certificate) > recordBytesMax) return undefined;
   const claimed: Record = {
     identity,
     sequence,
     expiresWallMs,
     wireguardKey,
     name,
-    endpoints,
+    candidates,
     natKind,
+    relay: flags === relayFlag,
     ...(ipv4 === "none" ? {} : { ipv4 }),
     prefixes,
+    ...(certificate === "none" ? {} : { certificate }),
     bytes: kept,
   };
   return { claimed };
@@ -153,15 +186,6 @@ export function verifyStoredRecord(
   return verifySignature(crypto, networkId, unverified);
 }
 
-/** A host name as a name of the mesh: a DNS label of `a-z0-9-`, possibly empty. */
-export function sanitizeName(text: string): string {
-  return (text.split(".", 1)[0] as string)
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, "-")
-    .slice(0, nameBytesMax)
-    .replace(/^-+|-+$/g, "");
-}
-
 /**
  * Whether others may be told of the endpoint: unicast, and with the same meaning everywhere.
  * Loopback and scoped addresses would have others send to themselves.
@@ -178,9 +202,16 @@ function verifySignature(
   unverified: Unverified<Record>,
 ): Verified<Record> | undefined {
   const { claimed } = unverified;
-  const split = claimed.bytes.length - signatureBytes;
+  const signed = claimed.bytes.length - certificateLength(claimed.certificate);
+  const split = signed - signatureBytes;
+  if (claimed.certificate !== undefined) {
+    const hash = certificateHash(crypto, claimed.certificate.claimed.bytes);
+    const named = claimed.bytes.subarray(hashOffset, hashOffset + certificateHashBytes);
+    if (!equalBytes(hash, named)) return undefined;
+  }
   const message = signedBytes(networkId, claimed.bytes.subarray(0, split));
-  if (!crypto.verify(claimed.identity, message, claimed.bytes.subarray(split))) return undefined;
+  const signature = claimed.bytes.subarray(split, signed);
+  if (!crypto.verify(claimed.identity, message, signature)) return undefined;
   return claimed as Verified<Record>;
 }
 
@@ -189,25 +220,26 @@ function signedBytes(networkId: Uint8Array, body: Uint8Array): Uint8Array {
   return concatBytes(signatureDomain, networkId, body);
 }
 
-function encodeBody(identity: Uint8Array, fields: RecordFields): Uint8Array {
+function encodeBody(identity: Uint8Array, fields: RecordFields, hash: Uint8Array): Uint8Array {
   assert(fields.sequence > 0 && fields.sequence <= sequenceMax, "sequence out of range");
-  assert(fields.endpoints.length <= recordEndpointsMax, "too many endpoints");
+  assert(fields.candidates.length <= recordCandidatesMax, "too many candidates");
   assert(fields.prefixes.length <= recordPrefixesMax, "too many prefixes");
-  assert(isName(fields.name), "the name is not sanitised");
-  assert(fields.natKind === 0, "reserved");
   const writer = new Writer(recordBytesMax)
     .bytes(identity)
     .u64(BigInt(fields.sequence))
     .u64(BigInt(fields.expiresWallMs))
     .bytes(fields.wireguardKey)
-    .u8(0)
-    .u8(fields.natKind);
+    .u8(fields.relay ? relayFlag : 0)
+    .u8(natKinds[fields.natKind]);
   writeIpv4Claim(writer, fields.ipv4);
-  writer.u8(fields.name.length).bytes(new TextEncoder().encode(fields.name));
-  writer.u8(fields.endpoints.length);
-  for (const endpoint of fields.endpoints) {
-    assert(isAdvertisable(endpoint), "an endpoint that others must not be told of");
-    writer.u8(familyOf(endpoint.address)).bytes(addressBytes(endpoint.address)).u16(endpoint.port);
+  assert(writer.length === hashOffset, "the certificate's hash has its place");
+  writer.bytes(hash);
+  writeName(writer, fields.name);
+  writer.u8(fields.candidates.length);
+  for (const candidate of fields.candidates) {
+    assert(isAdvertisable(candidate), "an endpoint that others must not be told of");
+    const { kind, address, port } = candidate;
+    writer.u8(candidateKinds[kind]).u8(familyOf(address)).bytes(addressBytes(address)).u16(port);
   }
   writer.u8(fields.prefixes.length);
   for (const prefix of fields.prefixes) {
@@ -242,17 +274,22 @@ function readIpv4Claim(reader: Reader): Ipv4Claim | "none" | undefined {
   return prefix === undefined ? undefined : { candidate, prefix };
 }
 
-function readName(reader: Reader): string | undefined {
-  const length = reader.u8();
-  if (length === undefined || length > nameBytesMax) return undefined;
-  const bytes = reader.bytes(length);
-  if (bytes === undefined) return undefined;
-  const name = String.fromCharCode(...bytes);
-  return isName(name) ? name : undefined;
+/** What is left: nothing where the record names no certificate, else one of its own subject. */
+function readCertificate(
+  reader: Reader,
+  identity: Uint8Array,
+  hash: Uint8Array,
+): Unverified<Certificate> | "none" | undefined {
+  const rest = reader.rest();
+  if (isZero(hash)) return rest.length === 0 ? "none" : undefined;
+  const certificate = decodeCertificate(rest);
+  if (certificate === undefined || certificate.claimed.isVouch) return undefined;
+  return equalBytes(certificate.claimed.identity, identity) ? certificate : undefined;
 }
 
-function isName(name: string): boolean {
-  return name === "" || /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(name);
+function certificateLength(certificate: Unverified<Certificate> | "none" | undefined): number {
+  if (certificate === undefined || certificate === "none") return 0;
+  return certificate.claimed.bytes.length;
 }
 
 function readList<T>(
@@ -271,14 +308,15 @@ function readList<T>(
   return out;
 }
 
-function readEndpoint(reader: Reader): Endpoint | undefined {
+function readCandidate(reader: Reader): Candidate | undefined {
+  const kind = candidateKindOf(reader.u8() ?? 0);
   const family = reader.u8();
-  if (family !== 4 && family !== 6) return undefined;
+  if (kind === undefined || (family !== 4 && family !== 6)) return undefined;
   const bytes = reader.bytes(family === 4 ? 4 : 16);
   const port = reader.u16();
   if (bytes === undefined || port === undefined || port === 0) return undefined;
   const address: IpAddress = { family, bytes, scope: 0 };
-  return isUnicast(address) ? { address: formatAddress(address), port } : undefined;
+  return isUnicast(address) ? { kind, address: formatAddress(address), port } : undefined;
 }
 
 function readPrefix(reader: Reader): IpPrefix | undefined {
@@ -304,9 +342,4 @@ function isUnicast(address: IpAddress): boolean {
   if (isZero(address.bytes.subarray(0, 10))) return false;
   if (first === 0xfe && (second & 0xc0) === 0x80) return false;
   return first !== 0xff;
-}
-
-/** undefined beyond JavaScript's exact integers. */
-function integer(value: bigint | undefined): number | undefined {
-  return value === undefined || value > BigInt(sequenceMax) ? undefined : Number(value);
 }

@@ -213,7 +213,9 @@ export class MeshHost {
       mtu: 1360,
       trusted: this.trusted,
       seeds: this.seeds,
-      endpoints: unlisted ? [] : [...decoys, this.endpoint],
+      candidates: unlisted
+        ? []
+        : [...decoys, this.endpoint].map((it) => ({ kind: "interface" as const, ...it })),
       members: [...this.members.values()],
       history: { lastSent: this.lastSent, accepted: new Map(this.accepted) },
       ...(this.memory === undefined ? {} : { memory: this.memory }),

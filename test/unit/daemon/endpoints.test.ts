@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { NetworkInterfaceInfo } from "node:os";
 import { formatEndpoint } from "../../../src/base/endpoint.ts";
-import { type Interfaces, ownEndpoints } from "../../../src/daemon/endpoints.ts";
+import { type Interfaces, ownCandidates } from "../../../src/daemon/endpoints.ts";
 
 function infos(...addresses: string[]): NetworkInterfaceInfo[] {
   return addresses.map((address) => {
@@ -19,8 +19,8 @@ const interfaces: Interfaces = {
   meshvpn0: infos("10.99.0.7", "fd00::7"),
 };
 
-function texts(...given: Parameters<typeof ownEndpoints>): string[] {
-  return ownEndpoints(...given).map(formatEndpoint);
+function texts(...given: Parameters<typeof ownCandidates>): string[] {
+  return ownCandidates(...given).map(formatEndpoint);
 }
 
 describe("a node's own endpoints", () => {

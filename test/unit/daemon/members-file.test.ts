@@ -28,8 +28,9 @@ function member(): { identity: string; record: Uint8Array } {
     expiresWallMs: 1,
     wireguardKey: new Uint8Array(32).fill(1),
     name: "",
-    endpoints: [],
-    natKind: 0,
+    candidates: [],
+    natKind: "unknown",
+    relay: false,
     prefixes: [],
   });
   crypto.release(identity.seed);

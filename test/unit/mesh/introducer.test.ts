@@ -50,8 +50,9 @@ function side(byte: number): Side {
     expiresWallMs: wallStart + recordLifetimeMs,
     wireguardKey: new Uint8Array(32).fill(byte),
     name: "",
-    endpoints: [],
-    natKind: 0,
+    candidates: [],
+    natKind: "unknown",
+    relay: false,
     prefixes: [],
   });
   const random = new SeededRandom(byte);

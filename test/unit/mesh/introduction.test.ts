@@ -30,8 +30,9 @@ function record(of: Identity): Uint8Array {
     expiresWallMs: now.wallMs + recordLifetimeMs,
     wireguardKey: new Uint8Array(32).fill(9),
     name: "ant",
-    endpoints: [],
-    natKind: 0,
+    candidates: [],
+    natKind: "unknown",
+    relay: false,
     prefixes: [],
   });
 }

@@ -143,15 +143,18 @@ describe("a member", () => {
   test("tells others of new endpoints, and nothing when they are the old ones", () => {
     const [world, ant, bee] = connected(9);
     const before = bee.running.status().sequence;
-    bee.running.setEndpoints(bee.now, [bee.endpoint, { address: "127.0.0.1", port: 1 }]);
+    const kind = "interface";
+    const usual = { kind, ...bee.endpoint } as const;
+    bee.running.setCandidates(bee.now, [usual, { kind, address: "127.0.0.1", port: 1 }]);
     expect(bee.running.status().sequence).toBe(before);
     world.run(10);
-    bee.running.setEndpoints(bee.now, [{ address: "198.51.100.1", port: 7 }, bee.endpoint]);
+    bee.running.setCandidates(bee.now, [{ kind, address: "198.51.100.1", port: 7 }, usual]);
     bee.turn();
     expect(bee.running.status().sequence).toBeGreaterThan(before);
     world.run(2_000);
     const held = ant.members.get(bee.identityText);
-    expect(held && decodeRecord(held)?.claimed.endpoints[0]).toEqual({
+    expect(held && decodeRecord(held)?.claimed.candidates[0]).toEqual({
+      kind,
       address: "198.51.100.1",
       port: 7,
     });
@@ -265,8 +268,9 @@ describe("IPv4 addresses", () => {
         expiresWallMs: host.now.wallMs + recordLifetimeMs,
         wireguardKey: host.running.status().wireguardKey ?? new Uint8Array(32),
         name: "bee",
-        endpoints: [],
-        natKind: 0,
+        candidates: [],
+        natKind: "unknown",
+        relay: false,
         ipv4: { candidate: 0, prefix: host.world.ipv4Prefix },
         prefixes: [],
       },

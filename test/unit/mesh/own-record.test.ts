@@ -8,7 +8,7 @@ import { NobleCrypto } from "../../support/noble-crypto.ts";
 const crypto = new NobleCrypto();
 const networkId = networkIdOf(crypto, "test");
 const identity = identityOf(crypto, crypto.importSecret(new Uint8Array(32).fill(1)));
-const fields = { wireguardKey: new Uint8Array(32).fill(9), endpoints: [], ipv4: undefined };
+const fields = { wireguardKey: new Uint8Array(32).fill(9), candidates: [], ipv4: undefined };
 
 function own(sequence = 0): OwnRecord {
   return new OwnRecord({ crypto, networkId, identity, name: "ant", sequence });

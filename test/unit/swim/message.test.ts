@@ -87,7 +87,10 @@ describe("no message:", () => {
     ["a ping without a number", Uint8Array.of(1, 0, 6, 0, 1, 1)],
     ["an empty record", Uint8Array.of(5, 0, 6, 0, 0, 0)],
     ["a record cut short", Uint8Array.of(5, 0, 8, 0, 3, 0, 1, 1)],
-    ["a record beyond 512", concatBytes(Uint8Array.of(5, 0, 7, 2, 1, 2), new Uint8Array(513))],
+    [
+      "a record beyond 752",
+      concatBytes(Uint8Array.of(5, 0, 0xf7, 2, 0xf1, 2), new Uint8Array(753)),
+    ],
     ["a short summary", Uint8Array.of(6, 0, 8, 0, 1, 2, 3, 4)],
     ["a digest cut in an entry", concatBytes(Uint8Array.of(7, 0, 40, 0), new Uint8Array(36))],
     ["65 identities to fetch", fetch65],

@@ -27,11 +27,12 @@ const plain: RecordFields = {
   expiresWallMs: 1_700_086_400_000,
   wireguardKey,
   name: "ant",
-  endpoints: [
-    { address: "192.0.2.1", port: 51820 },
-    { address: "2001:db8::1", port: 51821 },
+  candidates: [
+    { kind: "announced", address: "192.0.2.1", port: 51820 },
+    { kind: "reflexive", address: "2001:db8::1", port: 51821 },
   ],
-  natKind: 0,
+  natKind: "hard",
+  relay: true,
   ipv4: { candidate: 3, prefix: { address: "10.99.0.0", bits: 16 } },
   prefixes: [{ address: "10.1.0.0", bits: 16 }],
 };
@@ -62,17 +63,18 @@ test("the bytes are those of the protocol's page", () => {
     Uint8Array.of(0x00, 0x68, 0xe5, 0xcf, 0x8b, 0x01, 0, 0),
     Uint8Array.of(0x00, 0xc4, 0x0b, 0xd5, 0x8b, 0x01, 0, 0),
     wireguardKey,
-    Uint8Array.of(0, 0),
+    Uint8Array.of(1, 3),
     Uint8Array.of(3, 16, 10, 99, 0, 0),
+    new Uint8Array(16),
     Uint8Array.of(3, 0x61, 0x6e, 0x74),
     Uint8Array.of(2),
-    Uint8Array.of(4, 192, 0, 2, 1, 0x6c, 0xca),
-    Uint8Array.of(6, 0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x6d, 0xca),
+    Uint8Array.of(1, 4, 192, 0, 2, 1, 0x6c, 0xca),
+    Uint8Array.of(4, 6, 0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0x6d, 0xca),
     Uint8Array.of(1),
     Uint8Array.of(4, 16, 10, 1, 0, 0),
   );
   expect(toHex(sign())).toBe(toHex(signBody(body)));
-  expect(toHex(crypto.digest(16, sign()))).toBe("d099b70b6fe30f3afc9027df67ffcc05");
+  expect(toHex(crypto.digest(16, sign()))).toBe("784b3299101ff3c6e9197aa95a70ddad");
 });
 
 test("a record with nothing optional is whole", () => {
@@ -81,13 +83,13 @@ test("a record with nothing optional is whole", () => {
   const bytes = signRecord(crypto, networkId, identity, {
     ...rest,
     name: "",
-    endpoints: [],
+    candidates: [],
     prefixes: [],
   });
   const record = verified(bytes);
   expect(record?.ipv4).toBeUndefined();
   expect(record?.name).toBe("");
-  expect(bytes.length).toBe(155);
+  expect(bytes.length).toBe(171);
 });
 
 test("one flipped bit anywhere is no record", () => {
@@ -143,23 +145,25 @@ describe("a signed record is refused where it is malformed:", () => {
     ["sequence beyond 2^53", (body) => body.fill(0xff, 32, 40)],
     ["expiry beyond 2^53", (body) => body.fill(0xff, 40, 48)],
     ["zero WireGuard key", (body) => body.fill(0, 48, 80)],
-    ["reserved flags", (body) => body.fill(1, 80, 81)],
-    ["reserved NAT kind", (body) => body.fill(1, 81, 82)],
+    ["reserved flags", (body) => body.fill(2, 80, 81)],
+    ["NAT kind 5", (body) => body.fill(5, 81, 82)],
     ["IPv4 candidate 16", (body) => body.fill(16, 82, 83)],
     ["no IPv4 candidate, but a prefix", (body) => body.fill(255, 82, 83)],
     ["IPv4 prefix of 33 bits", (body) => body.fill(33, 83, 84)],
     ["host bits in the IPv4 prefix", (body) => body.fill(1, 87, 88)],
-    ["name of upper case", (body) => body.fill(0x41, 89, 90)],
-    ["name that starts with a hyphen", (body) => body.fill(0x2d, 89, 90)],
-    ["nine endpoints", (body) => body.fill(9, 92, 93)],
-    ["endpoint family 5", (body) => body.fill(5, 93, 94)],
-    ["loopback endpoint", (body) => body.fill(127, 94, 95)],
-    ["multicast endpoint", (body) => body.fill(224, 94, 95)],
-    ["endpoint 0.x", (body) => body.fill(0, 94, 95)],
-    ["port zero", (body) => body.fill(0, 98, 100)],
-    ["seventeen prefixes", (body) => body.fill(17, 119, 120)],
-    ["prefix of 33 bits", (body) => body.fill(33, 121, 122)],
-    ["host bits in a prefix", (body) => body.fill(1, 125, 126)],
+    ["name of upper case", (body) => body.fill(0x41, 105, 106)],
+    ["name that starts with a hyphen", (body) => body.fill(0x2d, 105, 106)],
+    ["the hash of a certificate that is not there", (body) => body.fill(1, 88, 89)],
+    ["nine candidates", (body) => body.fill(9, 108, 109)],
+    ["candidate kind 7", (body) => body.fill(7, 109, 110)],
+    ["endpoint family 5", (body) => body.fill(5, 110, 111)],
+    ["loopback endpoint", (body) => body.fill(127, 111, 112)],
+    ["multicast endpoint", (body) => body.fill(224, 111, 112)],
+    ["endpoint 0.x", (body) => body.fill(0, 111, 112)],
+    ["port zero", (body) => body.fill(0, 115, 117)],
+    ["seventeen prefixes", (body) => body.fill(17, 137, 138)],
+    ["prefix of 33 bits", (body) => body.fill(33, 139, 140)],
+    ["host bits in a prefix", (body) => body.fill(1, 143, 144)],
   ];
   test.each(cases)("%s", (_, damage) => {
     const body = good.slice();
@@ -169,14 +173,14 @@ describe("a signed record is refused where it is malformed:", () => {
 });
 
 test("a record beyond 512 bytes is an error for the operator, and one of 512 is not", () => {
-  const prefixes = Array.from({ length: 16 }, (_, i) => ({ address: `fd00:${i}::`, bits: 32 }));
-  const endpoints = plain.endpoints;
-  expect(() => sign({ prefixes, endpoints, name: "a".repeat(63) })).toThrow(
+  const prefixes = Array.from({ length: 15 }, (_, i) => ({ address: `fd00:${i}::`, bits: 32 }));
+  const { candidates } = plain;
+  expect(() => sign({ prefixes, candidates, name: "a".repeat(63) })).toThrow(
     "cannot describe this node",
   );
-  const name = "a".repeat(recordBytesMax - sign({ prefixes, endpoints, name: "" }).length);
-  expect(sign({ prefixes, endpoints, name }).length).toBe(512);
-  expect(verified(sign({ prefixes, endpoints, name }))?.name).toBe(name);
+  const name = "a".repeat(recordBytesMax - sign({ prefixes, candidates, name: "" }).length);
+  expect(sign({ prefixes, candidates, name }).length).toBe(512);
+  expect(verified(sign({ prefixes, candidates, name }))?.name).toBe(name);
 });
 
 test("a host's name becomes a label of a to z, digits and hyphens", () => {
