@@ -17,8 +17,7 @@ const startMsMax = 30_000;
 /** Runs `meshvpn` with these arguments in the background, until it reports; what it has to say. */
 export async function startDetached(args: readonly string[]): Promise<string> {
   const output = outputOfChild();
-  // With this process's own flags for Bun, which keep the current directory's files out.
-  const child = spawn(process.execPath, [...process.execArgv, Bun.main, ...args], {
+  const child = spawn(process.execPath, [...programArguments(), ...args], {
     detached: true,
     stdio: ["ignore", output, output, "pipe"],
     env: { ...process.env, [pipeVariable]: String(pipeFd) },
@@ -43,6 +42,12 @@ export async function startDetached(args: readonly string[]): Promise<string> {
     `it ended without a word, or took more than ${startMsMax / 1000} s`,
     "run it in the foreground to see why",
   );
+}
+
+/** This program again: with this process's own flags for Bun, which keep the current directory's
+ * files out; a single-file executable is all of that in itself. */
+function programArguments(): readonly string[] {
+  return Bun.main.startsWith("/$bunfs/") ? [] : [...process.execArgv, Bun.main];
 }
 
 /** What a daemon reported in place of starting, to be passed on as it is. */

@@ -1,14 +1,13 @@
 /**
- * Finds and loads libmeshvpn.so, and is the only importer of bun:ffi. Nothing but the ABI version is
+ * Loads libmeshvpn.so, and is the only importer of bun:ffi. Nothing but the ABI version is
  * called before the version, then the whole layout, are known to be the ones this code was written
  * against: a struct read at the wrong offset would be a silent disaster. Owns the signatures;
  * meanings are in docs/ARCHITECTURE.md. Results below zero are `-Error` of zig/abi.zig.
  */
 import { dlopen, FFIType } from "bun:ffi";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import { assert, MeshError } from "../base/errors.ts";
 import { abi } from "./abi.ts";
+import { findLibrary } from "./find-library.ts";
 
 const bytes = "ptr";
 const result = "i32";
@@ -100,30 +99,14 @@ let loaded: Library | undefined;
 
 /** The library, loaded at the first call. Throws MeshError where it is missing or of another ABI. */
 export function loadLibrary(): Library {
-  loaded ??= openLibrary(findLibrary());
-  return loaded;
-}
-
-/** MESHVPN_LIBRARY, else where `zig build` puts it in a checkout. */
-function findLibrary(): string {
-  const named = process.env.MESHVPN_LIBRARY;
-  if (named !== undefined && named !== "") {
-    if (existsSync(named)) return named;
-    throw new MeshError(
-      "library_missing",
-      `cannot load ${named}`,
-      "MESHVPN_LIBRARY names it and there is no such file",
-      "correct or unset MESHVPN_LIBRARY",
-    );
+  if (loaded !== undefined) return loaded;
+  const found = findLibrary();
+  try {
+    loaded = openLibrary(found.path);
+  } finally {
+    found.release();
   }
-  const path = join(import.meta.dir, "../../zig-out/lib/libmeshvpn.so");
-  if (existsSync(path)) return path;
-  throw new MeshError(
-    "library_missing",
-    "cannot find libmeshvpn.so",
-    `it is not built: there is no ${path}`,
-    "run scripts/build, or set MESHVPN_LIBRARY",
-  );
+  return loaded;
 }
 
 /** Loads the library at `path`; three steps, each refusing before the next one trusts it. */

@@ -10,6 +10,12 @@ import type { Host } from "./stage.ts";
 export const program = new URL("../../../bin/meshvpn", import.meta.url).pathname;
 export const port = 51820;
 
+/** Another program than the checkout's, such as one that was installed. */
+export interface NodeOptions {
+  readonly program?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 export class Node {
   readonly host: Host;
   readonly name: string;
@@ -19,7 +25,10 @@ export class Node {
   identity = "";
   daemon: Running | undefined;
 
-  private constructor(host: Host, name: string) {
+  readonly #options: NodeOptions;
+
+  private constructor(host: Host, name: string, options: NodeOptions) {
+    this.#options = options;
     this.host = host;
     this.name = name;
     this.interfaceName = host.stage.interfaceName();
@@ -28,15 +37,20 @@ export class Node {
   }
 
   /** With an identity, and trusting nobody. */
-  static async make(host: Host, name: string): Promise<Node> {
-    const node = new Node(host, name);
+  static async make(host: Host, name: string, options: NodeOptions = {}): Promise<Node> {
+    const node = new Node(host, name, options);
     node.identity = (await node.ok("keygen")).trim();
     return node;
   }
 
+  get program(): string {
+    return this.#options.program ?? program;
+  }
+
   get env(): Record<string, string> {
     return {
-      MESHVPN_BUN: process.execPath,
+      ...(this.#options.program === undefined ? { MESHVPN_BUN: process.execPath } : {}),
+      ...this.#options.env,
       MESHVPN_STATE_DIR: this.directory,
       MESHVPN_CONTROL_SOCKET: this.socket,
       MESHVPN_INTERFACE: this.interfaceName,
@@ -50,11 +64,11 @@ export class Node {
   }
 
   async meshvpn(...args: string[]): Promise<Ran> {
-    return await this.host.run([program, ...args], { env: this.env });
+    return await this.host.run([this.program, ...args], { env: this.env });
   }
 
   async ok(...args: string[]): Promise<string> {
-    return await this.host.runOk([program, ...args], { env: this.env });
+    return await this.host.runOk([this.program, ...args], { env: this.env });
   }
 
   async trust(...others: readonly Node[]): Promise<void> {
@@ -73,7 +87,7 @@ export class Node {
 
   /** Starts the daemon, and does not wait. */
   launch(...args: string[]): Running {
-    this.daemon = this.host.start([program, "up", ...args], this.env);
+    this.daemon = this.host.start([this.program, "up", ...args], this.env);
     return this.daemon;
   }
 
