@@ -29,6 +29,14 @@ export interface WireOptions {
   readonly mtu?: number;
 }
 
+export interface WireEnd {
+  readonly host: Host;
+  /** Of the interface. */
+  readonly name: string;
+  /** With their prefix lengths. */
+  readonly addresses: readonly string[];
+}
+
 export class Stage implements AsyncDisposable {
   /** For what tests write; goes with the stage. */
   readonly directory: string;
@@ -79,6 +87,22 @@ export class Stage implements AsyncDisposable {
     }
     await ip(["-n", lan, "link", "set", "lan", ...mtuWords(options), "up"]);
     return hosts;
+  }
+
+  /** A host without any interface, for tests that lay their own wires. */
+  async bare(): Promise<Host> {
+    return await this.#host(0);
+  }
+
+  /** A wire between two hosts whose ends are up, have these names, and no address but these. */
+  async wire(...ends: readonly [WireEnd, WireEnd]): Promise<void> {
+    const [one, other] = ends;
+    const peer = `type veth peer name ${other.name} netns ${other.host.namespace}`;
+    await one.host.ip(`link add name ${one.name} ${peer}`);
+    for (const { host, name, addresses } of ends) {
+      await host.ip(`link set ${name} up`);
+      for (const address of addresses) await host.addAddress(address, name);
+    }
   }
 
   /** A name for an interface that no other namespace has: UAPI sockets know no namespaces. */
@@ -170,9 +194,15 @@ export class Host {
   /** Gives eth0 its MTU and addresses. */
   async plug(options: WireOptions): Promise<void> {
     await this.ip(["link set eth0", ...mtuWords(options), "up"].join(" "));
-    await this.ip(`address add ${this.v4}/24 dev eth0`);
+    await this.addAddress(`${this.v4}/24`, "eth0");
+    await this.addAddress(`${this.v6}/64`, "eth0");
+  }
+
+  /** With its prefix length. */
+  async addAddress(address: string, interfaceName: string): Promise<void> {
     // Without duplicate address detection an address can be used at once.
-    await this.ip(`address add ${this.v6}/64 dev eth0 nodad`);
+    const ready = address.includes(":") ? " nodad" : "";
+    await this.ip(`address add ${address} dev ${interfaceName}${ready}`);
   }
 
   /** `ip` with these words, inside. */

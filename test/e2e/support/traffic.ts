@@ -35,6 +35,23 @@ export async function ping(
   return Number(mean);
 }
 
+/** As many pings as fast as they are answered, at least 100 a second. One may stay without an
+ * answer: for the last, ping waits only twice as long as the slowest before it took. */
+export async function flood(host: Host, address: string, count: number): Promise<void> {
+  const words = ["-n", "-q", "-f", "-c", `${count}`, "-W", "5", address];
+  const ran = await host.run(["ping", ...words], { timeoutMs: 20_000 });
+  const received = Number(/ (\d+) received/.exec(ran.stdout)?.[1]);
+  if (ran.code !== 0 || received < count - 1) {
+    throw new Error(`ping ${words.join(" ")}: ${describe(ran)}`);
+  }
+}
+
+/** Whether one ping is answered before a first initiation would be sent again. */
+export async function answers(host: Host, address: string, ...words: string[]): Promise<boolean> {
+  const ran = await host.run(["ping", "-n", "-c", "1", "-W", "3", ...words, address]);
+  return ran.code === 0;
+}
+
 /** Pings until the first answer, as it takes to open a session. */
 export async function firstPing(host: Host, address: string, timeoutMs = 10_000): Promise<void> {
   const words = ["-n", "-c", "1", "-i", "0.1", "-w", `${Math.ceil(timeoutMs / 1000)}`, address];

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { type Running, runOk, until } from "./process.ts";
 import type { Host } from "./stage.ts";
 
-const listenPort = 51820;
+export const listenPort = 51820;
 /** Inside addresses of the first and the second device. */
 const inside = { 4: ["10.77.0.1", "10.77.0.2"], 6: ["fd77::1", "fd77::2"] } as const;
 export const tunnelMtu = 1420;
@@ -25,6 +25,9 @@ export interface TunnelOptions {
   readonly initiator: "left" | "right";
   readonly presharedKey: boolean;
   readonly outside: 4 | 6;
+  /** Of the responder, where its host has another address than the stage's. */
+  readonly endpoint?: string;
+  readonly mtu?: number;
 }
 
 export interface Keys {
@@ -75,6 +78,13 @@ export class WireGuardDevice {
     return await this.host.runOk(["wg", verb, this.name, ...words]);
   }
 
+  /** A file that holds a key, as `wg set` wants keys. */
+  keyFile(key: string): string {
+    const path = join(this.host.stage.directory, `${this.name}.${Bun.hash(key)}.key`);
+    writeFileSync(path, `${key}\n`, { mode: 0o600 });
+    return path;
+  }
+
   async setconf(configuration: string): Promise<void> {
     await this.#configure("setconf", configuration);
   }
@@ -85,6 +95,26 @@ export class WireGuardDevice {
 
   async syncconf(configuration: string): Promise<void> {
     await this.#configure("syncconf", configuration);
+  }
+
+  /** Bytes from and to the only peer. */
+  async transferred(): Promise<{ received: number; sent: number }> {
+    const [, received, sent] = (await this.wg("show", "transfer")).trim().split("\t").map(Number);
+    return { received: received ?? 0, sent: sent ?? 0 };
+  }
+
+  /** Where the peer is, as `wg` writes it; undefined where it is not known. */
+  async endpointOf(publicKey: string): Promise<string | undefined> {
+    const line = (await this.wg("show", "endpoints"))
+      .split("\n")
+      .find((text) => text.startsWith(publicKey));
+    const endpoint = line?.split("\t")[1];
+    return endpoint === "(none)" ? undefined : endpoint;
+  }
+
+  /** Changes the peer, by words of `wg set`. */
+  async setPeer(publicKey: string, words: string): Promise<void> {
+    await this.wg("set", "peer", publicKey, ...words.split(" "));
   }
 
   /** Unix seconds, 0 for never; of the only peer. */
@@ -133,13 +163,13 @@ export class Tunnel {
     const tunnel = new Tunnel(left, right, options);
     const presharedKey = options.presharedKey ? (await runOk(["wg", "genpsk"])).trim() : undefined;
     for (const device of [left, right]) {
-      await device.setconf(tunnel.#configuration(device, presharedKey, options.outside));
+      await device.setconf(tunnel.#configuration(device, presharedKey, options));
       for (const family of [4, 6] as const) {
         const bits = family === 4 ? "24" : "64 nodad";
         const address = `${tunnel.address(device, family)}/${bits}`.split(" ");
         await device.host.ip(["address add", ...address, "dev", device.name].join(" "));
       }
-      await device.host.ip(`link set ${device.name} mtu ${tunnelMtu} up`);
+      await device.host.ip(`link set ${device.name} mtu ${options.mtu ?? tunnelMtu} up`);
     }
     return tunnel;
   }
@@ -156,11 +186,12 @@ export class Tunnel {
   #configuration(
     device: WireGuardDevice,
     presharedKey: string | undefined,
-    outside: 4 | 6,
+    { outside, endpoint }: TunnelOptions,
   ): string {
     const peer = device === this.left ? this.right : this.left;
     const allowed = `${this.address(peer, 4)}/32, ${this.address(peer, 6)}/128`;
     const address = outside === 4 ? peer.host.v4 : `[${peer.host.v6}]`;
+    const found = endpoint ?? `${address}:${listenPort}`;
     return [
       "[Interface]",
       `PrivateKey = ${device.keys.privateKey}`,
@@ -168,7 +199,7 @@ export class Tunnel {
       "[Peer]",
       `PublicKey = ${peer.keys.publicKey}`,
       ...(presharedKey === undefined ? [] : [`PresharedKey = ${presharedKey}`]),
-      ...(device === this.initiator ? [`Endpoint = ${address}:${listenPort}`] : []),
+      ...(device === this.initiator ? [`Endpoint = ${found}`] : []),
       `AllowedIPs = ${allowed}`,
       "",
     ].join("\n");
