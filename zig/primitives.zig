@@ -11,6 +11,7 @@ const abi = @import("abi.zig");
 const constants = @import("constants.zig");
 const crypto = @import("crypto.zig");
 const key_file = @import("key_file.zig");
+const notify_socket = @import("notify_socket.zig");
 const secrets = @import("secrets.zig");
 const sodium = @import("sodium.zig");
 
@@ -70,6 +71,19 @@ fn overlapsPartly(dst: []const u8, src: []const u8) bool {
 /// Keeps this process from debuggers and core dumps of the same user.
 pub export fn meshvpn_harden() i32 {
     secrets.harden() catch return failed(.system);
+    return 0;
+}
+
+/// One word to a service manager, at the socket that NOTIFY_SOCKET names.
+pub export fn meshvpn_notify(path: ?[*]const u8, path_len: u32, text: ?[*]const u8, text_len: u32) i32 {
+    const where = input(path, path_len) orelse return failed(.invalid_argument);
+    const what = input(text, text_len) orelse return failed(.invalid_argument);
+    notify_socket.notify(where, what) catch |err| return failed(switch (err) {
+        error.InvalidArgument => .invalid_argument,
+        error.NoSuchFile => .no_such_file,
+        error.PermissionDenied => .permission_denied,
+        error.System => .system,
+    });
     return 0;
 }
 

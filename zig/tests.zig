@@ -29,6 +29,7 @@ comptime {
     _ = @import("netlink.zig");
     _ = @import("netlink_message.zig");
     _ = @import("netlink_test.zig");
+    _ = @import("notify_socket.zig");
     _ = @import("offload.zig");
     _ = @import("peer.zig");
     _ = @import("primitives.zig");

@@ -34,6 +34,7 @@ import {
 } from "./state.ts";
 import { lockStateDirectory } from "./state-lock.ts";
 import { type MemberStatus, type MeshStatus, notMet, statusSchema } from "./status.ts";
+import { Supervisor } from "./supervisor.ts";
 import { TimestampStore } from "./timestamps.ts";
 import { MeshUapi, statsBySlot } from "./uapi.ts";
 import { warningText } from "./warnings.ts";
@@ -90,8 +91,12 @@ export async function runMesh(
   daemon = new MeshDaemon({ library, crypto, dataplane, keys, config, log });
   started.defer(() => daemon?.close());
   await daemon.start();
+  const supervisor = new Supervisor(process.env, library.symbols.meshvpn_notify);
+  supervisor.ready(daemon.describe());
   ready(daemon.describe(), daemon.warnings());
-  return await daemon.ended;
+  const code = await daemon.ended;
+  supervisor.stopping();
+  return code;
 }
 
 /** What is only for the log. */

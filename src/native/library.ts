@@ -69,6 +69,7 @@ const signatures = {
   meshvpn_identity_seal: { args: [bytes, bytes, "u32", bytes], returns: result },
   meshvpn_identity_open: { args: ["u32", bytes, "u32", bytes], returns: result },
   meshvpn_blake2b: { args: [bytes, "u32", bytes, "u32"], returns: result },
+  meshvpn_notify: { args: [bytes, "u32", bytes, "u32"], returns: result },
   meshvpn_harden: { args: [], returns: result },
   meshvpn_random: { args: [bytes, "u32"], returns: result },
 } as const;
