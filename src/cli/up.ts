@@ -35,7 +35,11 @@ export default defineCommand({
       const { runMesh } = await import("../daemon/daemon.ts");
       const { loadLibrary } = await import("../native/library.ts");
       // Who joins and who leaves is what an operator looks for here.
-      const log = new Log(logLevel(process.env.LOG_LEVEL || "info"), config.interface);
+      const log = new Log(
+        logLevel(process.env.LOG_LEVEL || "info"),
+        config.interface,
+        config.log_format,
+      );
       return await runMesh(loadLibrary(), config, log, (words, warnings) => {
         const up = `meshvpn: up: ${words}\n`;
         if (!readiness.awaited || process.env.MESHVPN_LOG_FILE) process.stderr.write(up);

@@ -19,6 +19,8 @@ import { type CipherChoice, cipherChoices } from "../native/dataplane.ts";
 import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault } from "../trust/identity.ts";
 import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
+import { type HttpListen, parseHttpListen } from "./http-listen.ts";
+import { type LogFormat, logFormats } from "./log.ts";
 import { parseSeed, type SeedName } from "./seeds.ts";
 
 /** An address that others are told of; without a port, the one that is listened on. */
@@ -42,6 +44,8 @@ export interface MeshConfig {
   readonly uapi: boolean;
   readonly state_dir: string;
   readonly control_socket: string;
+  readonly http: readonly HttpListen[];
+  readonly log_format: LogFormat;
 }
 
 export type SettingName = keyof MeshConfig;
@@ -77,6 +81,7 @@ export interface ConfigSources {
 export const configPathDefault = "/etc/meshvpn/config.toml";
 const configBytesMax = 1024 * 1024;
 const unixPathBytesMax = 107;
+const httpPlacesMax = 4;
 /** Below 1,280 IPv6 does not work (RFC 8200 section 5). */
 const mtuMin = 1280;
 const mtuMax = 65_456;
@@ -168,6 +173,22 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     parse: (said) =>
       said.startsWith("/") && Buffer.byteLength(said) <= unixPathBytesMax ? said : undefined,
     expects: `a path that starts with /, at most ${unixPathBytesMax} bytes`,
+  }),
+  http: {
+    hint: "[IP:]PORT",
+    describe:
+      "answer /metrics, /healthz and /readyz there; loopback, or mesh:PORT; may be repeated",
+    many: true,
+    fallback: [],
+    parse: (texts) => every(texts, httpPlacesMax, parseHttpListen),
+    expects: `PORT, a loopback IP:PORT or mesh:PORT, at most ${httpPlacesMax} of them`,
+  },
+  log_format: text({
+    hint: logFormats.join("|"),
+    describe: "the form of the log's lines",
+    fallback: "text",
+    parse: (said) => logFormats.find((format) => format === said),
+    expects: `one of ${logFormats.join(", ")}`,
   }),
 };
 

@@ -20,9 +20,12 @@ import type { MeshConfig } from "./config.ts";
 import { type ControlAnswer, type ControlRequest, ControlServer } from "./control.ts";
 import { Driver, type Duties } from "./driver.ts";
 import { ownCandidates } from "./endpoints.ts";
+import { HttpServer } from "./http.ts";
 import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
+import { families, processFigures } from "./metrics.ts";
 import { openDataplane } from "./open-dataplane.ts";
+import { readiness } from "./readiness.ts";
 import { SeedResolver } from "./seeds.ts";
 import {
   type Keys,
@@ -91,6 +94,8 @@ export async function runMesh(
   daemon = new MeshDaemon({ library, crypto, dataplane, keys, config, log });
   started.defer(() => daemon?.close());
   await daemon.start();
+  const http = daemon.http();
+  started.defer(() => http.stop());
   const supervisor = new Supervisor(process.env, library.symbols.meshvpn_notify);
   supervisor.ready(daemon.describe());
   ready(daemon.describe(), daemon.warnings());
@@ -206,6 +211,18 @@ class MeshDaemon implements Duties<NodeEvent> {
     const { interfaceName, listenPort } = this.#parts.dataplane.deviceState();
     const place = this.#parts.config.tun ? interfaceName : "no interface";
     return `${name}, ${place}, ${addresses.join(", ")}, port ${listenPort}, ${trusted} trusted`;
+  }
+
+  /** Answers what the configuration asks for; what it shows is as fresh as the question. */
+  http(): HttpServer {
+    const startedMs = this.#clock().wallMs;
+    const server = new HttpServer({
+      families: () => families(this.#status(true), processFigures(startedMs)),
+      readiness: () => readiness(this.#status(false)),
+    });
+    const { addresses } = this.#node.status();
+    server.listen(this.#parts.config.http, addresses.find((each) => each.includes(":")) ?? "::1");
+    return server;
   }
 
   warnings(): readonly string[] {

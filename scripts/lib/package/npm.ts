@@ -29,7 +29,9 @@ export async function packProgram(program: string, work: string, made: string): 
   for (const name of ["README.md", "CHANGELOG.md", "LICENSE"]) {
     cpSync(join(root, name), join(directory, name));
   }
-  cpSync(join(root, "packaging/systemd"), join(directory, "systemd"), { recursive: true });
+  for (const name of ["systemd", "grafana"]) {
+    cpSync(join(root, "packaging", name), join(directory, name), { recursive: true });
+  }
   write(directory, "THIRD-PARTY.md", notices(["citty", "consola"]));
   write(directory, "sbom.cdx.json", sbom(manifest, ["citty", "consola"]));
   write(directory, "package.json", {

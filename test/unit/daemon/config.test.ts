@@ -57,6 +57,8 @@ describe("the configuration", () => {
       uapi: true,
       state_dir: "/var/lib/meshvpn",
       control_socket: "/run/meshvpn/meshvpn.sock",
+      http: [],
+      log_format: "text",
     });
   });
 
