@@ -8,12 +8,12 @@ import { resolve } from "node:path";
 import type { ArgsDef } from "citty";
 import {
   type ConfigSources,
-  configPathDefault,
   flagName,
   type Said,
   type SettingName,
   settings,
 } from "../daemon/config.ts";
+import { configPathDefault } from "../daemon/config-file.ts";
 
 /** Flags of the settings, and --config. */
 export function settingFlags(names: readonly SettingName[]): ArgsDef {

@@ -1,26 +1,12 @@
 /**
  * The command line: finds the command, checks its arguments, runs it, and turns what it returns or
- * throws into an exit code. Each command is a file of its own, loaded when it is called.
+ * throws into an exit code.
  */
 import { type CommandDef, renderUsage, runCommand } from "citty";
 import { nearest } from "../base/nearest.ts";
 import { checkArguments, resolve } from "./arguments.ts";
+import { commandOf, commands, type Load } from "./commands.ts";
 import { failureOf, printFailure, usageError } from "./errors.ts";
-
-/** A command's file exports a citty command, each with arguments of its own type. */
-type Load = () => Promise<{ readonly default: object }>;
-
-/** Name to file. A command's `run` may return an exit code. */
-const commands: Readonly<Record<string, Load>> = {
-  keygen: () => import("./keygen.ts"),
-  export: () => import("./export.ts"),
-  trust: () => import("./trust.ts"),
-  up: () => import("./up.ts"),
-  down: () => import("./down.ts"),
-  status: () => import("./status.ts"),
-  device: () => import("./device.ts"),
-  version: () => import("./version.ts"),
-};
 
 const root: CommandDef = {
   meta: { name: "meshvpn", description: "A serverless mesh VPN" },
@@ -46,10 +32,6 @@ async function main(args: readonly string[]): Promise<number> {
   const why = near === undefined ? "there is no such command" : `did you mean ${near}?`;
   const kind = name.startsWith("-") ? "flag" : "command";
   throw usageError(`unknown ${kind} ${name}`, why, "see meshvpn --help");
-}
-
-async function commandOf(load: Load): Promise<CommandDef> {
-  return (await load()).default as CommandDef;
 }
 
 async function run(load: Load, args: readonly string[]): Promise<number> {

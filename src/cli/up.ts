@@ -1,8 +1,6 @@
 /** `meshvpn up`: the daemon, in the foreground, or started in the background and waited for. */
 import { defineCommand } from "citty";
-import { readConfig, settingNames, strayVariables } from "../daemon/config.ts";
-import { logLevelWords } from "../daemon/log.ts";
-import { usageError } from "./errors.ts";
+import { type MeshConfig, readConfig, settingNames, strayVariables } from "../daemon/config.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 
 export default defineCommand({
@@ -17,8 +15,8 @@ export default defineCommand({
     detach: { type: "boolean", description: "return when the daemon is up, and leave it running" },
   },
   async run({ args, rawArgs }) {
-    const config = readConfig(settingSources(settingNames, args, rawArgs));
-    checkLogLevel(process.env.LOG_LEVEL);
+    const sources = settingSources(settingNames, args, rawArgs);
+    const config = readConfig(sources);
     const { logsToStarter, Readiness, startDetached } = await import("./detach.ts");
     const readiness = new Readiness();
     // Whoever waits for this process has said so already.
@@ -31,16 +29,12 @@ export default defineCommand({
       return 0;
     }
     try {
-      const { Log, logLevel } = await import("../daemon/log.ts");
+      const { Log } = await import("../daemon/log.ts");
       const { runMesh } = await import("../daemon/daemon.ts");
       const { loadLibrary } = await import("../native/library.ts");
-      // Who joins and who leaves is what an operator looks for here.
-      const log = new Log(
-        logLevel(process.env.LOG_LEVEL || "info"),
-        config.interface,
-        config.log_format,
-      );
-      return await runMesh(loadLibrary(), config, log, (words, warnings) => {
+      const log = new Log(config.log_level, config.interface, config.log_format);
+      const reread = (): MeshConfig => readConfig(sources);
+      return await runMesh(loadLibrary(), { config, reread }, log, (words, warnings) => {
         const up = `meshvpn: up: ${words}\n`;
         if (!readiness.awaited || process.env.MESHVPN_LOG_FILE) process.stderr.write(up);
         // The log has the warnings, but there may be none.
@@ -53,10 +47,3 @@ export default defineCommand({
     }
   },
 });
-
-/** Stricter than wireguard-go, which takes an unknown word for `error`. */
-function checkLogLevel(said: string | undefined): void {
-  if (said === undefined || said === "" || logLevelWords.some((word) => word === said)) return;
-  const remedy = `give one of ${logLevelWords.join(", ")}`;
-  throw usageError(`cannot use LOG_LEVEL=${said}`, "there is no such level", remedy);
-}

@@ -4,7 +4,6 @@
  * come from it, in that order of precedence. Whatever is unknown or does not parse is an error that
  * names the place where it was said; nothing is guessed and nothing is ignored.
  */
-import { existsSync, readFileSync, statSync } from "node:fs";
 import { MeshError } from "../base/errors.ts";
 import {
   canonicalAddress,
@@ -19,8 +18,9 @@ import { type CipherChoice, cipherChoices } from "../native/dataplane.ts";
 import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault } from "../trust/identity.ts";
 import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
+import { readConfigFile } from "./config-file.ts";
 import { type HttpListen, parseHttpListen } from "./http-listen.ts";
-import { type LogFormat, logFormats } from "./log.ts";
+import { type LogFormat, type LogLevel, logFormats, logLevel, logLevelWords } from "./log.ts";
 import { parseSeed, type SeedName } from "./seeds.ts";
 
 /** An address that others are told of; without a port, the one that is listened on. */
@@ -46,6 +46,7 @@ export interface MeshConfig {
   readonly control_socket: string;
   readonly http: readonly HttpListen[];
   readonly log_format: LogFormat;
+  readonly log_level: LogLevel;
 }
 
 export type SettingName = keyof MeshConfig;
@@ -78,8 +79,6 @@ export interface ConfigSources {
   readonly hostname: string;
 }
 
-export const configPathDefault = "/etc/meshvpn/config.toml";
-const configBytesMax = 1024 * 1024;
 const unixPathBytesMax = 107;
 const httpPlacesMax = 4;
 /** Below 1,280 IPv6 does not work (RFC 8200 section 5). */
@@ -190,6 +189,13 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     parse: (said) => logFormats.find((format) => format === said),
     expects: `one of ${logFormats.join(", ")}`,
   }),
+  log_level: text({
+    hint: logLevelWords.join("|"),
+    describe: "how much the log says",
+    fallback: "info",
+    parse: (said) => (logLevelWords.some((word) => word === said) ? logLevel(said) : undefined),
+    expects: `one of ${logLevelWords.join(", ")}`,
+  }),
 };
 
 export const settingNames = Object.keys(settings) as SettingName[];
@@ -224,6 +230,13 @@ export function readConfig(sources: ConfigSources): MeshConfig {
   return config.name === "" ? { ...config, name: sanitizeName(sources.hostname) } : config;
 }
 
+/** What is said for a setting: its texts, and where, in words for an operator. */
+export interface Saying {
+  readonly texts: readonly string[];
+  /** `--port`, `MESHVPN_PORT`, `port in FILE:LINE`; undefined: nobody says anything. */
+  readonly where: string | undefined;
+}
+
 /**
  * Some settings only. The file is not looked at where flags and environment say them all, so that
  * a daemon can be stopped while its file is being written.
@@ -233,39 +246,52 @@ export function readSettings<Name extends SettingName>(
   names: readonly Name[],
 ): Pick<MeshConfig, Name> {
   const out: Partial<Record<SettingName, unknown>> = {};
-  const unsaid: Name[] = [];
+  for (const [name, saying] of sayings(sources, names)) out[name] = parse(name, saying);
+  return out as Pick<MeshConfig, Name>;
+}
+
+/** What is said for each, and acceptable or not. MeshError `usage` where the file is none. */
+export function sayings<Name extends SettingName>(
+  sources: ConfigSources,
+  names: readonly Name[],
+): ReadonlyMap<Name, Saying> {
+  const out = new Map<Name, Saying>();
   for (const name of names) {
     const variable = environmentName(name);
     const flag = sources.flags[name];
-    const variableText = sources.environment[variable];
-    if (flag !== undefined) out[name] = parse(name, textsOf(flag), `--${flagName(name)}`);
-    else if (variableText !== undefined && variableText !== "") {
-      out[name] = parse(name, split(name, variableText), variable);
-    } else unsaid.push(name);
+    const said = sources.environment[variable];
+    const elsewhere = name === "log_level" ? sources.environment.LOG_LEVEL : undefined;
+    if (flag !== undefined) out.set(name, { texts: textsOf(flag), where: `--${flagName(name)}` });
+    else if (said !== undefined && said !== "") {
+      out.set(name, { texts: split(name, said), where: variable });
+    } else if (elsewhere !== undefined && elsewhere !== "") {
+      // By which wireguard-go is told, and with it the plain device.
+      out.set(name, { texts: [elsewhere], where: "LOG_LEVEL" });
+    }
   }
-  const file = unsaid.length === 0 ? undefined : readFile(sources);
-  for (const name of unsaid) {
+  const file = out.size === names.length ? undefined : readConfigFile(sources, settings);
+  for (const name of names) {
+    if (out.has(name)) continue;
     const said = file?.said[name];
-    out[name] =
-      said === undefined
-        ? settings[name].parse(settings[name].fallback)
-        : parse(name, textsOf(said), `${name} in ${file?.path}`);
+    const texts = said === undefined ? settings[name].fallback : textsOf(said);
+    const where = said === undefined ? undefined : `${name} in ${file?.place(name)}`;
+    out.set(name, { texts, where });
   }
-  return out as Pick<MeshConfig, Name>;
+  return out;
 }
 
 export function flagName(name: SettingName): string {
   return name.replaceAll("_", "-");
 }
 
-function parse(name: SettingName, texts: readonly string[], where: string): unknown {
+function parse(name: SettingName, { texts, where }: Saying): unknown {
   const value = settings[name].parse(texts);
   if (value !== undefined) return value;
-  const said = texts.map((said) => JSON.stringify(said)).join(", ");
+  const said = texts.map((text) => JSON.stringify(text)).join(", ");
   const meant = settings[name].correct?.(texts);
   throw new MeshError(
     "usage",
-    `cannot use ${where}`,
+    `cannot use ${where ?? `the default of ${name}`}`,
     `${said} is not acceptable`,
     meant === undefined ? `give it ${settings[name].expects}` : `did you mean ${meant}?`,
   );
@@ -278,92 +304,6 @@ function textsOf(said: string | boolean | readonly string[]): readonly string[] 
 /** In a variable, several are separated by commas or white space. */
 function split(name: SettingName, said: string): readonly string[] {
   return settings[name].many ? said.split(/[\s,]+/).filter((part) => part !== "") : [said];
-}
-
-function readFile(sources: ConfigSources): { path: string; said: Said } | undefined {
-  const variable = sources.environment.MESHVPN_CONFIG;
-  const named = sources.file ?? (variable === "" ? undefined : variable);
-  const path = named ?? configPathDefault;
-  if (named === undefined && !existsSync(path)) return undefined;
-  return { path, said: checkFile(path, parseFile(path, readText(path))) };
-}
-
-function readText(path: string): string {
-  try {
-    const { size } = statSync(path);
-    if (size > configBytesMax) {
-      throw invalidFile(path, `it has ${size} bytes and the limit is ${configBytesMax}`);
-    }
-    return readFileSync(path, "utf8");
-  } catch (error) {
-    if (error instanceof MeshError) throw error;
-    const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
-    const [why, remedy] =
-      code === "ENOENT"
-        ? ["there is no such file", "correct --config or MESHVPN_CONFIG"]
-        : code === "EACCES"
-          ? ["permission denied", "run as root or as the file's owner"]
-          : [`the system refused (${code})`, "check the path"];
-    const kind = code === "EACCES" ? "permission_denied" : "usage";
-    throw new MeshError(kind, `cannot read the configuration ${path}`, why, remedy);
-  }
-}
-
-function parseFile(path: string, content: string): Record<string, unknown> {
-  let parsed: unknown;
-  try {
-    parsed = path.endsWith(".json") ? JSON.parse(content) : Bun.TOML.parse(content);
-  } catch (error) {
-    throw invalidFile(path, error instanceof Error ? error.message : String(error));
-  }
-  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
-    throw invalidFile(path, "it does not hold names and values");
-  }
-  return parsed as Record<string, unknown>;
-}
-
-function invalidFile(path: string, why: string): MeshError {
-  return new MeshError("usage", `cannot use the configuration ${path}`, why, "correct it");
-}
-
-/** Every key known, every value of its kind; what the values mean is for `parse`. */
-function checkFile(path: string, values: Record<string, unknown>): Said {
-  const said: Said = {};
-  for (const [key, value] of Object.entries(values)) {
-    if (!isSettingName(key)) throw unknownKey(path, key);
-    const kindIsRight =
-      settings[key].hint === undefined
-        ? typeof value === "boolean"
-        : typeof value === "string" || typeof value === "number" || isTexts(value);
-    if (!kindIsRight || (isTexts(value) && !settings[key].many)) {
-      throw invalidFile(path, `${key} must be ${kindOf(key)}`);
-    }
-    said[key] = isTexts(value) ? value : typeof value === "boolean" ? value : String(value);
-  }
-  return said;
-}
-
-function unknownKey(path: string, key: string): MeshError {
-  const near = nearest(key, settingNames);
-  return new MeshError(
-    "usage",
-    `cannot use the configuration ${path}`,
-    `it has the unknown key ${JSON.stringify(key)}`,
-    near === undefined ? `known are ${settingNames.join(", ")}` : `did you mean ${near}?`,
-  );
-}
-
-function kindOf(name: SettingName): string {
-  if (settings[name].hint === undefined) return "true or false";
-  return settings[name].many ? "a list of strings" : settings[name].expects;
-}
-
-function isSettingName(key: string): key is SettingName {
-  return Object.hasOwn(settings, key);
-}
-
-function isTexts(value: unknown): value is readonly string[] {
-  return Array.isArray(value) && value.every((item) => typeof item === "string");
 }
 
 interface TextSetting<T> {

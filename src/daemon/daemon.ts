@@ -3,7 +3,6 @@
  * control socket and its signals. Composition only: what is started here is stopped here, in the
  * opposite order, and what the node wants kept is on disk before anything leaves that depends on it.
  */
-import { lookup } from "node:dns/promises";
 import { networkInterfaces } from "node:os";
 import manifest from "../../package.json" with { type: "json" };
 import type { Instant } from "../base/clock.ts";
@@ -20,13 +19,13 @@ import type { MeshConfig } from "./config.ts";
 import { type ControlAnswer, type ControlRequest, ControlServer } from "./control.ts";
 import { Driver, type Duties } from "./driver.ts";
 import { ownCandidates } from "./endpoints.ts";
-import { HttpServer } from "./http.ts";
+import { type Configuration, LiveSettings } from "./live-settings.ts";
 import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
 import { families, processFigures } from "./metrics.ts";
 import { openDataplane } from "./open-dataplane.ts";
 import { readiness } from "./readiness.ts";
-import { SeedResolver } from "./seeds.ts";
+import type { ReloadReport } from "./reload.ts";
 import {
   type Keys,
   loadKeys,
@@ -55,7 +54,7 @@ const interfacesMs = 15_000;
  */
 export async function runMesh(
   library: Library,
-  config: MeshConfig,
+  { config, reread }: Configuration,
   log: Log,
   ready: (words: string, warnings: readonly string[]) => void,
 ): Promise<number> {
@@ -91,11 +90,9 @@ export async function runMesh(
   };
   const dataplane = openDataplane(library, options, "--no-uapi");
   started.defer(() => dataplane.close());
-  daemon = new MeshDaemon({ library, crypto, dataplane, keys, config, log });
+  daemon = new MeshDaemon({ library, crypto, dataplane, keys, config, reread, log });
   started.defer(() => daemon?.close());
   await daemon.start();
-  const http = daemon.http();
-  started.defer(() => http.stop());
   const supervisor = new Supervisor(process.env, library.symbols.meshvpn_notify);
   supervisor.ready(daemon.describe());
   ready(daemon.describe(), daemon.warnings());
@@ -110,12 +107,11 @@ type Told = Exclude<
   { kind: `timestamp_${string}` | `persist_${string}` | "member_joined" | "member_left" }
 >;
 
-interface Parts {
+interface Parts extends Configuration {
   readonly library: Library;
   readonly crypto: NativeCrypto;
   readonly dataplane: NativeDataplane;
   readonly keys: Keys;
-  readonly config: MeshConfig;
   readonly log: Log;
 }
 
@@ -128,7 +124,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #node: MeshNode;
   readonly #driver: Driver<NodeEvent>;
   readonly #uapi: MeshUapi;
-  readonly #seeds: SeedResolver;
+  readonly #live: LiveSettings;
   readonly #timestamps: TimestampStore;
   readonly #members: MembersFile;
   /** The operator's own words for identities; read again with them. */
@@ -165,14 +161,14 @@ class MeshDaemon implements Duties<NodeEvent> {
     });
     this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);
     this.#driver = new Driver(this.#node, dataplane, this.#clock, this);
-    this.#seeds = new SeedResolver(config.seed, {
-      lookup: async (host) => (await lookup(host, { all: true })).map(({ address }) => address),
-      later: (ms, call) => {
-        const timer = setTimeout(call, ms);
-        return () => clearTimeout(timer);
-      },
-      changed: (seeds) => this.#outside((now) => this.#node.setSeeds(now, seeds)),
-      warn: this.warn,
+    const startedMs = this.#clock().wallMs;
+    this.#live = new LiveSettings(parts, parts.log, {
+      seedsChanged: (seeds) => this.#outside((now) => this.#node.setSeeds(now, seeds)),
+      announceChanged: () =>
+        this.#outside((now) => this.#node.setCandidates(now, this.#candidates())),
+      meshAddress: () => this.#node.status().addresses.find((each) => each.includes(":")) ?? "::1",
+      families: () => families(this.#status(true), processFigures(startedMs)),
+      readiness: () => readiness(this.#status(false)),
     });
   }
 
@@ -190,8 +186,8 @@ class MeshDaemon implements Duties<NodeEvent> {
     for (const text of this.warnings()) this.warn(text);
     this.#node.start(this.#clock());
     this.#parts.dataplane.start();
-    this.#seeds.start();
     await this.#driver.start();
+    this.#live.start();
     this.#interfaceTimer = setInterval(() => {
       this.#outside((now) => this.#node.setCandidates(now, this.#candidates()));
     }, interfacesMs);
@@ -199,7 +195,7 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   close(): void {
     clearInterval(this.#interfaceTimer);
-    this.#seeds.stop();
+    this.#live.stop();
     this.#driver.stop();
     this.#members.close();
     this.#timestamps.close();
@@ -213,18 +209,6 @@ class MeshDaemon implements Duties<NodeEvent> {
     return `${name}, ${place}, ${addresses.join(", ")}, port ${listenPort}, ${trusted} trusted`;
   }
 
-  /** Answers what the configuration asks for; what it shows is as fresh as the question. */
-  http(): HttpServer {
-    const startedMs = this.#clock().wallMs;
-    const server = new HttpServer({
-      families: () => families(this.#status(true), processFigures(startedMs)),
-      readiness: () => readiness(this.#status(false)),
-    });
-    const { addresses } = this.#node.status();
-    server.listen(this.#parts.config.http, addresses.find((each) => each.includes(":")) ?? "::1");
-    return server;
-  }
-
   warnings(): readonly string[] {
     return this.#node.roster.size === 0 ? [nobodyTrusted] : [];
   }
@@ -234,8 +218,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       case "status":
         return { result: this.#status(request.counters === true) };
       case "reload":
-        this.#reload();
-        return { result: null };
+        return { result: this.#reload() };
       case "stop":
         // Answered first; the connection ends when this process does.
         setImmediate(() => this.#end(0));
@@ -376,8 +359,15 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#driver.wake();
   }
 
+  /** What the configuration says now, as far as it can be taken over, and whom the disk trusts. */
+  #reload(): ReloadReport {
+    const report = this.#live.reload();
+    this.#reloadTrusted();
+    return { schema: 1, trusted: this.#node.roster.size, ...report };
+  }
+
   /** Whom the disk says is trusted, and nobody else. */
-  #reload(): void {
+  #reloadTrusted(): void {
     const trusted = this.#readTrusted();
     const wanted = new Set(trusted.map(formatIdentity));
     this.#outside((now) => {
@@ -399,7 +389,9 @@ class MeshDaemon implements Duties<NodeEvent> {
     const { config, dataplane } = this.#parts;
     const { listenPort } = dataplane.deviceState();
     const own = config.tun ? config.interface : undefined;
-    return ownCandidates(networkInterfaces(), own, listenPort, config.announce);
+    // The node is told of its endpoints before there are live settings.
+    const { announce } = this.#live?.config ?? config;
+    return ownCandidates(networkInterfaces(), own, listenPort, announce);
   }
 
   #status(withCounters: boolean): MeshStatus {

@@ -18,7 +18,7 @@ const idleSeconds = 10;
 
 /** Serves until it is stopped. MeshError where the port cannot be had. */
 export class HttpServer {
-  readonly #servers: Bun.Server<undefined>[] = [];
+  #servers: Bun.Server<undefined>[] = [];
   readonly #sources: HttpSources;
 
   constructor(sources: HttpSources) {
@@ -53,6 +53,7 @@ export class HttpServer {
 
   stop(): void {
     for (const server of this.#servers) server.stop(true);
+    this.#servers = [];
   }
 
   #answer(request: Request, hostname: string): Response {

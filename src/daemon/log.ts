@@ -21,14 +21,24 @@ export function logLevel(text: string | undefined): LogLevel {
 }
 
 export class Log {
-  readonly level: LogLevel;
+  #level: LogLevel;
   readonly #scope: string;
-  readonly #format: LogFormat;
+  #format: LogFormat;
 
   /** `scope`: what the lines are about, an interface's name. */
   constructor(level: LogLevel, scope: string, format: LogFormat = "text") {
-    this.level = level;
+    this.#level = level;
     this.#scope = scope;
+    this.#format = format;
+  }
+
+  get level(): LogLevel {
+    return this.#level;
+  }
+
+  /** From the next line on. */
+  configure(level: LogLevel, format: LogFormat): void {
+    this.#level = level;
     this.#format = format;
   }
 
@@ -49,7 +59,7 @@ export class Log {
   }
 
   #line(level: LogLevel, word: string, text: string): void {
-    if (levels[level] > levels[this.level]) return;
+    if (levels[level] > levels[this.#level]) return;
     try {
       writeSync(2, `${this.#form(new Date().toISOString(), word, text)}\n`);
     } catch (error) {

@@ -1,7 +1,7 @@
 /** One file with everything in it: Bun, the program and the library of this platform. */
 import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { notices } from "./notices.ts";
+import { bundledPackages, notices } from "./notices.ts";
 import { manifest } from "./npm.ts";
 import type { Platform } from "./platforms.ts";
 import { root, tool } from "./tools.ts";
@@ -41,6 +41,6 @@ export async function makeExecutable(
   chmodSync(path, 0o755);
   writeFileSync(
     join(made, `${name}.THIRD-PARTY.md`),
-    notices(["bun", "citty", "consola", "libsodium", "zig"]),
+    notices(["bun", ...bundledPackages, "libsodium", "zig"]),
   );
 }

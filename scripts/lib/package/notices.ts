@@ -6,7 +6,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "./tools.ts";
 
-export type Bundled = "citty" | "consola" | "libsodium" | "zig" | "bun";
+export type Bundled = (typeof bundledPackages)[number] | "libsodium" | "zig" | "bun";
+
+/** The npm packages that are in the program; a test compares them with package.json. */
+export const bundledPackages = ["citty", "consola", "smol-toml"] as const;
 
 interface Component {
   readonly name: string;

@@ -7,7 +7,7 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { platformPackage } from "../../../src/native/find-library.ts";
-import { notices, sbom } from "./notices.ts";
+import { bundledPackages, notices, sbom } from "./notices.ts";
 import { type Platform, platforms } from "./platforms.ts";
 import { root, tool } from "./tools.ts";
 
@@ -32,8 +32,8 @@ export async function packProgram(program: string, work: string, made: string): 
   for (const name of ["systemd", "grafana"]) {
     cpSync(join(root, "packaging", name), join(directory, name), { recursive: true });
   }
-  write(directory, "THIRD-PARTY.md", notices(["citty", "consola"]));
-  write(directory, "sbom.cdx.json", sbom(manifest, ["citty", "consola"]));
+  write(directory, "THIRD-PARTY.md", notices(bundledPackages));
+  write(directory, "sbom.cdx.json", sbom(manifest, bundledPackages));
   write(directory, "package.json", {
     ...about(manifest.name, manifest.description),
     type: "module",

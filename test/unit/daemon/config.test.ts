@@ -59,6 +59,7 @@ describe("the configuration", () => {
       control_socket: "/run/meshvpn/meshvpn.sock",
       http: [],
       log_format: "text",
+      log_level: "verbose",
     });
   });
 
@@ -174,6 +175,17 @@ describe("a file is refused", () => {
     expect(said('statedir = "/x"\n')).toBe("did you mean state_dir?");
     expect(said("completely_else = 1\n")).toContain("known are seed, interface");
     expect(said("toString = 1\n")).toContain("known are");
+  });
+
+  test("and the line is named in which it is wrong", () => {
+    const place = (text: string, name?: string): string =>
+      refusal(() => readConfig(sources({}, written(text, name)))).message.replace(/^.*\//, "");
+    expect(place('name = "a"\n\n  prot = 1\n')).toBe("config.toml:3");
+    expect(place('name = "a"\nport = 70000\n')).toBe("config.toml:2");
+    expect(place('name = "a"\nport == 7\n')).toBe("config.toml:2");
+    expect(place('name = "a"\nname = "b"\n')).toBe("config.toml:2");
+    expect(place('name = "a"\n[policy]\nallow = 1\n')).toBe("config.toml:2");
+    expect(place('{\n"name": "a",\n"tun": "no"\n}', "c.json")).toBe("c.json:3");
   });
 
   test("that is not there, only where it was named", () => {

@@ -1,0 +1,23 @@
+/** Every command, by name, in the order of the help. Each is a file of its own, loaded when it is called. */
+import type { CommandDef } from "citty";
+
+/** A command's file exports a citty command, each with arguments of its own type. */
+export type Load = () => Promise<{ readonly default: object }>;
+
+/** A command's `run` may return an exit code. */
+export const commands: Readonly<Record<string, Load>> = {
+  keygen: () => import("./keygen.ts"),
+  export: () => import("./export.ts"),
+  trust: () => import("./trust.ts"),
+  up: () => import("./up.ts"),
+  down: () => import("./down.ts"),
+  reload: () => import("./reload.ts"),
+  status: () => import("./status.ts"),
+  config: () => import("./config.ts"),
+  device: () => import("./device.ts"),
+  version: () => import("./version.ts"),
+};
+
+export async function commandOf(load: Load): Promise<CommandDef> {
+  return (await load()).default as CommandDef;
+}

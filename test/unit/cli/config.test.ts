@@ -1,0 +1,61 @@
+import { afterAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Ran, run } from "../../e2e/support/process.ts";
+
+const program = new URL("../../../bin/meshvpn", import.meta.url).pathname;
+const directory = mkdtempSync(join(tmpdir(), "meshvpn-config-command-"));
+const file = join(directory, "config.toml");
+afterAll(() => rmSync(directory, { recursive: true }));
+
+async function meshvpn(args: readonly string[], env: Record<string, string> = {}): Promise<Ran> {
+  return await run([program, ...args], { env: { MESHVPN_BUN: process.execPath, ...env } });
+}
+
+describe("config", () => {
+  test("show says what holds and who says so", async () => {
+    writeFileSync(file, 'name = "alpha"\nport = 1\nseed = ["a:1", "b:2"]\n');
+    const args = ["config", "show", "--config", file, "--port", "3"];
+    const { stdout } = await meshvpn(args, { MESHVPN_MTU: "1400" });
+    const rows = new Map(stdout.split("\n").map((line) => [line.split("\t")[0], line]));
+    expect(rows.get("port")).toBe("port\t3\t--port");
+    expect(rows.get("mtu")).toBe("mtu\t1400\tMESHVPN_MTU");
+    expect(rows.get("name")).toBe(`name\talpha\tname in ${file}:1`);
+    expect(rows.get("seed")).toBe(`seed\ta:1,b:2\tseed in ${file}:3`);
+    expect(rows.get("announce")).toBe("announce\t-\tdefault");
+  });
+
+  test("show --json says the same for programs", async () => {
+    const { stdout } = await meshvpn(["config", "show", "--json", "--config", file]);
+    const { schema, path, settings } = JSON.parse(stdout);
+    expect([schema, path]).toEqual([1, file]);
+    expect(settings).toContainEqual({ name: "tun", values: ["true"], said_by: null });
+    const seed = { name: "seed", values: ["a:1", "b:2"], said_by: `seed in ${file}:3` };
+    expect(settings).toContainEqual(seed);
+  });
+
+  test("check names the line and the key that was meant, and ends with 2", async () => {
+    expect(await meshvpn(["config", "check", file])).toEqual({
+      code: 0,
+      stdout: `ok: ${file}\n`,
+      stderr: "",
+    });
+    writeFileSync(file, 'name = "alpha"\nprot = 1\n');
+    const refused = await meshvpn(["config", "check", file]);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toBe(
+      `meshvpn: cannot use the configuration ${file}:2: it has the unknown key "prot"; did you mean port?\n`,
+    );
+  });
+
+  test("path is what up would read", async () => {
+    expect((await meshvpn(["config", "path"])).stdout).toBe("/etc/meshvpn/config.toml\n");
+    const said = await meshvpn(["config", "path"], { MESHVPN_CONFIG: file });
+    expect(said.stdout).toBe(`${file}\n`);
+  });
+
+  test("without a word after it is a mistake", async () => {
+    expect((await meshvpn(["config"])).code).toBe(2);
+  });
+});
