@@ -13,8 +13,17 @@ export const commands: Readonly<Record<string, Load>> = {
   down: () => import("./down.ts"),
   reload: () => import("./reload.ts"),
   status: () => import("./status.ts"),
+  peers: () => import("./peers.ts"),
+  top: () => import("./top.ts"),
+  ping: () => import("./ping.ts"),
+  bench: () => import("./bench.ts"),
+  logs: () => import("./logs.ts"),
+  metrics: () => import("./metrics.ts"),
   config: () => import("./config.ts"),
+  debug: () => import("./debug.ts"),
   device: () => import("./device.ts"),
+  completion: () => import("./completion.ts"),
+  man: () => import("./man.ts"),
   version: () => import("./version.ts"),
 };
 

@@ -10,7 +10,7 @@ export const configSchema = 1;
 
 const show = defineCommand({
   meta: {
-    name: "config show",
+    name: "show",
     description:
       "Print every setting, its value and who says it: a flag, a variable, a line of the file, or nobody. " +
       "Example: meshvpn config show --port 51821",
@@ -42,7 +42,7 @@ const show = defineCommand({
 
 const check = defineCommand({
   meta: {
-    name: "config check",
+    name: "check",
     description:
       "Say whether the configuration can be used; if not, in which line it is wrong. " +
       "Example: meshvpn config check /etc/meshvpn/config.toml",
@@ -67,7 +67,7 @@ const check = defineCommand({
 
 const path = defineCommand({
   meta: {
-    name: "config path",
+    name: "path",
     description: "Print which file up would read. Example: $EDITOR $(meshvpn config path)",
   },
   args: settingFlags([] as SettingName[]),

@@ -19,7 +19,8 @@ export default defineCommand({
       "Run a plain WireGuard device, for wg and wg-quick to configure. Environment: " +
       "MESHVPN_STATE_DIR (/var/lib/meshvpn), " +
       `MESHVPN_AEAD (${cipherChoices.join(", ")}), ` +
-      "LOG_LEVEL (silent, error, verbose or info, debug), MESHVPN_LOG_FILE",
+      "LOG_LEVEL (silent, error, verbose or info, debug), MESHVPN_LOG_FILE. " +
+      "Example: meshvpn device wg0 && wg setconf wg0 wg0.conf",
   },
   args: {
     ifname: { type: "positional", required: true, description: "The interface, such as wg0" },

@@ -25,31 +25,34 @@ async function main(args: readonly string[]): Promise<number> {
     await printUsage(root);
     return name === undefined ? 2 : 0;
   }
-  if (name === "--version" || name === "-v") return await run(commands.version as Load, []);
+  if (name === "--version" || name === "-v")
+    return await run(["version"], commands.version as Load, []);
   const load = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (load !== undefined) return await run(load, rest);
+  if (load !== undefined) return await run([name], load, rest);
   const near = nearest(name, Object.keys(commands));
   const why = near === undefined ? "there is no such command" : `did you mean ${near}?`;
   const kind = name.startsWith("-") ? "flag" : "command";
   throw usageError(`unknown ${kind} ${name}`, why, "see meshvpn --help");
 }
 
-async function run(load: Load, args: readonly string[]): Promise<number> {
+async function run(words: readonly string[], load: Load, args: readonly string[]): Promise<number> {
   let command = await commandOf(load);
-  let parent = root;
+  let called = words;
   let rest = [...args];
-  // A command of commands, such as `org keygen`.
+  // A command of commands, such as `config show`.
   for (;;) {
     const subCommands = await resolve(command.subCommands ?? {});
     const inner = rest[0];
     if (inner === undefined || !Object.hasOwn(subCommands, inner)) break;
-    parent = command;
     command = (await resolve(subCommands[inner])) as CommandDef;
+    called = [...called, inner];
     rest = rest.slice(1);
   }
+  // By all its words, in the help and in errors.
+  command = { ...command, meta: { ...(await resolve(command.meta)), name: called.join(" ") } };
   const flags = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
   if (flags.includes("--help") || flags.includes("-h")) {
-    await printUsage(command, parent);
+    await printUsage(command, root);
     return 0;
   }
   await checkArguments(command, rest);

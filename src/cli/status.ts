@@ -1,10 +1,11 @@
 /** `meshvpn status`: this node and the members it knows, as the daemon sees them now. */
 import { defineCommand } from "citty";
-import { readSettings } from "../daemon/config.ts";
-import { ask } from "../daemon/control.ts";
+import { readiness } from "../daemon/readiness.ts";
 import type { MemberStatus, MeshStatus } from "../daemon/status.ts";
-import { settingFlags, settingSources } from "./flags.ts";
+import { askStatus } from "./ask.ts";
+import { settingFlags } from "./flags.ts";
 import { formatBytes, formatSeconds, printRows } from "./print.ts";
+import { showFrames } from "./screen.ts";
 
 /** Enough of an identity to tell members apart by eye. */
 const keyCharacters = 8;
@@ -19,19 +20,30 @@ export default defineCommand({
   args: {
     json: { type: "boolean", description: "print JSON" },
     counters: { type: "boolean", description: "print every counter as well" },
+    watch: { type: "boolean", description: "again each second, until Ctrl-C" },
+    check: { type: "boolean", description: "only say whether it is healthy; exit code 4 if not" },
     ...settingFlags(["control_socket"]),
   },
-  async run({ args, rawArgs }) {
-    const { control_socket: socket } = readSettings(
-      settingSources(["control_socket"], args, rawArgs),
-      ["control_socket"],
-    );
-    const counters = args.counters === true;
-    const status = (await ask(socket, { command: "status", counters })) as MeshStatus;
-    if (args.json === true) console.log(JSON.stringify(status));
-    else process.stdout.write(formatStatus(status, process.stdout.isTTY === true));
+  async run(called) {
+    const { args } = called;
+    if (args.check === true) return printReadiness(await askStatus(called));
+    const once = async (): Promise<string> => {
+      const status = await askStatus(called, args.counters === true);
+      if (args.json === true) return `${JSON.stringify(status)}\n`;
+      return formatStatus(status, process.stdout.isTTY === true);
+    };
+    if (args.watch === true) await showFrames({ every: 1 }, once);
+    else process.stdout.write(await once());
+    return 0;
   },
 });
+
+/** The line of /readyz, and 4 where it is not ready. */
+function printReadiness(status: MeshStatus): number {
+  const { ready, why } = readiness(status);
+  console.log(why);
+  return ready ? 0 : 4;
+}
 
 /** In a pipe each line begins with what it is: `node`, `member` or `counter`. */
 export function formatStatus(status: MeshStatus, terminal: boolean): string {
@@ -56,14 +68,22 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
     ["port", `${status.port}`],
     ["aead", status.aead],
   ];
-  const header = ["MEMBER", "KEY", "ADDRESSES", "STATE", "PATH", "RTT", "HANDSHAKE", "RX", "TX"];
   const members =
     status.members.length > 0
-      ? printRows(header, status.members.map(cells), true)
+      ? memberRows(status.members, true)
       : "nobody is trusted, so there is no member: meshvpn trust KEY\n";
   const counted =
     counters.length === 0 ? "" : `\n${printRows(["COUNTER", "VALUE"], counters, true)}`;
   return `${node.map(([word = "", said]) => `${word.padEnd(9)}  ${said}\n`).join("")}\n${members}${counted}`;
+}
+
+const header = ["MEMBER", "KEY", "ADDRESSES", "STATE", "PATH", "RTT", "HANDSHAKE", "RX", "TX"];
+
+/** Of the members alone. */
+export function memberRows(members: readonly MemberStatus[], terminal: boolean): string {
+  return terminal
+    ? printRows(header, members.map(cells), true)
+    : printRows([], members.map(plainCells), false);
 }
 
 function plainCells(member: MemberStatus): string[] {

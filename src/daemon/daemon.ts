@@ -10,6 +10,7 @@ import { formatEndpoint } from "../base/endpoint.ts";
 import { MeshError, unreachable } from "../base/errors.ts";
 import type { DataplaneEvent } from "../mesh/dataplane.ts";
 import { MeshNode, type NodeEvent, type NodeMemory } from "../mesh/node.ts";
+import { exposition } from "../metrics/exposition.ts";
 import { NativeCrypto } from "../native/crypto.ts";
 import type { CommandFailure, NativeDataplane } from "../native/dataplane.ts";
 import type { Library } from "../native/library.ts";
@@ -125,6 +126,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #driver: Driver<NodeEvent>;
   readonly #uapi: MeshUapi;
   readonly #live: LiveSettings;
+  readonly #startedMs: number;
   readonly #timestamps: TimestampStore;
   readonly #members: MembersFile;
   /** The operator's own words for identities; read again with them. */
@@ -161,13 +163,13 @@ class MeshDaemon implements Duties<NodeEvent> {
     });
     this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);
     this.#driver = new Driver(this.#node, dataplane, this.#clock, this);
-    const startedMs = this.#clock().wallMs;
+    this.#startedMs = this.#clock().wallMs;
     this.#live = new LiveSettings(parts, parts.log, {
       seedsChanged: (seeds) => this.#outside((now) => this.#node.setSeeds(now, seeds)),
       announceChanged: () =>
         this.#outside((now) => this.#node.setCandidates(now, this.#candidates())),
       meshAddress: () => this.#node.status().addresses.find((each) => each.includes(":")) ?? "::1",
-      families: () => families(this.#status(true), processFigures(startedMs)),
+      families: () => this.#families(),
       readiness: () => readiness(this.#status(false)),
     });
   }
@@ -219,6 +221,10 @@ class MeshDaemon implements Duties<NodeEvent> {
         return { result: this.#status(request.counters === true) };
       case "reload":
         return { result: this.#reload() };
+      case "logs":
+        return { result: this.#parts.log.lines(Number(request.after) || 0) };
+      case "metrics":
+        return { result: exposition(this.#families(), "prometheus") };
       case "stop":
         // Answered first; the connection ends when this process does.
         setImmediate(() => this.#end(0));
@@ -413,6 +419,10 @@ class MeshDaemon implements Duties<NodeEvent> {
       members: this.#memberStatuses(status.members),
       ...(withCounters ? { counters: this.#counters() } : {}),
     };
+  }
+
+  #families(): ReturnType<typeof families> {
+    return families(this.#status(true), processFigures(this.#startedMs));
   }
 
   #memberStatuses(members: ReturnType<MeshNode["status"]>["members"]): readonly MemberStatus[] {

@@ -20,10 +20,25 @@ export function logLevel(text: string | undefined): LogLevel {
   return Object.hasOwn(levels, named) ? (named as LogLevel) : "error";
 }
 
+/** For `meshvpn logs`. */
+const linesKept = 500;
+const messageCharactersMax = 8_192;
+
+export interface LogLine {
+  /** Counts from 1, without a gap. */
+  readonly number: number;
+  readonly time: string;
+  readonly level: string;
+  readonly scope: string;
+  readonly message: string;
+}
+
 export class Log {
   #level: LogLevel;
   readonly #scope: string;
   #format: LogFormat;
+  readonly #kept: LogLine[] = [];
+  #count = 0;
 
   /** `scope`: what the lines are about, an interface's name. */
   constructor(level: LogLevel, scope: string, format: LogFormat = "text") {
@@ -58,19 +73,35 @@ export class Log {
     this.#line("debug", "debug", text);
   }
 
+  /** The last lines, the oldest first, from the one after `after`. */
+  lines(after = 0): readonly LogLine[] {
+    return this.#kept.filter(({ number }) => number > after);
+  }
+
   #line(level: LogLevel, word: string, text: string): void {
     if (levels[level] > levels[this.#level]) return;
+    this.#count += 1;
+    const line: LogLine = {
+      number: this.#count,
+      time: new Date().toISOString(),
+      level: word,
+      scope: this.#scope,
+      message: text.replaceAll("\n", " ").slice(0, messageCharactersMax),
+    };
+    this.#kept.push(line);
+    if (this.#kept.length > linesKept) this.#kept.shift();
     try {
-      writeSync(2, `${this.#form(new Date().toISOString(), word, text)}\n`);
+      writeSync(2, `${lineText(line, this.#format)}\n`);
     } catch (error) {
       // Whoever read stderr is gone or slow (EPIPE, EAGAIN): there is nobody to tell.
       if (!(error instanceof Error && "code" in error)) throw error;
     }
   }
+}
 
-  #form(time: string, level: string, text: string): string {
-    const [scope, message] = [this.#scope, text.replaceAll("\n", " ")];
-    if (this.#format === "json") return JSON.stringify({ time, level, scope, message });
-    return `${time} ${level} ${scope}: ${message}`;
-  }
+/** One line without its end. The fields of JSON, and their order, stay as they are. */
+export function lineText(line: LogLine, format: LogFormat): string {
+  const { time, level, scope, message } = line;
+  if (format === "json") return JSON.stringify({ time, level, scope, message });
+  return `${time} ${level} ${scope}: ${message}`;
 }

@@ -162,7 +162,7 @@ describe("the npm package", () => {
     expect(await two.daemon?.stop()).toBe(0);
   }, 60_000);
 
-  test("lists what it holds of others, and the systemd unit", async () => {
+  test("lists what it holds of others, and has unit, man page, completions and schemas", async () => {
     const installed = join(byBun.cwd, "node_modules/meshvpn");
     const sbom = JSON.parse(readFileSync(join(installed, "sbom.cdx.json"), "utf8"));
     expect(sbom.components.map(({ name }: { name: string }) => name)).toEqual(

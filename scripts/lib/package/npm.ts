@@ -32,6 +32,8 @@ export async function packProgram(program: string, work: string, made: string): 
   for (const name of ["systemd", "grafana"]) {
     cpSync(join(root, "packaging", name), join(directory, name), { recursive: true });
   }
+  cpSync(join(root, "schemas"), join(directory, "schemas"), { recursive: true });
+  await writeShellFiles(join(program, "main.js"), directory);
   write(directory, "THIRD-PARTY.md", notices(bundledPackages));
   write(directory, "sbom.cdx.json", sbom(manifest, bundledPackages));
   write(directory, "package.json", {
@@ -40,6 +42,7 @@ export async function packProgram(program: string, work: string, made: string): 
     os: ["linux"],
     cpu: ["x64", "arm64"],
     bin: { meshvpn: "bin/meshvpn", "meshvpn-wg": "bin/meshvpn-wg" },
+    man: ["man/meshvpn.8"],
     optionalDependencies: Object.fromEntries(
       platforms.flatMap(({ arch, libc, bun }) => [
         [platformPackage(arch, libc), manifest.version],
@@ -48,6 +51,22 @@ export async function packProgram(program: string, work: string, made: string): 
     ),
   });
   await pack(directory, made);
+}
+
+/** The man page and the completions, as the program itself prints them. */
+async function writeShellFiles(main: string, directory: string): Promise<void> {
+  const print = async (...args: string[]): Promise<string> =>
+    await tool([process.execPath, main, ...args]);
+  mkdirSync(join(directory, "man"));
+  mkdirSync(join(directory, "completions"));
+  write(directory, "man/meshvpn.8", await print("man"));
+  for (const [shell, file] of [
+    ["bash", "meshvpn.bash"],
+    ["zsh", "_meshvpn"],
+    ["fish", "meshvpn.fish"],
+  ] as const) {
+    write(directory, `completions/${file}`, await print("completion", shell));
+  }
 }
 
 export async function packLibrary(

@@ -1,0 +1,21 @@
+/** Asking the daemon that a command line means: by --control-socket, its variable, or the file. */
+import { readSettings } from "../daemon/config.ts";
+import { ask, type ControlRequest } from "../daemon/control.ts";
+import type { MeshStatus } from "../daemon/status.ts";
+import { settingSources } from "./flags.ts";
+
+/** What citty hands to a command. */
+export interface Called {
+  readonly args: Readonly<Record<string, unknown>>;
+  readonly rawArgs: readonly string[];
+}
+
+export async function askDaemon(called: Called, request: ControlRequest): Promise<unknown> {
+  const names = ["control_socket"] as const;
+  const sources = settingSources(names, called.args, called.rawArgs);
+  return await ask(readSettings(sources, names).control_socket, request);
+}
+
+export async function askStatus(called: Called, counters = false): Promise<MeshStatus> {
+  return (await askDaemon(called, { command: "status", counters })) as MeshStatus;
+}
