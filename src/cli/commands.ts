@@ -20,6 +20,7 @@ export const commands: Readonly<Record<string, Load>> = {
   logs: () => import("./logs.ts"),
   metrics: () => import("./metrics.ts"),
   config: () => import("./config.ts"),
+  doctor: () => import("./doctor.ts"),
   debug: () => import("./debug.ts"),
   device: () => import("./device.ts"),
   completion: () => import("./completion.ts"),

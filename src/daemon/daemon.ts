@@ -18,6 +18,7 @@ import { formatIdentity, networkIdOf } from "../trust/identity.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { MeshConfig } from "./config.ts";
 import { type ControlAnswer, type ControlRequest, ControlServer } from "./control.ts";
+import { Doctor } from "./doctor.ts";
 import { Driver, type Duties } from "./driver.ts";
 import { ownCandidates } from "./endpoints.ts";
 import { type Configuration, LiveSettings } from "./live-settings.ts";
@@ -126,6 +127,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #driver: Driver<NodeEvent>;
   readonly #uapi: MeshUapi;
   readonly #live: LiveSettings;
+  readonly #doctor: Doctor;
   readonly #startedMs: number;
   readonly #timestamps: TimestampStore;
   readonly #members: MembersFile;
@@ -164,11 +166,19 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);
     this.#driver = new Driver(this.#node, dataplane, this.#clock, this);
     this.#startedMs = this.#clock().wallMs;
+    this.#doctor = new Doctor({
+      status: (withCounters) => this.#status(withCounters),
+      trusts: (identity) => this.#node.roster.admitsText(identity),
+      config: () => this.#live.config,
+      seeds: () => this.#live.seedPlaces(),
+      nowWallMs: () => this.#clock().wallMs,
+      warn: this.warn,
+    });
     this.#live = new LiveSettings(parts, parts.log, {
       seedsChanged: (seeds) => this.#outside((now) => this.#node.setSeeds(now, seeds)),
       announceChanged: () =>
         this.#outside((now) => this.#node.setCandidates(now, this.#candidates())),
-      meshAddress: () => this.#node.status().addresses.find((each) => each.includes(":")) ?? "::1",
+      meshAddress: () => this.#meshAddress(),
       families: () => this.#families(),
       readiness: () => readiness(this.#status(false)),
     });
@@ -190,6 +200,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#parts.dataplane.start();
     await this.#driver.start();
     this.#live.start();
+    if (this.#parts.config.tun) await this.#doctor.start(this.#meshAddress());
     this.#interfaceTimer = setInterval(() => {
       this.#outside((now) => this.#node.setCandidates(now, this.#candidates()));
     }, interfacesMs);
@@ -198,6 +209,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   close(): void {
     clearInterval(this.#interfaceTimer);
     this.#live.stop();
+    this.#doctor.stop();
     this.#driver.stop();
     this.#members.close();
     this.#timestamps.close();
@@ -221,6 +233,8 @@ class MeshDaemon implements Duties<NodeEvent> {
         return { result: this.#status(request.counters === true) };
       case "reload":
         return { result: this.#reload() };
+      case "doctor":
+        return { result: this.#doctor.answer(String(request.about)) };
       case "logs":
         return { result: this.#parts.log.lines(Number(request.after) || 0) };
       case "metrics":
@@ -398,6 +412,10 @@ class MeshDaemon implements Duties<NodeEvent> {
     // The node is told of its endpoints before there are live settings.
     const { announce } = this.#live?.config ?? config;
     return ownCandidates(networkInterfaces(), own, listenPort, announce);
+  }
+
+  #meshAddress(): string {
+    return this.#node.status().addresses.find((each) => each.includes(":")) ?? "::1";
   }
 
   #status(withCounters: boolean): MeshStatus {

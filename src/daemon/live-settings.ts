@@ -46,6 +46,11 @@ export class LiveSettings {
     return this.#config;
   }
 
+  /** The seeds as they were named, for doctor. */
+  seedPlaces(): ReturnType<SeedResolver["places"]> {
+    return this.#seeds.places();
+  }
+
   /** MeshError where an HTTP place cannot be had. */
   start(): void {
     this.#listen();

@@ -77,6 +77,14 @@ export class SeedResolver {
     });
   }
 
+  /** Each as it was named, and how many addresses are known for it. */
+  places(): readonly { readonly place: string; readonly addresses: number }[] {
+    return this.#names.map(({ seed: { host, port }, addresses }) => ({
+      place: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`,
+      addresses: addresses.length,
+    }));
+  }
+
   /** Tells of the addresses at once, and resolves the names. */
   start(): void {
     this.#tell();
