@@ -18,6 +18,7 @@ export const commands: Readonly<Record<string, Load>> = {
   ping: () => import("./ping.ts"),
   bench: () => import("./bench.ts"),
   logs: () => import("./logs.ts"),
+  page: () => import("./page.ts"),
   metrics: () => import("./metrics.ts"),
   config: () => import("./config.ts"),
   doctor: () => import("./doctor.ts"),

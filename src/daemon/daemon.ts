@@ -26,6 +26,7 @@ import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
 import { families, processFigures } from "./metrics.ts";
 import { openDataplane } from "./open-dataplane.ts";
+import { Page } from "./page.ts";
 import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
 import {
@@ -181,6 +182,10 @@ class MeshDaemon implements Duties<NodeEvent> {
       meshAddress: () => this.#meshAddress(),
       families: () => this.#families(),
       readiness: () => readiness(this.#status(false)),
+      page: new Page(() => {
+        const status = this.#status(false);
+        return { status, readiness: readiness(status) };
+      }),
     });
   }
 
@@ -235,6 +240,8 @@ class MeshDaemon implements Duties<NodeEvent> {
         return { result: this.#reload() };
       case "doctor":
         return { result: this.#doctor.answer(String(request.about)) };
+      case "page":
+        return { result: this.#live.pageAddress() ?? null };
       case "logs":
         return { result: this.#parts.log.lines(Number(request.after) || 0) };
       case "metrics":

@@ -1,17 +1,19 @@
 /**
  * What a daemon answers over HTTP, by option: /metrics, /healthz and /readyz, to reading requests
- * alone. On loopback, or at the node's address in the mesh, where its members can read it. A request
+ * alone. On loopback, with the page, or at the node's address in the mesh, where its members can read it. A request
  * under another name is refused, so that no page in a browser here can read it through a name of its
  * own that points at this address.
  */
 import { MeshError } from "../base/errors.ts";
 import { contentTypes, exposition, type Family, formatFor } from "../metrics/exposition.ts";
 import type { HttpListen } from "./http-listen.ts";
+import type { Page } from "./page.ts";
 import type { Readiness } from "./readiness.ts";
 
 export interface HttpSources {
   families(): readonly Family[];
   readiness(): Readiness;
+  readonly page: Page;
 }
 
 const idleSeconds = 10;
@@ -36,7 +38,7 @@ export class HttpServer {
             port,
             idleTimeout: idleSeconds,
             maxRequestBodySize: 0,
-            fetch: (request) => this.#answer(request, hostname),
+            fetch: (request) => this.#answer(request, hostname, address !== "mesh"),
           }),
         );
       } catch (error) {
@@ -56,7 +58,14 @@ export class HttpServer {
     this.#servers = [];
   }
 
-  #answer(request: Request, hostname: string): Response {
+  /** Where the page is; undefined where it is nowhere. */
+  pageAddress(): string | undefined {
+    const server = this.#servers.find(({ hostname }) => isLoopback(hostname ?? ""));
+    if (server === undefined) return undefined;
+    return `${server.url.href.replace(/\/$/, "")}/#${this.#sources.page.token}`;
+  }
+
+  #answer(request: Request, hostname: string, withPage: boolean): Response {
     const url = new URL(request.url);
     const asked = url.hostname.replace(/^\[|\]$/g, "");
     if (asked !== hostname && asked !== "localhost") return plain(403, "not under this name");
@@ -74,10 +83,16 @@ export class HttpServer {
         const { ready, why } = this.#sources.readiness();
         return plain(ready ? 200 : 503, why);
       }
-      default:
-        return plain(404, "there are /metrics, /healthz and /readyz");
+      default: {
+        const answer = withPage ? this.#sources.page.respond(request, url.pathname) : undefined;
+        return answer ?? plain(404, "there are /metrics, /healthz and /readyz");
+      }
     }
   }
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === "::1" || hostname === "[::1]" || hostname.startsWith("127.");
 }
 
 function plain(status: number, text: string): Response {

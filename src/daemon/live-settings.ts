@@ -51,6 +51,10 @@ export class LiveSettings {
     return this.#seeds.places();
   }
 
+  pageAddress(): string | undefined {
+    return this.#http.pageAddress();
+  }
+
   /** MeshError where an HTTP place cannot be had. */
   start(): void {
     this.#listen();
