@@ -45,6 +45,8 @@ export interface MeshConfig {
   readonly state_dir: string;
   readonly control_socket: string;
   readonly http: readonly HttpListen[];
+  /** The port at which names are answered; 0: none. */
+  readonly names: number;
   readonly log_format: LogFormat;
   readonly log_level: LogLevel;
 }
@@ -182,6 +184,13 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     parse: (texts) => every(texts, httpPlacesMax, parseHttpListen),
     expects: `PORT, a loopback IP:PORT or mesh:PORT, at most ${httpPlacesMax} of them`,
   },
+  names: text({
+    hint: "PORT",
+    describe: "answer NAME.mesh there, at this node's address in the mesh; 0 does not",
+    fallback: "0",
+    parse: (said) => number(said, 0, 65_535),
+    expects: "a UDP port, 53 as a rule, or 0",
+  }),
   log_format: text({
     hint: logFormats.join("|"),
     describe: "the form of the log's lines",

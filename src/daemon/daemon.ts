@@ -25,6 +25,7 @@ import { type Configuration, LiveSettings } from "./live-settings.ts";
 import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
 import { families, processFigures } from "./metrics.ts";
+import { NameServer } from "./names.ts";
 import { openDataplane } from "./open-dataplane.ts";
 import { Page } from "./page.ts";
 import { readiness } from "./readiness.ts";
@@ -129,6 +130,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #uapi: MeshUapi;
   readonly #live: LiveSettings;
   readonly #doctor: Doctor;
+  readonly #nameServer: NameServer;
   readonly #startedMs: number;
   readonly #timestamps: TimestampStore;
   readonly #members: MembersFile;
@@ -175,6 +177,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       nowWallMs: () => this.#clock().wallMs,
       warn: this.warn,
     });
+    this.#nameServer = new NameServer({ status: () => this.#status(false), warn: this.warn });
     this.#live = new LiveSettings(parts, parts.log, {
       seedsChanged: (seeds) => this.#outside((now) => this.#node.setSeeds(now, seeds)),
       announceChanged: () =>
@@ -205,7 +208,9 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#parts.dataplane.start();
     await this.#driver.start();
     this.#live.start();
-    if (this.#parts.config.tun) await this.#doctor.start(this.#meshAddress());
+    const { tun, names, interface: interfaceName } = this.#parts.config;
+    if (tun) await this.#doctor.start(this.#meshAddress());
+    if (tun && names > 0) await this.#nameServer.start(this.#meshAddress(), names, interfaceName);
     this.#interfaceTimer = setInterval(() => {
       this.#outside((now) => this.#node.setCandidates(now, this.#candidates()));
     }, interfacesMs);
@@ -215,6 +220,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     clearInterval(this.#interfaceTimer);
     this.#live.stop();
     this.#doctor.stop();
+    this.#nameServer.stop();
     this.#driver.stop();
     this.#members.close();
     this.#timestamps.close();

@@ -58,6 +58,7 @@ describe("the configuration", () => {
       state_dir: "/var/lib/meshvpn",
       control_socket: "/run/meshvpn/meshvpn.sock",
       http: [],
+      names: 0,
       log_format: "text",
       log_level: "verbose",
     });
