@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 3;
+pub const version: u32 = 4;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -62,6 +62,19 @@ pub const Prefix = extern struct {
     /// 4 or 6.
     family: u8 = 0,
     padding: [6]u8 = @splat(0),
+};
+
+/// Who may reach which ports of this node; the first that speaks of a packet decides.
+pub const PolicyRule = extern struct {
+    source: Prefix = .{},
+    /// 0 to 65,535 is any, and speaks of what has no ports as well.
+    port_first: u16 = 0,
+    port_last: u16 = 65_535,
+    /// IP protocol; 0 is any.
+    protocol: u8 = 0,
+    /// 1 lets it in, 0 does not.
+    action: u8 = 0,
+    padding: [2]u8 = @splat(0),
 };
 
 pub const config_flag_no_tun: u32 = 1;
@@ -330,13 +343,15 @@ pub const Counter = enum(u32) {
     handshakes_limited,
     introductions_limited,
     rate_limiter_full,
+    /// Inner packets that the policy does not let in.
+    policy_refused,
 };
 
 comptime {
     const sizes = .{
-        .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 }, .{ Config, 40 },
-        .{ Command, 144 },  .{ Status, 16 },     .{ Event, 80 },  .{ Datagram, 80 },
-        .{ PeerStats, 96 }, .{ DeviceInfo, 56 },
+        .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 },     .{ Config, 40 },
+        .{ Command, 144 },  .{ Status, 16 },     .{ Event, 80 },      .{ Datagram, 80 },
+        .{ PeerStats, 96 }, .{ DeviceInfo, 56 }, .{ PolicyRule, 32 },
     };
     for (sizes) |row| {
         if (@sizeOf(row[0]) != row[1]) @compileError(std.fmt.comptimePrint(

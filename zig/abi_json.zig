@@ -17,6 +17,7 @@ const shared_constants = .{
     "sessions_max",
     "prefixes_max",
     "outbox_ring_datagrams",
+    "policy_rules_max",
     "mtu_default",
     "mtu_min",
     "mtu_max",

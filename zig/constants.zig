@@ -55,6 +55,9 @@ pub const peers_max: usize = 1 << 16;
 pub const sessions_max: usize = 1 << 16;
 pub const prefixes_max: usize = 1 << 20;
 pub const secrets_max: usize = 1 << 17;
+pub const policy_rules_max: usize = 4096;
+/// Of four flows each, 256 KiB, where a policy is set.
+pub const policy_flow_buckets: usize = 1 << 13;
 
 // Rings between the data plane and the control plane.
 pub const control_ring_datagrams: usize = 1024;

@@ -220,6 +220,15 @@ pub const Device = struct {
         if (locked) self.tables.lock.leaveAll();
     }
 
+    /// The whole policy, in place of what was there.
+    pub fn setPolicy(self: *Device, rules: []const abi.PolicyRule, default_allow: bool) error{OutOfMemory}!void {
+        var seed: [16]u8 = undefined;
+        crypto.random(&seed);
+        self.tables.lock.enterAll();
+        defer self.tables.lock.leaveAll();
+        try self.tables.policy.set(self.allocator, rules, default_allow, seed);
+    }
+
     fn isSystemCommand(kind: abi.CommandKind) bool {
         return switch (kind) {
             .listen_port_set, .fwmark_set, .mtu_set, .link_up => true,

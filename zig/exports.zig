@@ -98,6 +98,22 @@ export fn meshvpn_apply(
     return @intCast(count);
 }
 
+/// The rules in force from now on, in place of those before; what no rule speaks of is let in or not.
+export fn meshvpn_policy_set(number: i32, rules: [*]const abi.PolicyRule, count: u32, default_allow: u32) i32 {
+    const device = deviceAt(number) orelse return failed(.no_such_device);
+    if (count > constants.policy_rules_max) return failed(.table_full);
+    for (rules[0..count]) |*rule| {
+        const bits_max: u8 = switch (rule.source.family) {
+            4 => 32,
+            6 => 128,
+            else => return failed(.invalid_argument),
+        };
+        if (rule.source.bits > bits_max) return failed(.invalid_argument);
+    }
+    device.setPolicy(rules[0..count], default_allow != 0) catch return failed(.out_of_memory);
+    return 0;
+}
+
 export fn meshvpn_events(number: i32, out: [*]abi.Event, capacity: u32) i32 {
     const device = deviceAt(number) orelse return failed(.no_such_device);
     if (capacity > items_max) return failed(.invalid_argument);

@@ -305,6 +305,8 @@ pub const Rx = struct {
         const inner = inner_packet.parse(text) orelse return self.counters.add(.inner_malformed, 1);
         if (self.tables.sourceOwner(&inner) != peer)
             return self.counters.add(.inner_source_refused, 1);
+        if (!self.tables.policy.admits(&inner, text[0..inner.total_length], self.now_ns))
+            return self.counters.add(.policy_refused, 1);
         const added = self.coalescer.add(text[0..inner.total_length]);
         // The coalescer has room for every job of a turn.
         std.debug.assert(added);

@@ -21,6 +21,7 @@ const IndexTable = @import("index_table.zig").IndexTable;
 const Inner = @import("inner_packet.zig").Inner;
 const Keypair = keypair.Keypair;
 const Peer = @import("peer.zig").Peer;
+const Policy = @import("policy.zig").Policy;
 const Staging = @import("staging.zig").Staging;
 const TableLock = @import("table_lock.zig").TableLock;
 
@@ -34,6 +35,7 @@ pub const Tables = struct {
     peers_end: u32 = 0,
     sessions: IndexTable(Session),
     allowed_ips: AllowedIps,
+    policy: Policy = .{},
     /// Receive; what the keys are, apply.
     gate: Gate,
     mtu: std.atomic.Value(u32),
@@ -96,6 +98,7 @@ pub const Tables = struct {
         self.freeRetired();
         self.sessions.deinit();
         self.allowed_ips.deinit(self.allocator);
+        self.policy.deinit(self.allocator);
         self.gate.deinit(self.allocator);
         _ = linux.close(self.wake_transmit);
         _ = linux.close(self.wake_receive);

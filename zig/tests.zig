@@ -32,6 +32,7 @@ comptime {
     _ = @import("notify_socket.zig");
     _ = @import("offload.zig");
     _ = @import("peer.zig");
+    _ = @import("policy.zig");
     _ = @import("primitives.zig");
     _ = @import("queue.zig");
     _ = @import("rate_limiter.zig");

@@ -273,6 +273,7 @@ pub const Tx = struct {
             return self.refuse(.tun_read_malformed);
         const peer = self.tables.destinationOwner(&inner) orelse return self.refuse(.no_route);
         if (leadsBack(peer, &inner, packet)) return self.refuse(.no_route);
+        self.tables.policy.noteOutbound(&inner, packet[0..inner.total_length], self.now_ns);
         while (self.segment_at < split.count) : (self.segment_at += 1) {
             switch (self.place(peer, split.segmentLength(self.segment_at), true)) {
                 .into => |into| _ = split.write(self.segment_at, into),

@@ -20,6 +20,7 @@ export const commands: Readonly<Record<string, Load>> = {
   logs: () => import("./logs.ts"),
   page: () => import("./page.ts"),
   metrics: () => import("./metrics.ts"),
+  policy: () => import("./policy.ts"),
   config: () => import("./config.ts"),
   doctor: () => import("./doctor.ts"),
   debug: () => import("./debug.ts"),

@@ -28,6 +28,7 @@ import { families, processFigures } from "./metrics.ts";
 import { NameServer } from "./names.ts";
 import { openDataplane } from "./open-dataplane.ts";
 import { Page } from "./page.ts";
+import { PolicyKeeper } from "./policy.ts";
 import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
 import {
@@ -49,6 +50,8 @@ import { warningText } from "./warnings.ts";
 const requestsPerTurn = 16;
 /** Interfaces come and go unannounced, so they are looked at this often. */
 const interfacesMs = 15_000;
+/** Addresses may move without an event. */
+const policyMs = 1_000;
 
 /**
  * Runs a node of the mesh until it is told to end. `ready` is called once it takes part,
@@ -129,6 +132,8 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #driver: Driver<NodeEvent>;
   readonly #uapi: MeshUapi;
   readonly #live: LiveSettings;
+  readonly #policy: PolicyKeeper;
+  #policyTimer: ReturnType<typeof setInterval> | undefined;
   readonly #doctor: Doctor;
   readonly #nameServer: NameServer;
   readonly #startedMs: number;
@@ -169,6 +174,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);
     this.#driver = new Driver(this.#node, dataplane, this.#clock, this);
     this.#startedMs = this.#clock().wallMs;
+    this.#policy = new PolicyKeeper(config.state_dir, dataplane);
     this.#doctor = new Doctor({
       status: (withCounters) => this.#status(withCounters),
       trusts: (identity) => this.#node.roster.admitsText(identity),
@@ -204,6 +210,9 @@ class MeshDaemon implements Duties<NodeEvent> {
       }
     });
     for (const text of this.warnings()) this.warn(text);
+    // In force before the first packet.
+    this.#policy.read(() => this.#status(false).members);
+    this.#policyTimer = setInterval(() => this.#keepPolicy(), policyMs);
     this.#node.start(this.#clock());
     this.#parts.dataplane.start();
     await this.#driver.start();
@@ -218,6 +227,7 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   close(): void {
     clearInterval(this.#interfaceTimer);
+    clearInterval(this.#policyTimer);
     this.#live.stop();
     this.#doctor.stop();
     this.#nameServer.stop();
@@ -268,6 +278,7 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   record(_now: Instant, reports: readonly NodeEvent[]): void {
     for (const report of reports) this.#record(report);
+    this.#keepPolicy();
     this.#timestamps.flush();
   }
 
@@ -394,6 +405,7 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   /** What the configuration says now, as far as it can be taken over, and whom the disk trusts. */
   #reload(): ReloadReport {
+    this.#policy.read(() => this.#status(false).members);
     const report = this.#live.reload();
     this.#reloadTrusted();
     return { schema: 1, trusted: this.#node.roster.size, ...report };
@@ -425,6 +437,16 @@ class MeshDaemon implements Duties<NodeEvent> {
     // The node is told of its endpoints before there are live settings.
     const { announce } = this.#live?.config ?? config;
     return ownCandidates(networkInterfaces(), own, listenPort, announce);
+  }
+
+  /** Before what is reported can let a packet through. */
+  #keepPolicy(): void {
+    try {
+      this.#policy.update(() => this.#status(false).members);
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error;
+      this.warn(error.sentence());
+    }
   }
 
   #meshAddress(): string {

@@ -109,5 +109,6 @@ export const counterHelp: Readonly<Record<string, string>> = {
   dataplane_cookie_reply_ring_full: "Cookies that found no place on their way in",
   dataplane_handshakes_limited: "Handshakes beyond what one source may begin",
   dataplane_introductions_limited: "Introductions beyond what one source may ask",
+  dataplane_policy_refused: "Packets that the policy does not let in",
   dataplane_rate_limiter_full: "Sources that found no place in the limiter's table",
 };

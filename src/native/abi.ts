@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 3,
+  version: 4,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -12,6 +12,7 @@ export const abi = {
     sessions_max: 65536,
     prefixes_max: 1048576,
     outbox_ring_datagrams: 1024,
+    policy_rules_max: 4096,
     mtu_default: 1420,
     mtu_min: 576,
     mtu_max: 65455,
@@ -169,6 +170,7 @@ export const abi = {
       handshakes_limited: 53,
       introductions_limited: 54,
       rate_limiter_full: 55,
+      policy_refused: 56,
     },
   },
   structs: {
@@ -190,6 +192,15 @@ export const abi = {
       bits: 16,
       family: 17,
       padding: 18,
+    },
+    PolicyRule: {
+      size: 32,
+      source: 0,
+      port_first: 24,
+      port_last: 26,
+      protocol: 28,
+      action: 29,
+      padding: 30,
     },
     Config: {
       size: 40,

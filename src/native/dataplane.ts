@@ -11,9 +11,10 @@ import type {
   ReceivedDatagram,
   Transmit,
 } from "../mesh/dataplane.ts";
+import type { CompiledRule } from "../trust/policy.ts";
 import { abi } from "./abi.ts";
 import { type ErrorName, errorName, type Library } from "./library.ts";
-import { Records, StructCodec } from "./structs.ts";
+import { encodePolicy, Records, StructCodec } from "./structs.ts";
 
 const { enums, flags, structs } = abi;
 
@@ -133,6 +134,15 @@ export class NativeDataplane {
   /** Arms the doorbell; true where something waits already, for which it will not ring. */
   arm(): boolean {
     return this.#check(this.#symbols.meshvpn_arm(this.#device), "arm the doorbell") === 1;
+  }
+
+  /** In place of all rules before; what none speaks of is let in or not. */
+  setPolicy(rules: readonly CompiledRule[], allowOthers: boolean): void {
+    const { bytes } = encodePolicy(rules);
+    const fallback = allowOthers ? 1 : 0;
+    const symbols = this.#symbols;
+    const code = symbols.meshvpn_policy_set(this.#device, bytes, rules.length, fallback);
+    this.#check(code, "set the policy");
   }
 
   /** Applies in order. A failure stops nothing; all of them are returned. */

@@ -15,6 +15,7 @@ import type {
   ReceivedDatagram,
   Transmit,
 } from "../mesh/dataplane.ts";
+import type { CompiledRule } from "../trust/policy.ts";
 import { abi } from "./abi.ts";
 
 const { enums, flags, structs } = abi;
@@ -238,6 +239,21 @@ export class StructCodec {
 function encodePeer(view: DataView, at: number, peer: PeerRef): void {
   view.setUint32(at + structs.PeerRef.slot, peer.slot, true);
   view.setUint32(at + structs.PeerRef.generation, peer.generation, true);
+}
+
+/** The whole policy, a rule after the other. */
+export function encodePolicy(rules: readonly CompiledRule[]): Records {
+  const layout = structs.PolicyRule;
+  const records = new Records(layout.size, Math.max(1, rules.length));
+  for (const [at, rule] of rules.entries()) {
+    const base = records.at(at);
+    encodePrefix(records, base + layout.source, rule.source);
+    records.view.setUint16(base + layout.port_first, rule.first, true);
+    records.view.setUint16(base + layout.port_last, rule.last, true);
+    records.bytes[base + layout.protocol] = rule.protocol;
+    records.bytes[base + layout.action] = rule.allow ? 1 : 0;
+  }
+  return records;
 }
 
 function encodePrefix(records: Records, at: number, prefix: Prefix): void {

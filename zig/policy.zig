@@ -1,0 +1,461 @@
+//! Who may reach which port of this node: rules for the first packet of a flow, and the flows that are
+//! let through. What this node begins is answered; what others begin needs a rule. Pure: packets and
+//! the time are arguments.
+//!
+//! Two threads use it at once, each within its side of the table lock: transmit notes what leaves,
+//! receive judges what comes. What they share is a table of atomic words, a flow's fingerprint and the
+//! second of its last packet in one, so that a word is never read half. Rules change under both sides.
+const std = @import("std");
+const assert = std.debug.assert;
+const Allocator = std.mem.Allocator;
+const abi = @import("abi.zig");
+const constants = @import("constants.zig");
+const inner_packet = @import("inner_packet.zig");
+const Inner = inner_packet.Inner;
+
+const icmp4 = 1;
+const tcp = 6;
+const udp = 17;
+const icmp6 = 58;
+
+/// Seconds without a packet after which a flow must be let in, or begun, anew.
+const tcp_idle_s = 3600;
+const udp_idle_s = 180;
+const other_idle_s = 60;
+
+pub const Policy = struct {
+    rules: []const abi.PolicyRule = &.{},
+    /// What happens to what no rule speaks of.
+    default_allow: bool = true,
+    flows: ?*Flows = null,
+    /// Receive: the flow of the last packet, which the next one mostly is of as well.
+    last_in: Tuple = .none,
+    last_in_s: u32 = 0,
+    /// Transmit: the same.
+    last_out: Tuple = .none,
+    last_out_s: u32 = 0,
+
+    /// Both sides are held. What was let through before is judged anew. `seed` keys the fingerprints.
+    pub fn set(
+        self: *Policy,
+        allocator: Allocator,
+        rules: []const abi.PolicyRule,
+        default_allow: bool,
+        seed: [16]u8,
+    ) error{OutOfMemory}!void {
+        assert(rules.len <= constants.policy_rules_max);
+        const copy = try allocator.dupe(abi.PolicyRule, rules);
+        errdefer allocator.free(copy);
+        const flows = self.flows orelse try allocator.create(Flows);
+        flows.reset(seed);
+        allocator.free(self.rules);
+        self.* = .{ .rules = copy, .default_allow = default_allow, .flows = flows };
+    }
+
+    pub fn deinit(self: *Policy, allocator: Allocator) void {
+        allocator.free(self.rules);
+        if (self.flows) |flows| allocator.destroy(flows);
+        self.* = .{};
+    }
+
+    /// Transmit side: what comes back of this flow is let in.
+    pub fn noteOutbound(self: *Policy, inner: *const Inner, packet: []const u8, now_ns: u64) void {
+        const flows = self.active() orelse return;
+        const tuple = Tuple.of(inner, packet, .outbound) orelse return;
+        const now_s = seconds(now_ns);
+        if (now_s == self.last_out_s and std.meta.eql(tuple, self.last_out)) return;
+        flows.note(&tuple, now_s);
+        self.last_out = tuple;
+        self.last_out_s = now_s;
+    }
+
+    /// Receive side: whether the packet may go on. `packet` is cut to its length.
+    pub fn admits(self: *Policy, inner: *const Inner, packet: []const u8, now_ns: u64) bool {
+        const flows = self.active() orelse return true;
+        const tuple = Tuple.of(inner, packet, .inbound) orelse return false;
+        const now_s = seconds(now_ns);
+        if (now_s == self.last_in_s and std.meta.eql(tuple, self.last_in)) return true;
+        // Errors belong to flows whose packet they carry; a path's MTU is learnt from them.
+        if (tuple.is_error) return true;
+        const known = !tuple.partial and flows.holds(&tuple, now_s);
+        if (!known and !self.allowsNew(&tuple)) return false;
+        if (tuple.partial) return true;
+        flows.note(&tuple, now_s);
+        self.last_in = tuple;
+        self.last_in_s = now_s;
+        return true;
+    }
+
+    /// With nothing to refuse, packets cost nothing.
+    fn active(self: *const Policy) ?*Flows {
+        if (self.rules.len == 0 and self.default_allow) return null;
+        return self.flows;
+    }
+
+    /// The first rule that speaks of it decides.
+    fn allowsNew(self: *const Policy, tuple: *const Tuple) bool {
+        for (self.rules) |*rule| {
+            if (speaksOf(rule, tuple)) return rule.action != 0;
+        }
+        return self.default_allow;
+    }
+};
+
+fn seconds(now_ns: u64) u32 {
+    return @truncate(now_ns / constants.ns_per_s);
+}
+
+fn speaksOf(rule: *const abi.PolicyRule, tuple: *const Tuple) bool {
+    if (rule.protocol != 0 and rule.protocol != tuple.protocol) return false;
+    if (rule.source.family != tuple.family) return false;
+    const any_port = rule.port_first == 0 and rule.port_last == std.math.maxInt(u16);
+    if (!any_port) {
+        if (tuple.partial or (tuple.protocol != tcp and tuple.protocol != udp)) return false;
+        if (tuple.local_port < rule.port_first or tuple.local_port > rule.port_last) return false;
+    }
+    return prefixHolds(&rule.source.address, rule.source.bits, &tuple.remote);
+}
+
+fn prefixHolds(prefix: *const [16]u8, bits: u8, address: *const [16]u8) bool {
+    assert(bits <= 128);
+    const whole = bits / 8;
+    if (!std.mem.eql(u8, prefix[0..whole], address[0..whole])) return false;
+    const rest: u3 = @truncate(bits);
+    if (rest == 0) return true;
+    const mask = @as(u8, 0xff) << @intCast(8 - @as(u4, rest));
+    return (prefix[whole] ^ address[whole]) & mask == 0;
+}
+
+const Direction = enum { inbound, outbound };
+
+/// A flow as this node sees it, whoever began it.
+const Tuple = struct {
+    remote: [16]u8,
+    local: [16]u8,
+    /// Of an echo, 0 and its identifier.
+    remote_port: u16 = 0,
+    local_port: u16 = 0,
+    protocol: u8,
+    family: u8,
+    /// A fragment, or too short for ports: it is of no flow, and rules for ports do not speak of it.
+    partial: bool = false,
+    /// An ICMP error.
+    is_error: bool = false,
+
+    const none: Tuple = .{ .remote = @splat(0), .local = @splat(0), .protocol = 0, .family = 0 };
+
+    /// Null where the headers lead out of the packet.
+    fn of(inner: *const Inner, packet: []const u8, direction: Direction) ?Tuple {
+        assert(packet.len >= inner.total_length);
+        const found = inner_packet.transport(packet, inner) orelse return null;
+        const outbound = direction == .outbound;
+        var tuple: Tuple = .{
+            .remote = if (outbound) inner.destination else inner.source,
+            .local = if (outbound) inner.source else inner.destination,
+            .protocol = found.protocol,
+            .family = @backingInt(inner.family),
+        };
+        const header = packet[found.offset..inner.total_length];
+        if (found.fragment) {
+            tuple.partial = true;
+            return tuple;
+        }
+        switch (found.protocol) {
+            tcp, udp => {
+                tuple.partial = header.len < 4;
+                if (tuple.partial) return tuple;
+                const source = std.mem.readInt(u16, header[0..2], .big);
+                const destination = std.mem.readInt(u16, header[2..4], .big);
+                tuple.remote_port = if (outbound) destination else source;
+                tuple.local_port = if (outbound) source else destination;
+            },
+            icmp4, icmp6 => {
+                tuple.partial = header.len < 8;
+                if (tuple.partial) return tuple;
+                const kind = header[0];
+                tuple.is_error = if (found.protocol == icmp4)
+                    kind == 3 or kind == 11 or kind == 12
+                else
+                    kind >= 1 and kind <= 4;
+                tuple.local_port = std.mem.readInt(u16, header[4..6], .big);
+                // An echo and its answer are one flow; an echo of the other side is another.
+                const request: u8 = if (found.protocol == icmp4) 8 else 128;
+                tuple.remote_port = @intFromBool((kind == request) != outbound);
+            },
+            else => {},
+        }
+        return tuple;
+    }
+
+    fn idle(self: *const Tuple) u32 {
+        return switch (self.protocol) {
+            tcp => tcp_idle_s,
+            udp => udp_idle_s,
+            else => other_idle_s,
+        };
+    }
+};
+
+/// Flows by fingerprint, in buckets. A full bucket loses the one that was silent longest.
+const Flows = struct {
+    const ways = 4;
+    const age_bits = 20;
+    const Word = std.atomic.Value(u64);
+    const Hash = std.crypto.auth.siphash.SipHash64(1, 3);
+
+    key: [16]u8,
+    words: [constants.policy_flow_buckets][ways]Word,
+
+    fn reset(self: *Flows, seed: [16]u8) void {
+        self.key = seed;
+        @memset(&self.words, @splat(.init(0)));
+    }
+
+    const Place = struct { bucket: *[ways]Word, fingerprint: u64 };
+
+    fn place(self: *Flows, tuple: *const Tuple) Place {
+        var bytes: [40]u8 = @splat(0);
+        bytes[0..16].* = tuple.remote;
+        bytes[16..32].* = tuple.local;
+        std.mem.writeInt(u16, bytes[32..34], tuple.remote_port, .little);
+        std.mem.writeInt(u16, bytes[34..36], tuple.local_port, .little);
+        bytes[36] = tuple.protocol;
+        bytes[37] = tuple.family;
+        const hash = Hash.toInt(&bytes, &self.key);
+        // Never 0, which is an empty word; bits of its own, so that a bucket tells nothing of it.
+        const fingerprint = @max(1, hash >> age_bits);
+        return .{ .bucket = &self.words[hash % constants.policy_flow_buckets], .fingerprint = fingerprint };
+    }
+
+    fn holds(self: *Flows, tuple: *const Tuple, now_s: u32) bool {
+        const at = self.place(tuple);
+        for (at.bucket) |*word| {
+            const value = word.load(.monotonic);
+            if (value >> age_bits == at.fingerprint) return age(value, now_s) <= tuple.idle();
+        }
+        return false;
+    }
+
+    fn note(self: *Flows, tuple: *const Tuple, now_s: u32) void {
+        const at = self.place(tuple);
+        var oldest = &at.bucket[0];
+        var oldest_age: u64 = 0;
+        for (at.bucket) |*word| {
+            const value = word.load(.monotonic);
+            if (value >> age_bits == at.fingerprint) {
+                oldest = word;
+                break;
+            }
+            const silent = if (value == 0) std.math.maxInt(u64) else age(value, now_s);
+            if (silent > oldest_age) {
+                oldest = word;
+                oldest_age = silent;
+            }
+        }
+        // The other thread may take the same word in this moment: then one flow is judged anew.
+        oldest.store(at.fingerprint << age_bits | (now_s & age_mask), .monotonic);
+    }
+
+    const age_mask: u32 = (1 << age_bits) - 1;
+
+    /// Modulo twelve days; what is so old by chance is of a fingerprint that nobody can choose.
+    fn age(value: u64, now_s: u32) u64 {
+        return (now_s -% @as(u32, @truncate(value))) & age_mask;
+    }
+};
+
+comptime {
+    assert(std.math.isPowerOfTwo(constants.policy_flow_buckets));
+    assert(tcp_idle_s < Flows.age_mask);
+}
+
+const testing = std.testing;
+
+/// A policy and the time, with packets between 10.0.0.1 (other) and 10.0.0.2 (this node).
+const Scene = struct {
+    policy: Policy = .{},
+    now_ns: u64 = 5 * constants.ns_per_s,
+
+    fn set(self: *Scene, rules: []const abi.PolicyRule, default_allow: bool) !void {
+        try self.policy.set(testing.allocator, rules, default_allow, @splat(7));
+    }
+
+    fn deinit(self: *Scene) void {
+        self.policy.deinit(testing.allocator);
+    }
+
+    fn in(self: *Scene, packet: []const u8) bool {
+        const inner = inner_packet.parse(packet).?;
+        return self.policy.admits(&inner, packet, self.now_ns);
+    }
+
+    fn out(self: *Scene, packet: []const u8) void {
+        const inner = inner_packet.parse(packet).?;
+        self.policy.noteOutbound(&inner, packet, self.now_ns);
+    }
+};
+
+/// An IPv4 packet; `flags` of fragments in network order.
+fn packet4(buffer: *[40]u8, from: [4]u8, to: [4]u8, protocol: u8, header: [8]u8, fragment: u16) []const u8 {
+    buffer.* = @splat(0);
+    buffer[0] = 0x45;
+    std.mem.writeInt(u16, buffer[2..4], 40, .big);
+    std.mem.writeInt(u16, buffer[6..8], fragment, .big);
+    buffer[9] = protocol;
+    buffer[12..16].* = from;
+    buffer[16..20].* = to;
+    buffer[20..28].* = header;
+    return buffer;
+}
+
+fn ports(source: u16, destination: u16) [8]u8 {
+    var header: [8]u8 = @splat(0);
+    std.mem.writeInt(u16, header[0..2], source, .big);
+    std.mem.writeInt(u16, header[2..4], destination, .big);
+    return header;
+}
+
+const other = [4]u8{ 10, 0, 0, 1 };
+const third = [4]u8{ 10, 0, 0, 3 };
+const own = [4]u8{ 10, 0, 0, 2 };
+
+fn rule4(source: [4]u8, bits: u8, protocol: u8, first: u16, last: u16, allow: bool) abi.PolicyRule {
+    return .{
+        .source = .{ .address = source ++ @as([12]u8, @splat(0)), .bits = bits, .family = 4 },
+        .port_first = first,
+        .port_last = last,
+        .protocol = protocol,
+        .action = @intFromBool(allow),
+    };
+}
+
+test "without rules everything passes and nothing is kept" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    var buffer: [40]u8 = undefined;
+    try testing.expect(scene.in(packet4(&buffer, other, own, tcp, ports(4000, 22), 0)));
+    try testing.expect(scene.policy.flows == null);
+}
+
+test "the first rule that speaks of a packet decides, then the default" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    try scene.set(&.{
+        rule4(third, 32, 0, 0, 65535, false),
+        rule4(.{ 10, 0, 0, 0 }, 24, tcp, 22, 23, true),
+    }, false);
+    var buffer: [40]u8 = undefined;
+    const cases = [_]struct { [4]u8, u8, u16, bool }{
+        .{ other, tcp, 22, true },
+        .{ other, tcp, 23, true },
+        .{ other, tcp, 24, false },
+        .{ other, udp, 22, false },
+        .{ third, tcp, 22, false },
+        .{ .{ 10, 0, 1, 1 }, tcp, 22, false },
+    };
+    for (cases) |case| {
+        const from, const protocol, const port, const passes = case;
+        try testing.expectEqual(passes, scene.in(packet4(&buffer, from, own, protocol, ports(4000, port), 0)));
+    }
+}
+
+test "what this node begins is answered, by that host and port alone, and for a time" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    try scene.set(&.{}, false);
+    var buffer: [40]u8 = undefined;
+    const answer = ports(53, 4000);
+    try testing.expect(!scene.in(packet4(&buffer, other, own, udp, answer, 0)));
+    scene.out(packet4(&buffer, own, other, udp, ports(4000, 53), 0));
+    try testing.expect(scene.in(packet4(&buffer, other, own, udp, answer, 0)));
+    try testing.expect(!scene.in(packet4(&buffer, third, own, udp, answer, 0)));
+    try testing.expect(!scene.in(packet4(&buffer, other, own, udp, ports(54, 4000), 0)));
+    try testing.expect(!scene.in(packet4(&buffer, other, own, tcp, answer, 0)));
+    scene.now_ns += (udp_idle_s + 1) * constants.ns_per_s;
+    try testing.expect(!scene.in(packet4(&buffer, other, own, udp, answer, 0)));
+}
+
+test "an echo is answered, and lets no echo of the other side in" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    try scene.set(&.{}, false);
+    var buffer: [40]u8 = undefined;
+    scene.out(packet4(&buffer, own, other, icmp4, .{ 8, 0, 0, 0, 0, 9, 0, 1 }, 0));
+    try testing.expect(scene.in(packet4(&buffer, other, own, icmp4, .{ 0, 0, 0, 0, 0, 9, 0, 1 }, 0)));
+    try testing.expect(!scene.in(packet4(&buffer, other, own, icmp4, .{ 8, 0, 0, 0, 0, 9, 0, 1 }, 0)));
+    try testing.expect(!scene.in(packet4(&buffer, other, own, icmp4, .{ 0, 0, 0, 0, 0, 8, 0, 1 }, 0)));
+    // Too large for a link on the way: the path's MTU is learnt so.
+    try testing.expect(scene.in(packet4(&buffer, other, own, icmp4, .{ 3, 4, 0, 0, 0, 0, 5, 0 }, 0)));
+}
+
+test "fragments are of no flow, and rules for ports do not speak of them" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    var buffer: [40]u8 = undefined;
+    try scene.set(&.{rule4(other, 32, udp, 53, 53, true)}, false);
+    const first = packet4(&buffer, other, own, udp, ports(4000, 53), 0x2000);
+    try testing.expect(!scene.in(first));
+    try scene.set(&.{rule4(other, 32, udp, 0, 65535, true)}, false);
+    try testing.expect(scene.in(first));
+    try testing.expect(scene.in(packet4(&buffer, other, own, udp, ports(0, 0), 0x0010)));
+}
+
+test "a flow that was let in is judged anew when the rules change" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    var buffer: [40]u8 = undefined;
+    const packet = packet4(&buffer, other, own, tcp, ports(4000, 22), 0);
+    try scene.set(&.{rule4(other, 32, tcp, 22, 22, true)}, false);
+    try testing.expect(scene.in(packet));
+    try scene.set(&.{}, false);
+    try testing.expect(!scene.in(packet));
+}
+
+test "IPv6 is judged by prefix, behind extension headers too" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    var source: [16]u8 = @splat(0);
+    source[0] = 0xfd;
+    try scene.set(&.{.{
+        .source = .{ .address = source, .bits = 9, .family = 6 },
+        .port_first = 22,
+        .port_last = 22,
+        .protocol = tcp,
+        .action = 1,
+    }}, false);
+    var packet: [60]u8 = @splat(0);
+    packet[0] = 0x60;
+    packet[5] = 20;
+    packet[6] = 60; // destination options, 8 bytes, then TCP
+    packet[8] = 0xfd;
+    packet[24] = 0xfd;
+    packet[40] = tcp;
+    std.mem.writeInt(u16, packet[48..50], 4000, .big);
+    std.mem.writeInt(u16, packet[50..52], 22, .big);
+    try testing.expect(scene.in(&packet));
+    packet[9] = 0x80; // outside the nine bits
+    try testing.expect(!scene.in(&packet));
+    packet[9] = 0x00;
+    packet[51] = 23;
+    try testing.expect(!scene.in(&packet));
+}
+
+test "more flows than there is room for push the oldest out, and none lets a stranger in" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    try scene.set(&.{}, false);
+    var buffer: [40]u8 = undefined;
+    const count = 60_000;
+    for (0..count) |port| {
+        scene.now_ns += constants.ns_per_s / 1000;
+        scene.out(packet4(&buffer, own, other, udp, ports(@intCast(port), 53), 0));
+    }
+    var held: usize = 0;
+    for (0..count) |port| {
+        held += @intFromBool(scene.in(packet4(&buffer, other, own, udp, ports(53, @intCast(port)), 0)));
+        try testing.expect(!scene.in(packet4(&buffer, third, own, udp, ports(53, @intCast(port)), 0)));
+    }
+    try testing.expect(held > constants.policy_flow_buckets * 3);
+    // The newest are there.
+    try testing.expect(scene.in(packet4(&buffer, other, own, udp, ports(53, count - 1), 0)));
+}
