@@ -91,19 +91,25 @@ pub const Rx = struct {
         self.message_at = 0;
         self.offset_at = 0;
         while (self.message_at < received) {
-            self.coalescer.reset();
             self.tables.lock.enter(.receive);
-            self.now_ns = tables_.nowNs();
-            self.jobs_count = 0;
-            self.replies_count = 0;
-            self.sortMessages(received);
-            self.open();
-            self.acceptAll();
+            self.work(received, tables_.nowNs());
             self.tables.lock.leave(.receive);
             self.writeTun();
             self.sendReplies();
         }
         return true;
+    }
+
+    /// Sorts, opens and judges what was received, until all of it is done or the room for jobs is
+    /// taken. What comes of it waits in the coalescer and among the replies. The side is held.
+    pub fn work(self: *Rx, received: usize, now_ns: u64) void {
+        self.coalescer.reset();
+        self.now_ns = now_ns;
+        self.jobs_count = 0;
+        self.replies_count = 0;
+        self.sortMessages(received);
+        self.open();
+        self.acceptAll();
     }
 
     /// Sorts datagrams until the batch or the room for jobs ends.
@@ -122,7 +128,7 @@ pub const Rx = struct {
             }
             self.message_paths[self.message_at] = pathOf(&message, &control);
             const size = control.segment_size orelse message.payload.len;
-            if (size == 0) {
+            if (message.payload.len == 0) {
                 self.counters.add(.malformed, 1);
                 continue;
             }
