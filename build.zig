@@ -109,6 +109,19 @@ pub fn build(b: *std.Build) void {
     run_aead_check.stdio = .inherit;
     run_aead_check.has_side_effects = true;
     b.step("aead-check", "Run scripts/aead-check's program").dependOn(&run_aead_check.step);
+
+    const fuzz = b.addExecutable(.{
+        .name = "meshvpn-fuzz",
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("zig/fuzz.zig"),
+            .target = target,
+            .optimize = .safe,
+            .link_libc = true,
+        }),
+    });
+    fuzz.root_module.linkLibrary(sodium);
+    for (aead_levels) |level| fuzz.root_module.addObject(level);
+    b.step("fuzz", "Install scripts/fuzz's program").dependOn(&b.addInstallArtifact(fuzz, .{}).step);
 }
 
 const LibraryParts = struct {

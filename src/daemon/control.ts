@@ -225,7 +225,8 @@ function isAnswered(path: string): Promise<boolean> {
   });
 }
 
-function parseRequest(line: string): ControlRequest {
+/** MeshError `request_invalid` for what is none. */
+export function parseRequest(line: string): ControlRequest {
   let value: unknown;
   try {
     value = JSON.parse(line);

@@ -50,6 +50,12 @@ export class FakeGate {
     return { kind: "cookie", reply: encodeCookieReply({ receiver, nonce, sealedCookie }) };
   }
 
+  /** Makes the first MAC of a message to this node right, as whoever knows its public key can. */
+  stamp(bytes: Uint8Array): void {
+    if (this.#mac1Key === undefined || bytes.length < 32) return;
+    bytes.set(this.#crypto.mac(this.#mac1Key, bytes.subarray(0, -32)), bytes.length - 32);
+  }
+
   #cookie(now: Instant, remote: Endpoint): Uint8Array {
     if (this.#secret === undefined || now.ms >= this.#secret.untilMs) {
       this.#secret = { bytes: this.#random.bytes(32), untilMs: now.ms + secretValidMs };
