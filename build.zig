@@ -23,6 +23,7 @@ pub fn build(b: *std.Build) void {
     const optimize = b.option(std.builtin.Optimize, "optimize", "Default: safe") orelse .safe;
     const strip = b.option(bool, "strip", "Leave debug information out") orelse false;
     const sanitize_thread = b.option(bool, "tsan", "Thread sanitizer in the tests") orelse false;
+    const churn = b.option(u32, "churn", "How often peers come and go in the test of that, 2,000 by default") orelse 2_000;
     const aead_safe = b.option(bool, "aead-safe", "Check the cipher's levels with safety checks in them") orelse false;
     const filters = b.option([]const []const u8, "test-filter", "Only tests whose name contains this") orelse &.{};
     const libsodium_path = b.option([]const u8, "libsodium", "libsodium's source folder; scripts/build passes it");
@@ -81,6 +82,9 @@ pub fn build(b: *std.Build) void {
         .filters = filters,
     });
     tests.root_module.linkLibrary(sodium);
+    const test_options = b.addOptions();
+    test_options.addOption(u32, "churn", churn);
+    tests.root_module.addOptions("test_options", test_options);
     for (aead_levels) |level| tests.root_module.addObject(level);
     for ([_][]const u8{ "chacha20-poly1305", "blake2s-keyed" }) |vectors| {
         tests.root_module.addAnonymousImport(b.fmt("{s}-vectors", .{vectors}), .{

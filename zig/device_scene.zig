@@ -186,6 +186,12 @@ pub const Link = struct {
         }
     }
 
+    /// Takes everything that waits: what nobody takes fills the socket, and then others are lost.
+    pub fn drain(link: Link) !void {
+        var buffer: [packet_room]u8 = undefined;
+        while (try link.receiveNow(&buffer)) |_| {}
+    }
+
     pub fn expectNothing(link: Link) !void {
         var buffer: [packet_room]u8 = undefined;
         try testing.expectEqual(null, try link.receiveNow(&buffer));
@@ -581,6 +587,13 @@ pub const Traffic = struct {
         traffic.stopping.store(true, .release);
         if (traffic.thread) |thread| thread.join();
         traffic.thread = null;
+    }
+
+    /// Until so many more were taken: others may have this thread's processor.
+    pub fn awaitMore(traffic: *Traffic, packets: u64) !void {
+        const wanted = traffic.taken.load(.monotonic) + packets;
+        const deadline: Deadline = .start();
+        while (traffic.taken.load(.monotonic) < wanted) try deadline.wait(-1);
     }
 
     fn run(traffic: *Traffic) void {

@@ -3,6 +3,7 @@
  * real table of peers: what crosses the border means on both sides what it should.
  */
 import { afterEach, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import type { Instant } from "../../../src/base/clock.ts";
 import { MeshError } from "../../../src/base/errors.ts";
 import { systemClock } from "../../../src/daemon/clock.ts";
@@ -237,4 +238,32 @@ test("a device that lost its key and was closed leaves no secret", async () => {
   expect(crypto.secretCount()).toBeGreaterThan(before);
   for (const node of nodes.splice(0)) node.close();
   expect(crypto.secretCount()).toBe(before);
+});
+
+test("what was opened and closed a hundred times leaves no descriptor, thread or secret", async () => {
+  const taken = (): { descriptors: number; threads: number; secrets: number } => ({
+    descriptors: readdirSync("/proc/self/fd").length,
+    threads: readdirSync("/proc/self/task").length,
+    secrets: crypto.secretCount(),
+  });
+  const play = async (): Promise<void> => {
+    const [a, b] = [new Node(), new Node()];
+    await a.start();
+    await b.start();
+    a.meet(b);
+    b.meet(a);
+    for (const node of nodes.splice(0)) node.close();
+  };
+  for (let round = 0; round < 10; round += 1) await play();
+  const before = taken();
+  for (let round = 0; round < 100; round += 1) await play();
+  // A socket of the runtime closes in a turn of its own, and a joined thread is listed a moment on.
+  const deadlineMs = performance.now() + 5_000;
+  const more = (now: ReturnType<typeof taken>): boolean =>
+    now.descriptors > before.descriptors || now.threads > before.threads;
+  while (more(taken()) && performance.now() < deadlineMs) await Bun.sleep(10);
+  const after = taken();
+  expect(after.descriptors).toBeLessThanOrEqual(before.descriptors);
+  expect(after.threads).toBeLessThanOrEqual(before.threads);
+  expect(after.secrets).toBe(before.secrets);
 });
