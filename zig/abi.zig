@@ -110,8 +110,8 @@ pub const CommandKind = enum(u32) {
     /// peer, key: its WireGuard public key (only shown, never looked up here).
     peer_add = 1,
     peer_remove = 2,
-    /// peer, remote, local: an authenticated handshake message or the configuration said so.
-    /// number: bytes of the handshake message that was received from it, 0 for configuration.
+    /// peer, remote, local: the answer to a handshake of ours or the configuration said so. Not the
+    /// peer's own initiation: that may be an old one (see `Rx.accept`).
     peer_endpoint_set = 3,
     /// peer, number: seconds, 0 = off.
     peer_keepalive_set = 4,
@@ -141,6 +141,8 @@ pub const CommandKind = enum(u32) {
     /// prefix: a route to the interface.
     route_add = 19,
     route_remove = 20,
+    /// peer, number: bytes of an authentic handshake message that came from it.
+    handshake_received = 21,
     _,
 };
 

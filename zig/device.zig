@@ -243,6 +243,7 @@ pub const Device = struct {
             .peer_add => try tables.addPeer(command.peer, &command.key),
             .peer_remove => tables.removePeer(try tables.peerAt(command.peer)),
             .peer_endpoint_set => try self.setEndpoint(command),
+            .handshake_received => try self.countHandshakeReceived(command),
             .peer_keepalive_set => try self.setKeepalive(command),
             .allowed_ip_add => {
                 const peer = try tables.peerAt(command.peer);
@@ -312,7 +313,10 @@ pub const Device = struct {
         peer.unsegmented_until_ns = 0;
         // Packets that waited for more than a keypair.
         if (peer.staging != null or peer.confirm_owed.load(.monotonic)) self.tables.attend(peer);
-        if (command.number == 0) return;
+    }
+
+    fn countHandshakeReceived(self: *Device, command: *const abi.Command) !void {
+        const peer = try self.tables.peerAt(command.peer);
         peer.received(tables_.nowNs(), false);
         _ = peer.rx_bytes.fetchAdd(command.number, .monotonic);
         _ = peer.rx_packets.fetchAdd(1, .monotonic);

@@ -236,7 +236,7 @@ test "what waited on a responder goes before what comes when its keypair is just
             _ = pair.b.device.tx.turn();
             try pair.b.expectCounter(.staged, 3);
             const slots = &pair.b.device.tables.peers[Pair.peer_a.slot].?.keypairs;
-            try testing.expect(slots.confirm(slots.next.?) != null);
+            try testing.expect(slots.confirm(slots.next.?));
             try pair.b.link.inject(makePacket(&room, .{ .way = .b_to_a, .number = 3 }));
             _ = pair.b.device.tx.turn();
             for (0..4) |number| {

@@ -24,8 +24,6 @@ pub const Keypair = struct {
     window: replay.Window = .{},
     /// An initiator renews once on receive at 165 s (paper 6.2). Written by the receive thread.
     last_minute_renewed: bool = false,
-    /// Links keypairs that left their slots and wait to be freed.
-    next_retired: ?*Keypair = null,
 
     /// Whether a packet may be sealed with it now (paper 6.2; REJECT_AFTER_*).
     pub fn canSend(self: *const Keypair, now_ns: u64) bool {
@@ -56,7 +54,7 @@ pub const Keypair = struct {
     }
 };
 
-/// Keypairs that a change of slots left without a place; the caller frees them.
+/// Keypairs that an installation, or the end, left without a place; the caller frees them.
 pub const Dropped = struct {
     keypairs: [3]?*Keypair = @splat(null),
     count: u8 = 0,
@@ -72,6 +70,7 @@ pub const Dropped = struct {
     }
 };
 
+/// Always holds: while `next` waits there is no `previous`, so a confirmation drops no keypair.
 pub const Slots = struct {
     current: std.atomic.Value(?*Keypair) = .init(null),
     previous: ?*Keypair = null,
@@ -103,16 +102,14 @@ pub const Slots = struct {
         return dropped;
     }
 
-    /// An authentic packet arrived under `keypair`. Non-null where that confirmed it: it is current
-    /// now, and what the result names is to be freed.
-    pub fn confirm(self: *Slots, keypair: *Keypair) ?Dropped {
-        if (self.next != keypair) return null;
-        var dropped: Dropped = .{};
-        dropped.add(self.previous);
+    /// An authentic packet arrived under `keypair`. True where that confirmed it: it is current now.
+    pub fn confirm(self: *Slots, keypair: *Keypair) bool {
+        if (self.next != keypair) return false;
+        assert(self.previous == null);
         self.previous = self.current.load(.monotonic);
         self.next = null;
         self.current.store(keypair, .release);
-        return dropped;
+        return true;
     }
 
     /// Empties all three.
@@ -156,11 +153,11 @@ test "a responder's keypair is not sent with before it is confirmed" {
     try std.testing.expectEqual(0, slots.install(&first).count);
     try std.testing.expectEqual(0, slots.install(&second).count);
     try std.testing.expectEqual(&first, slots.current.raw.?);
-    try std.testing.expectEqual(null, slots.confirm(&first));
-    try std.testing.expect(slots.confirm(&second) != null);
+    try std.testing.expect(!slots.confirm(&first));
+    try std.testing.expect(slots.confirm(&second));
     try std.testing.expectEqual(&second, slots.current.raw.?);
     try std.testing.expectEqual(&first, slots.previous.?);
-    try std.testing.expectEqual(null, slots.confirm(&second));
+    try std.testing.expect(!slots.confirm(&second));
 }
 
 test "initiating over an unconfirmed response keeps that one as previous" {
@@ -191,7 +188,8 @@ test "no keypair is both held and dropped, over random histories" {
             switch (random.uintLessThan(u8, 8)) {
                 0 => dropped = slots.clear(),
                 1, 2, 3 => if (slots.next) |next| {
-                    dropped = slots.confirm(next).?;
+                    try std.testing.expectEqual(null, slots.previous);
+                    try std.testing.expect(slots.confirm(next));
                 },
                 else => {
                     live.set(step);

@@ -174,8 +174,7 @@ pub const Rx = struct {
         const counter = transport.counterOf(datagram);
         if (counter >= constants.reject_after_messages)
             return self.counters.add(.counter_limit, 1);
-        if (session.keypair.isExpired(self.now_ns) or !session.peer.keypairs.holds(session.keypair))
-            return self.counters.add(.keypair_expired, 1);
+        if (session.keypair.isExpired(self.now_ns)) return self.counters.add(.keypair_expired, 1);
         self.jobs[self.jobs_count] = .{ .bytes = datagram, .counter = counter };
         self.sessions[self.jobs_count] = session;
         self.paths[self.jobs_count] = @intCast(self.message_at);
@@ -260,8 +259,10 @@ pub const Rx = struct {
         self.counters.add(.opened_bytes, job.bytes.len);
         _ = peer.rx_bytes.fetchAdd(job.bytes.len, .monotonic);
         _ = peer.rx_packets.fetchAdd(1, .monotonic);
-        if (peer.keypairs.confirm(session.keypair)) |dropped| {
-            self.tables.retire(dropped);
+        // Before the keypair can be sent with: an initiation alone moves nobody, for it may be an old
+        // one that was replayed; whoever confirms has answered what we made now.
+        self.learnPath(peer, path);
+        if (peer.keypairs.confirm(session.keypair)) {
             self.tables.attend(peer);
             self.tables.post(&self.counters, .{
                 .kind = .keypair_confirmed,
@@ -271,7 +272,6 @@ pub const Rx = struct {
             });
         }
         peer.received(self.now_ns, text.len > 0);
-        self.learnPath(peer, path);
         if (session.keypair.wantsRenewalOnReceive(self.now_ns)) {
             session.keypair.last_minute_renewed = true;
             self.tables.want(&self.counters, peer, .keypair_age, self.now_ns);

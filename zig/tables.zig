@@ -3,7 +3,7 @@
 //!
 //! Whoever reads the tables holds a side of `lock`; whoever changes them holds both. The one
 //! exception is a keypair's move between slots, which the receive side does, because it alone reads
-//! `next` and `previous`; what it drops is freed by the next `apply`.
+//! `next` and `previous`.
 const std = @import("std");
 const linux = std.os.linux;
 const assert = std.debug.assert;
@@ -41,8 +41,6 @@ pub const Tables = struct {
     mtu: std.atomic.Value(u32),
     /// Staging blocks in use: transmit; apply.
     staging_count: u32 = 0,
-    /// Keypairs that the receive side dropped: receive; apply frees them.
-    retired: ?*Keypair = null,
 
     events: queue.EventRing,
     /// Datagrams for the control plane: written by receive alone.
@@ -95,7 +93,6 @@ pub const Tables = struct {
     /// No thread may be in the tables any more.
     pub fn deinit(self: *Tables) void {
         for (self.peers[0..self.peers_end]) |entry| if (entry) |peer| self.removePeer(peer);
-        self.freeRetired();
         self.sessions.deinit();
         self.allowed_ips.deinit(self.allocator);
         self.policy.deinit(self.allocator);
@@ -179,17 +176,6 @@ pub const Tables = struct {
         _ = linux.write(fd, std.mem.asBytes(&one), 8);
     }
 
-    // The receive side.
-
-    /// Keypairs that a confirmation dropped. They stay in the session table until they are freed;
-    /// until then `Slots.holds` is false for them.
-    pub fn retire(self: *Tables, dropped: keypair.Dropped) void {
-        for (dropped.slice()) |entry| {
-            entry.?.next_retired = self.retired;
-            self.retired = entry.?;
-        }
-    }
-
     // Changes: both sides.
 
     pub fn addPeer(
@@ -222,7 +208,6 @@ pub const Tables = struct {
         command: *const abi.Command,
         now_ns: u64,
     ) InstallError!void {
-        self.freeRetired();
         errdefer releaseSecrets(command);
         const send_key = try secrets.pointer(command.secret_send);
         const receive_key = try secrets.pointer(command.secret_receive);
@@ -263,7 +248,6 @@ pub const Tables = struct {
     }
 
     pub fn dropKeypairs(self: *Tables, peer: *Peer) void {
-        self.freeRetired();
         for (peer.keypairs.clear().slice()) |dropped| self.freeKeypair(dropped.?);
         self.dropStaged(peer);
         peer.session_ns = 0;
@@ -287,13 +271,6 @@ pub const Tables = struct {
         peer.staging = Staging.create(self.allocator) catch return null;
         self.staging_count += 1;
         return peer.staging;
-    }
-
-    fn freeRetired(self: *Tables) void {
-        while (self.retired) |pair| {
-            self.retired = pair.next_retired;
-            self.freeKeypair(pair);
-        }
     }
 
     fn freeKeypair(self: *Tables, pair: *Keypair) void {

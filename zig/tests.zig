@@ -16,6 +16,7 @@ comptime {
     _ = @import("device_churn_test.zig");
     _ = @import("device_hostile_test.zig");
     _ = @import("device_offload_test.zig");
+    _ = @import("device_rules_test.zig");
     _ = @import("device_test.zig");
     _ = @import("gate.zig");
     _ = @import("index_table.zig");

@@ -28,9 +28,9 @@ export type Command =
       readonly remote: Endpoint;
       /** The address that the handshake message was sent to, to answer from. */
       readonly local?: Endpoint;
-      /** Bytes of the authenticated handshake message received from it; 0 for configuration. */
-      readonly receivedBytes: number;
     }
+  /** An authentic handshake message of so many bytes came from the peer. */
+  | { readonly kind: "handshake_received"; readonly peer: PeerRef; readonly bytes: number }
   | { readonly kind: "peer_keepalive_set"; readonly peer: PeerRef; readonly seconds: number }
   | { readonly kind: "allowed_ip_add"; readonly peer: PeerRef; readonly prefix: Prefix }
   | { readonly kind: "allowed_ip_remove"; readonly peer: PeerRef; readonly prefix: Prefix }

@@ -264,7 +264,6 @@ export class PeerTable {
       kind: "peer_endpoint_set",
       peer: state.ref,
       remote: endpoint,
-      receivedBytes: 0,
     });
   }
 
@@ -427,7 +426,9 @@ export class PeerTable {
     }
     const step = peer.session.consumeInitiation(now, opened, message);
     if (step === undefined) return;
-    this.#hearFrom(peer, datagram, initiationBytes);
+    // It is answered where it came from, but the peer is there for us only once it has confirmed:
+    // an old initiation that somebody replays at a node that forgot it moves nothing.
+    this.#countReceived(peer, initiationBytes);
     this.#take(now, peer, step, datagram);
     this.#schedule(peer);
   }
@@ -446,7 +447,8 @@ export class PeerTable {
     }
     const step = peer.session.consumeResponse(now, message);
     if (step === undefined) return;
-    this.#hearFrom(peer, datagram, responseBytes);
+    this.#countReceived(peer, responseBytes);
+    this.#settleAt(peer, datagram);
     this.#take(now, peer, step);
     this.#schedule(peer);
   }
@@ -519,10 +521,15 @@ export class PeerTable {
     this.#schedule(peer);
   }
 
-  /** An authentic handshake message came from there. */
-  #hearFrom(peer: PeerState, datagram: ReceivedDatagram, receivedBytes: number): void {
+  /** An authentic handshake message of so many bytes came from the peer. */
+  #countReceived(peer: PeerState, bytes: number): void {
+    this.#commands.push({ kind: "handshake_received", peer: peer.ref, bytes });
+  }
+
+  /** The answer to our initiation came from there. */
+  #settleAt(peer: PeerState, datagram: ReceivedDatagram): void {
     const { remote, local } = datagram;
-    const base = { kind: "peer_endpoint_set", peer: peer.ref, remote, receivedBytes } as const;
+    const base = { kind: "peer_endpoint_set", peer: peer.ref, remote } as const;
     this.#commands.push(local === undefined ? base : { ...base, local });
     this.#roam(peer, remote);
   }

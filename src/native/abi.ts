@@ -84,6 +84,7 @@ export const abi = {
       address_remove: 18,
       route_add: 19,
       route_remove: 20,
+      handshake_received: 21,
     },
     EventKind: {
       handshake_wanted: 1,

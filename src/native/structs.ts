@@ -67,8 +67,10 @@ export class StructCodec {
       case "peer_add":
         bytes.set(command.publicKey, base + layout.key);
         break;
+      case "handshake_received":
+        put(command.bytes);
+        break;
       case "peer_endpoint_set":
-        put(command.receivedBytes);
         this.#encodeEndpoint(records, base + layout.remote, command.remote);
         if (command.local !== undefined) {
           this.#encodeEndpoint(records, base + layout.local, command.local);

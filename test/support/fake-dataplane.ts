@@ -110,6 +110,7 @@ export class FakeDataplane {
         return;
       case "peer_remove":
       case "peer_endpoint_set":
+      case "handshake_received":
       case "peer_keepalive_set":
       case "allowed_ip_add":
       case "allowed_ip_remove":
@@ -253,7 +254,9 @@ export class FakeDataplane {
         return;
       case "peer_endpoint_set":
         peer.endpoint = command.remote;
-        peer.receivedBytes += command.receivedBytes;
+        return;
+      case "handshake_received":
+        peer.receivedBytes += command.bytes;
         return;
       case "peer_keepalive_set":
         peer.keepaliveMs = command.seconds * 1000;
@@ -342,6 +345,10 @@ export class FakeDataplane {
       return;
     }
     keypair.seen.add(counter);
+    if (!sameEndpoint(peer.endpoint, remote)) {
+      peer.endpoint = remote;
+      this.#events.push({ kind: "endpoint_roamed", peer: peer.ref, remote });
+    }
     if (keypair === peer.next) {
       this.#drop(peer.previous);
       peer.previous = peer.current;
@@ -350,10 +357,6 @@ export class FakeDataplane {
       const { localIndex } = keypair;
       this.#events.push({ kind: "keypair_confirmed", peer: peer.ref, localIndex });
       this.#flush(now, peer);
-    }
-    if (!sameEndpoint(peer.endpoint, remote)) {
-      peer.endpoint = remote;
-      this.#events.push({ kind: "endpoint_roamed", peer: peer.ref, remote });
     }
     peer.noAnswerDueMs = undefined;
     this.#keepFreshOnReceive(now, peer);

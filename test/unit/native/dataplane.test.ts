@@ -195,7 +195,6 @@ test("a refused command is named with its reason, and those around it take effec
       kind: "peer_endpoint_set",
       peer: ref,
       remote: { address: "2001:db8::7", port: 9 },
-      receivedBytes: 0,
     },
   ]);
   expect(failures.map(({ command, error }) => [command.kind, error])).toEqual([

@@ -316,6 +316,53 @@ test("a replayed initiation is refused, and after a restart too where stamps wer
   expect([a.close(), again.close()]).toEqual([0, 0]);
 });
 
+test("an old initiation, replayed at a node that forgot it, moves no endpoint and gets no data", () => {
+  for (const known of [true, false]) {
+    const world = new World(10);
+    const [a, b] = world.pair();
+    let initiation: Uint8Array | undefined;
+    world.network.filter = ({ bytes }) => {
+      if (bytes[0] === 1) initiation ??= bytes.slice();
+      return true;
+    };
+    a.send(b, "x");
+    world.run(100);
+    if (initiation === undefined) throw new Error("no initiation was sent");
+    const { keyBytes } = b;
+    expect(b.close()).toBe(0);
+    // Its memory of stamps is gone: the replay is as good as new.
+    const again = world.node({ address: "192.0.2.77", key: keyBytes });
+    const peer = known ? again.meet(a) : again.table.addPeer(world.now, a.publicKey);
+    again.turn();
+    const attacker = { address: "203.0.113.9", port: 9 };
+    again.receive(attacker, initiation);
+    again.turn();
+    expect(again.table.counters.initiations_accepted).toBe(1);
+    // The answer, and nothing after it.
+    expect(again.transmits).toMatchObject([{ kind: "datagram", to: attacker }]);
+    expect(again.peer(a).endpoint).toEqual(known ? a.endpoint : undefined);
+    expect(again.dataplane.inspect(peer.ref).endpoint).toEqual(known ? a.endpoint : undefined);
+    let toAttacker = 0;
+    world.network.filter = ({ to }) => {
+      if (to.address === attacker.address) toAttacker += 1;
+      return true;
+    };
+    again.send(a, "secret");
+    world.run(100);
+    expect(toAttacker).toBe(0);
+    // The peer itself is heard as ever, and is then where it confirmed from.
+    a.meet(again);
+    world.run(6 * second);
+    a.initiate(again);
+    world.run(second);
+    expect(again.peer(a).endpoint).toEqual(a.endpoint);
+    again.send(a, "y");
+    world.run(second);
+    expect(a.heard()).toContain("y");
+    expect([a.close(), again.close()]).toEqual([0, 0]);
+  }
+});
+
 test("after a restart with the clock an hour back, the peer still accepts our initiations", () => {
   const world = new World(11);
   const [a, b] = world.pair();
