@@ -129,11 +129,14 @@ const SlotsBench = struct {
         bench.model = before.step(event, fresh);
         const dropped = switch (event) {
             .initiated, .responded => bench.slots.install(&bench.pool[fresh]),
-            .confirmed => if (bench.slots.next) |next| bench.slots.confirm(next).? else keypair_.Dropped{},
+            .confirmed => blk: {
+                if (bench.slots.next) |next| try testing.expect(bench.slots.confirm(next));
+                break :blk keypair_.Dropped{};
+            },
             .confirmed_other => blk: {
                 const current = bench.slots.current.raw orelse break :blk keypair_.Dropped{};
-                try testing.expectEqual(null, bench.slots.confirm(current));
-                if (bench.slots.previous) |previous| try testing.expectEqual(null, bench.slots.confirm(previous));
+                try testing.expect(!bench.slots.confirm(current));
+                if (bench.slots.previous) |previous| try testing.expect(!bench.slots.confirm(previous));
                 break :blk keypair_.Dropped{};
             },
             .cleared => bench.slots.clear(),
