@@ -347,6 +347,11 @@ pub const Counter = enum(u32) {
     rate_limiter_full,
     /// Inner packets that the policy does not let in.
     policy_refused,
+    /// Congestion outside, on an inner packet whose sender does not know the bit (RFC 6040).
+    ecn_refused,
+    /// ICMP answers into the TUN, and those that were not worth one more.
+    icmp_sent,
+    icmp_limited,
 };
 
 comptime {

@@ -70,6 +70,10 @@ pub const outbox_ring_datagrams: usize = 1024;
 // The gate: what strangers may cost.
 /// With so many datagrams in the control ring the node is under load (kernel `receive.c`).
 pub const load_datagrams: usize = control_ring_datagrams / 8;
+/// So is one at which handshakes and introductions arrive faster than this, beyond a burst: each
+/// that passes costs a Diffie-Hellman.
+pub const load_arrivals_per_s: u64 = 200;
+pub const load_arrivals_burst: u64 = 200;
 /// The node stays under load for so long after.
 pub const load_sticky_ns: u64 = ns_per_s;
 /// Cookie replies need no MAC of ours, so they never fill more of the control ring than this.
@@ -78,6 +82,15 @@ pub const cookie_reply_ring_datagrams: usize = load_datagrams / 2;
 pub const cookie_replies_per_turn: usize = 512;
 pub const cookie_secret_lifetime_ns: u64 = 120 * ns_per_s;
 pub const rate_limiter_entries_max: u32 = 1 << 16;
+
+/// ICMP answers to inner packets that can go nowhere; more are only counted.
+pub const icmp_answers_per_turn: usize = 8;
+pub const icmp_answers_per_s: u64 = 100;
+pub const icmp_answers_burst: u64 = 50;
+
+/// The outer traffic class of handshake messages: AF41, as the kernel's (`messages.h`). Data has
+/// ECN alone.
+pub const handshake_traffic_class: u8 = 0x88;
 
 // Staging: packets that wait for a keypair.
 pub const staged_packets_max: usize = 128;

@@ -172,6 +172,9 @@ export const abi = {
       introductions_limited: 54,
       rate_limiter_full: 55,
       policy_refused: 56,
+      ecn_refused: 57,
+      icmp_sent: 58,
+      icmp_limited: 59,
     },
   },
   structs: {
