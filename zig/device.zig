@@ -402,11 +402,28 @@ pub const Device = struct {
     fn sendNow(self: *const Device, datagram: *const abi.Datagram, message: []const u8) bool {
         const family = datagram.remote.family;
         if (family != 4 and family != 6) return false;
-        self.udp.sendTo(datagram.remote, datagram.local, message) catch {
+        var out: udp_linux.SendMessage = .{
+            .remote = datagram.remote,
+            .local = datagram.local,
+            .iovecs = &.{.{ .base = message.ptr, .len = message.len }},
+            .tos = trafficClass(message),
+        };
+        self.udp.sendMessage(out) catch {
             if (datagram.local.family == 0) return false;
-            self.udp.sendTo(datagram.remote, .{}, message) catch return false;
+            out.local = .{};
+            self.udp.sendMessage(out) catch return false;
         };
         return true;
+    }
+
+    /// Handshakes go before data, which waits for them.
+    fn trafficClass(message: []const u8) u8 {
+        if (message.len < 4) return 0;
+        return switch (std.mem.readInt(u32, message[0..4], .little)) {
+            constants.message_initiation, constants.message_response => constants.handshake_traffic_class,
+            constants.message_introduction => constants.handshake_traffic_class,
+            else => 0,
+        };
     }
 
     fn countHandshakeSent(peer: *Peer, length: usize) void {

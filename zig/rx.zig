@@ -13,6 +13,7 @@ const coalesce = @import("coalesce.zig");
 const constants = @import("constants.zig");
 const control_message = @import("control_message.zig");
 const cookie = @import("cookie.zig");
+const ecn = @import("ecn.zig");
 const inner_packet = @import("inner_packet.zig");
 const peer_ = @import("peer.zig");
 const tables_ = @import("tables.zig");
@@ -48,6 +49,7 @@ pub const Rx = struct {
     jobs_count: usize = 0,
     /// One for each received message of the batch.
     message_paths: [constants.receive_batch_messages]Path = undefined,
+    message_ecns: [constants.receive_batch_messages]u2 = undefined,
     /// The message, and the offset in it, that is sorted next.
     message_at: usize = 0,
     offset_at: usize = 0,
@@ -127,6 +129,7 @@ pub const Rx = struct {
                 continue;
             }
             self.message_paths[self.message_at] = pathOf(&message, &control);
+            self.message_ecns[self.message_at] = @truncate(control.traffic_class orelse 0);
             const size = control.segment_size orelse message.payload.len;
             if (message.payload.len == 0) {
                 self.counters.add(.malformed, 1);
@@ -247,13 +250,14 @@ pub const Rx = struct {
                 self.counters.add(.replayed, 1);
                 continue;
             }
-            self.accept(session, job, &self.message_paths[self.paths[at]]);
+            self.accept(session, job, self.paths[at]);
         }
     }
 
     /// The packet is authentic and new: from here on it may change state.
-    fn accept(self: *Rx, session: Session, job: *const transport.Message, path: *const Path) void {
+    fn accept(self: *Rx, session: Session, job: *const transport.Message, message_at: usize) void {
         const peer = session.peer;
+        const path = &self.message_paths[message_at];
         const text = job.text();
         self.counters.add(.opened_packets, 1);
         self.counters.add(.opened_bytes, job.bytes.len);
@@ -278,7 +282,7 @@ pub const Rx = struct {
         }
         if (text.len == 0) return self.counters.add(.keepalives_received, 1);
         if (text[0] >> 4 == 0) return self.acceptSessionMessage(peer, text, path);
-        self.acceptInner(peer, text);
+        self.acceptInner(peer, text, self.message_ecns[message_at]);
     }
 
     /// The peer is where its newest authentic packet came from (paper, section 2.1).
@@ -307,12 +311,15 @@ pub const Rx = struct {
         self.toControl(.session_message, peer.ref, path, text[0..length]);
     }
 
-    fn acceptInner(self: *Rx, peer: *const Peer, text: []const u8) void {
+    fn acceptInner(self: *Rx, peer: *const Peer, text: []u8, outer_ecn: u2) void {
         const inner = inner_packet.parse(text) orelse return self.counters.add(.inner_malformed, 1);
         if (self.tables.sourceOwner(&inner) != peer)
             return self.counters.add(.inner_source_refused, 1);
         if (!self.tables.policy.admits(&inner, text[0..inner.total_length], self.now_ns))
             return self.counters.add(.policy_refused, 1);
+        const bits = ecn.decapsulate(inner.ecn, outer_ecn) orelse
+            return self.counters.add(.ecn_refused, 1);
+        if (bits != inner.ecn) ecn.mark(text, bits);
         const added = self.coalescer.add(text[0..inner.total_length]);
         // The coalescer has room for every job of a turn.
         std.debug.assert(added);

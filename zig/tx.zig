@@ -10,9 +10,12 @@ const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
+const ecn = @import("ecn.zig");
+const icmp = @import("icmp.zig");
 const inner_packet = @import("inner_packet.zig");
 const netlink = @import("netlink.zig");
 const offload = @import("offload.zig");
+const routing_loop = @import("routing_loop.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
 const Counters = @import("metrics.zig").Counters;
@@ -33,6 +36,8 @@ const Segment = struct {
     peer: *Peer,
     keypair: *Keypair,
     counter: u64,
+    /// Of the inner packet; known when it is sealed.
+    ecn: u2 = ecn.not_ect,
     /// The same peer's next segment of this batch.
     next: u16 = none,
 };
@@ -76,6 +81,8 @@ pub const Tx = struct {
     /// Peers whose segmented send was refused; marked at the next turn.
     refused: [64]abi.PeerRef = undefined,
     refused_count: usize = 0,
+    /// ICMP to whoever sent into the TUN what can go nowhere; written at the end of the turn.
+    answers: icmp.Answers = .{},
 
     now_ns: u64 = 0,
     /// When the timers have to be looked at; 0 = now.
@@ -131,6 +138,7 @@ pub const Tx = struct {
             self.tables.lock.leave(.transmit);
             worked = worked or self.messages_count > 0;
             self.send();
+            self.writeAnswers();
         }
         return worked;
     }
@@ -271,8 +279,12 @@ pub const Tx = struct {
         const header = offload.VirtioNetHdr.read(bytes[0..header_size]);
         const split = offload.Split.init(header, packet[0..inner.total_length]) catch
             return self.refuse(.tun_read_malformed);
-        const peer = self.tables.destinationOwner(&inner) orelse return self.refuse(.no_route);
-        if (leadsBack(peer, &inner, packet)) return self.refuse(.no_route);
+        const peer = self.tables.destinationOwner(&inner) orelse {
+            self.answerUnreachable(packet, &inner);
+            return self.refuse(.no_route);
+        };
+        if (routing_loop.leadsBack(&peer.path.load().remote, &inner, packet)) return self.refuse(.no_route);
+        if (peer.path.load().remote.family == 0) self.answerUnreachable(packet, &inner);
         self.tables.policy.noteOutbound(&inner, packet[0..inner.total_length], self.now_ns);
         while (self.segment_at < split.count) : (self.segment_at += 1) {
             switch (self.place(peer, split.segmentLength(self.segment_at), true)) {
@@ -285,21 +297,11 @@ pub const Tx = struct {
         return true;
     }
 
-    /// Whether a packet is one that was sealed for this peer already, and routed into its own tunnel:
-    /// it would be sealed and come back for ever. Fragments of it carry no port.
-    fn leadsBack(peer: *const Peer, inner: *const inner_packet.Inner, packet: []const u8) bool {
-        const remote = peer.path.load().remote;
-        const same = switch (inner.family) {
-            .v4 => remote.family == 4 and
-                std.mem.eql(u8, inner.destination[0..4], remote.address[12..16]),
-            .v6 => remote.family == 6 and std.mem.eql(u8, &inner.destination, &remote.address),
-        };
-        if (!same) return false;
-        const found = inner_packet.transport(packet, inner) orelse return false;
-        if (found.protocol != offload.protocol_udp) return false;
-        if (found.fragment) return true;
-        const header = packet[found.offset..];
-        return header.len >= 4 and std.mem.readInt(u16, header[2..4], .big) == remote.port;
+    fn answerUnreachable(self: *Tx, packet: []const u8, inner: *const inner_packet.Inner) void {
+        switch (self.answers.add(packet, inner, self.now_ns)) {
+            .added, .not_due => {},
+            .limited => self.counters.add(.icmp_limited, 1),
+        }
     }
 
     fn refuse(self: *Tx, counter: abi.Counter) bool {
@@ -451,11 +453,12 @@ pub const Tx = struct {
     fn seal(self: *Tx) void {
         const segments = self.segments[0..self.segments_count];
         var bytes: u64 = 0;
-        for (segments, self.jobs[0..segments.len]) |segment, *job| {
+        for (segments, self.jobs[0..segments.len]) |*segment, *job| {
             job.* = .{
                 .bytes = self.arena[segment.offset..][0..segment.length],
                 .counter = segment.counter,
             };
+            segment.ecn = ecn.ofPacket(job.text());
             bytes += segment.length;
         }
         var start: usize = 0;
@@ -491,6 +494,7 @@ pub const Tx = struct {
                     .local = path.local,
                     .iovecs = self.iovecs[origin.iovec..self.iovecs_count],
                     .segment_size = if (origin.count > 1) @intCast(size) else 0,
+                    .tos = self.segments[origin.first].ecn,
                 };
                 self.origins[self.messages_count] = .{
                     .first = origin.first,
@@ -507,10 +511,11 @@ pub const Tx = struct {
     fn takeGroup(self: *Tx, first: u16, count_max: u16) Group {
         var group: Group = .{ .first = first, .count = 0, .next = first, .iovec = self.iovecs_count };
         const size = self.segments[first].length;
+        const bits = self.segments[first].ecn;
         var total: usize = 0;
         while (group.next != none and group.count < count_max) {
             const segment = &self.segments[group.next];
-            if (segment.length > size) break;
+            if (segment.length > size or segment.ecn != bits) break;
             if (group.count > 0 and total + segment.length > constants.udp_payload_bytes_max) break;
             self.addIovec(segment, group.count > 0);
             total += segment.length;
@@ -584,16 +589,23 @@ pub const Tx = struct {
             const segment = &self.segments[segment_at];
             segment_at = segment.next;
             const bytes = self.arena[segment.offset..][0..segment.length];
-            if (by_segmentation and self.sendSingle(message.remote, message.local, bytes)) continue;
+            if (by_segmentation and self.sendSingle(message, message.local, bytes)) continue;
             // Perhaps the source address is gone: let the kernel choose another.
-            if (message.local.family != 0 and self.sendSingle(message.remote, .{}, bytes)) continue;
+            if (message.local.family != 0 and self.sendSingle(message, .{}, bytes)) continue;
             self.counters.add(.udp_send_failed, 1);
         }
     }
 
-    fn sendSingle(self: *Tx, remote: abi.Endpoint, local: abi.Endpoint, bytes: []const u8) bool {
+    /// One datagram of a message, from another address perhaps.
+    fn sendSingle(self: *Tx, of: udp_linux.SendMessage, local: abi.Endpoint, bytes: []const u8) bool {
+        const message: udp_linux.SendMessage = .{
+            .remote = of.remote,
+            .local = local,
+            .iovecs = &.{.{ .base = bytes.ptr, .len = bytes.len }},
+            .tos = of.tos,
+        };
         while (true) {
-            self.udp.sendTo(remote, local, bytes) catch |err| switch (err) {
+            self.udp.sendMessage(message) catch |err| switch (err) {
                 error.WouldBlock => {
                     if (self.stopping.load(.acquire)) return false;
                     _ = self.udp.waitWritable(100);
@@ -605,6 +617,23 @@ pub const Tx = struct {
             self.counters.add(.udp_send_datagrams, 1);
             return true;
         }
+    }
+
+    fn writeAnswers(self: *Tx) void {
+        const tun = self.tun orelse return;
+        const plain: [offload.VirtioNetHdr.size]u8 = @splat(0);
+        for (0..self.answers.count) |index| {
+            const bytes = self.answers.at(index);
+            _ = tun.writev(&.{
+                .{ .base = &plain, .len = plain.len },
+                .{ .base = bytes.ptr, .len = bytes.len },
+            }) catch {
+                self.counters.add(.tun_write_failed, 1);
+                continue;
+            };
+            self.counters.add(.icmp_sent, 1);
+        }
+        self.answers.count = 0;
     }
 
     /// Sleeps until a packet, a wake, a change of the link or a timer.
@@ -651,32 +680,3 @@ pub const Tx = struct {
         });
     }
 };
-
-test "a packet sealed for a peer does not enter that peer's tunnel again" {
-    var peer: Peer = .{ .ref = .{ .slot = 0, .generation = 1 }, .public_key = @splat(0) };
-    var address: [16]u8 = @splat(0);
-    address[10..12].* = .{ 0xff, 0xff };
-    address[12..16].* = .{ 192, 0, 2, 1 };
-    peer.path.store(.{ .remote = .{ .address = address, .port = 51_820, .family = 4 } });
-    // IPv4, UDP, to the peer's endpoint.
-    var packet: [28]u8 = @splat(0);
-    packet[0] = 0x45;
-    packet[3] = packet.len;
-    packet[9] = offload.protocol_udp;
-    packet[16..20].* = .{ 192, 0, 2, 1 };
-    std.mem.writeInt(u16, packet[22..24], 51_820, .big);
-    try std.testing.expect(Tx.leadsBack(&peer, &inner_packet.parse(&packet).?, &packet));
-    // A fragment of such a packet, whatever lies where the port would be.
-    packet[7] = 1;
-    packet[22] = 0;
-    try std.testing.expect(Tx.leadsBack(&peer, &inner_packet.parse(&packet).?, &packet));
-    packet[7] = 0;
-    try std.testing.expect(!Tx.leadsBack(&peer, &inner_packet.parse(&packet).?, &packet));
-    // Another protocol, or another host.
-    std.mem.writeInt(u16, packet[22..24], 51_820, .big);
-    packet[9] = offload.protocol_tcp;
-    try std.testing.expect(!Tx.leadsBack(&peer, &inner_packet.parse(&packet).?, &packet));
-    packet[9] = offload.protocol_udp;
-    packet[19] = 2;
-    try std.testing.expect(!Tx.leadsBack(&peer, &inner_packet.parse(&packet).?, &packet));
-}

@@ -124,11 +124,15 @@ pub const Udp = struct {
 
     /// One datagram. `local` as in SendMessage.
     pub fn sendTo(udp: *const Udp, remote: abi.Endpoint, local: abi.Endpoint, bytes: []const u8) SendError!void {
-        const message: SendMessage = .{
+        return udp.sendMessage(.{
             .remote = remote,
             .local = local,
             .iovecs = &.{.{ .base = bytes.ptr, .len = bytes.len }},
-        };
+        });
+    }
+
+    /// One message alone.
+    pub fn sendMessage(udp: *const Udp, message: SendMessage) SendError!void {
         return switch (udp.sendBatch(&.{message}).errno) {
             .SUCCESS => {},
             .AGAIN => error.WouldBlock,
