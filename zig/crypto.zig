@@ -46,6 +46,16 @@ pub fn wipeValue(pointer: anytype) void {
     wipe(std.mem.asBytes(pointer));
 }
 
+const stack_wiped_bytes = 32 * 1024;
+
+/// Overwrites the stack below the caller: what the compiler spilled there while it worked on keys is
+/// nobody's to wipe by name. Called by each thread before it sleeps, so that nothing outlasts a key
+/// for longer than a thread is busy.
+pub noinline fn wipeStack() void {
+    var below: [stack_wiped_bytes]u8 = undefined;
+    wipe(&below);
+}
+
 /// Compares in a time that depends on the length alone; the lengths are public and the same.
 pub fn equal(a: []const u8, b: []const u8) bool {
     assert(a.len == b.len);

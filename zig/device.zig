@@ -438,6 +438,8 @@ pub const Device = struct {
 
     /// Arms the doorbell; true where something waits already.
     pub fn arm(self: *Device) bool {
+        // The control plane has done its turn, and with it perhaps handshakes.
+        crypto.wipeStack();
         self.tables.doorbell.arm();
         if (!self.tables.events.isEmpty() or !self.tables.inbox.isEmpty()) return true;
         const server = self.uapi orelse return false;

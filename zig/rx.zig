@@ -13,6 +13,7 @@ const coalesce = @import("coalesce.zig");
 const constants = @import("constants.zig");
 const control_message = @import("control_message.zig");
 const cookie = @import("cookie.zig");
+const crypto = @import("crypto.zig");
 const ecn = @import("ecn.zig");
 const inner_packet = @import("inner_packet.zig");
 const peer_ = @import("peer.zig");
@@ -370,6 +371,7 @@ pub const Rx = struct {
             .{ .fd = self.udp.fd, .events = linux.POLL.IN, .revents = 0 },
             .{ .fd = self.tables.wake_receive, .events = linux.POLL.IN, .revents = 0 },
         };
+        crypto.wipeStack();
         _ = linux.poll(&polled, polled.len, -1);
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;

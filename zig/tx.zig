@@ -10,6 +10,7 @@ const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
+const crypto = @import("crypto.zig");
 const ecn = @import("ecn.zig");
 const icmp = @import("icmp.zig");
 const inner_packet = @import("inner_packet.zig");
@@ -646,6 +647,7 @@ pub const Tx = struct {
             .{ .fd = monitor_fd, .events = linux.POLL.IN, .revents = 0 },
         };
         const now_ns = tables_.nowNs();
+        crypto.wipeStack();
         const wait_ns = self.timers_due_ns -| now_ns;
         const timeout_ms: i32 = @intCast(@min(wait_ns / constants.ns_per_ms + 1, 60_000));
         _ = linux.poll(&polled, polled.len, timeout_ms);

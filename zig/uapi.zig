@@ -8,6 +8,7 @@
 const std = @import("std");
 const assert = std.debug.assert;
 const linux = std.os.linux;
+const crypto = @import("crypto.zig");
 const Mutex = @import("table_lock.zig").Mutex;
 const uapi_client = @import("uapi_client.zig");
 const Client = uapi_client.Client;
@@ -179,6 +180,7 @@ pub const Server = struct {
         var descriptors: [3 + clients_max]linux.pollfd = undefined;
         while (true) {
             const timeout_ms = server.prepare(&descriptors);
+            crypto.wipeStack();
             const ready = linux.poll(&descriptors, descriptors.len, timeout_ms);
             if (server.stopping.load(.acquire)) return;
             switch (linux.errno(ready)) {

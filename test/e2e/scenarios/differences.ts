@@ -10,7 +10,6 @@ export const differences: Readonly<Record<string, Readonly<Record<string, string
     "wireguard-go newest": "it seals its own datagrams again and again: 50 MB in two seconds",
   },
   "a host behind a peer that has no way on is told so at once, by an ICMP error": {
-    meshvpn: "not built yet: what no peer owns is dropped, and counted as no_route",
     "wireguard-go debian": "it drops what no peer owns and tells nobody",
     "wireguard-go newest": "it drops what no peer owns and tells nobody",
   },
