@@ -1,6 +1,7 @@
 //! WireGuard's rules where only a whole device shows them: endpoints that wait for a confirmation,
 //! marks of congestion, answers to inner packets that cannot go anywhere. Needs root.
 const std = @import("std");
+const linux = std.os.linux;
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
 const control_message = @import("control_message.zig");
@@ -250,6 +251,93 @@ test "who sends to where nobody is hears so at once, at a bounded rate" {
             const message = answer[inner.header_length..];
             try testing.expectEqualSlices(u8, kind, message[0..2]);
             try testing.expectEqualSlices(u8, packet, message[8..]);
+        }
+    }.body);
+}
+
+test "an authentic packet moves the endpoint even where its inner source is another's" {
+    try inOwnNamespace(struct {
+        fn body(_: *Netlink) anyerror!void {
+            var pair: Pair = try .openConnected();
+            defer pair.close();
+            errdefer pair.printCounters();
+            const wire: Wire = try .open();
+            defer wire.close();
+            var room: [64]u8 = undefined;
+            var sealed: [128]u8 = undefined;
+            const packet = makePacket(&room, .{});
+            packet[12..16].* = .{ 10, 77, 0, 1 };
+            try wire.send(pair.b.endpoint().port, session.seal(.a_to_b, 50, &sealed, packet));
+            try pair.b.expectCounter(.inner_source_refused, 1);
+            try testing.expectEqual(wire.endpoint(), (try pair.b.stats(Pair.peer_a)).remote);
+            try pair.b.link.expectNothing();
+        }
+    }.body);
+}
+
+test "a session index may be any number, STUN's magic cookie too" {
+    try inOwnNamespace(struct {
+        fn body(_: *Netlink) anyerror!void {
+            var pair: Pair = try .open();
+            defer pair.close();
+            errdefer pair.printCounters();
+            const wire: Wire = try .open();
+            defer wire.close();
+            // As STUN has it on the wire, at the place of the receiver's index.
+            const cookie: u32 = @byteSwap(@as(u32, 0x2112_a442));
+            var command = try scene.keypairInstall(Pair.peer_a, session, .b_to_a);
+            command.local_index = cookie;
+            try pair.b.apply(&.{command});
+            var room: [64]u8 = undefined;
+            var sealed: [128]u8 = undefined;
+            const packet = makePacket(&room, .{});
+            const message = session.seal(.a_to_b, 0, &sealed, packet);
+            std.mem.writeInt(u32, message[4..8], cookie, .little);
+            try wire.send(pair.b.endpoint().port, message);
+            try pair.b.link.expectNext(packet);
+        }
+    }.body);
+}
+
+test "coalesced datagrams of any segment size, and the longest there are, do no harm" {
+    try inOwnNamespace(struct {
+        fn body(_: *Netlink) anyerror!void {
+            var pair: Pair = try .openConnected();
+            defer pair.close();
+            errdefer pair.printCounters();
+            var sender: udp_linux.Udp = try .open(0, 0, .{});
+            defer sender.close();
+            const bytes = try testing.allocator.alloc(u8, constants.udp_payload_bytes_max);
+            defer testing.allocator.free(bytes);
+            var prng: std.Random.DefaultPrng = .init(25);
+            var sent: u64 = 0;
+            for ([_]u16{ 0, 1, 3, 4, 15, 31, 32, 33, 63, 64, 91, 92, 93, 147, 148, 149, 1199, 1200, 1452, 9000 }) |size| {
+                for ([_]u8{ 1, 2, 3, 4, 0x6d }) |kind| {
+                    prng.random().bytes(bytes);
+                    const segments: usize = @min(60, bytes.len / @max(1, size));
+                    // The last one shorter, and each one of a kind, with an index that is in use.
+                    const total = if (size == 0) bytes.len else @as(usize, size) * segments -| size / 3;
+                    var at: usize = 0;
+                    while (at + 8 <= total) : (at += @max(8, size)) {
+                        bytes[at..][0..4].* = .{ kind, 0, 0, 0 };
+                        std.mem.writeInt(u32, bytes[at + 4 ..][0..4], session.index(.a_to_b), .little);
+                        if (size == 0) break;
+                    }
+                    if (total == 0) continue;
+                    const result = sender.sendBatch(&.{.{
+                        .remote = pair.b.endpoint(),
+                        .iovecs = &.{.{ .base = bytes.ptr, .len = total }},
+                        .segment_size = size,
+                    }});
+                    try testing.expectEqual(linux.E.SUCCESS, result.errno);
+                    sent += if (size == 0) 1 else (total + size - 1) / size;
+                    try pair.b.awaitCounter(.udp_receive_datagrams, 1 + sent);
+                }
+            }
+            // The first packet of the session is the only one that was ever opened.
+            try pair.b.expectCounter(.opened_packets, 1);
+            try testing.expectEqual(pair.a.endpoint(), (try pair.b.stats(Pair.peer_a)).remote);
+            try pair.cross(.a_to_b, 1);
         }
     }.body);
 }

@@ -111,7 +111,8 @@ pub const Peer = struct {
     /// Whether a `handshake_wanted` event may go out now: at most one a second.
     pub fn mayWant(self: *Peer, now_ns: u64) bool {
         const last = self.wanted_ns.load(.monotonic);
-        if (last != 0 and now_ns -| last < constants.ns_per_s) return false;
+        // A time to come is of a clock that went back.
+        if (last != 0 and last <= now_ns and now_ns - last < constants.ns_per_s) return false;
         self.wanted_ns.store(now_ns, .monotonic);
         return true;
     }
@@ -202,4 +203,7 @@ test "timers follow what is sent and received" {
     try std.testing.expect(peer.mayWant(105 * s));
     try std.testing.expect(!peer.mayWant(105 * s + 1));
     try std.testing.expect(peer.mayWant(106 * s));
+    // A clock that goes back silences nobody.
+    try std.testing.expect(peer.mayWant(3 * s));
+    try std.testing.expect(!peer.mayWant(3 * s + 1));
 }

@@ -260,11 +260,7 @@ export class PeerTable {
   setEndpoint(_now: Instant, peer: Peer, endpoint: Endpoint): void {
     const state = this.#state(peer);
     state.endpoint = endpoint;
-    this.#commands.push({
-      kind: "peer_endpoint_set",
-      peer: state.ref,
-      remote: endpoint,
-    });
+    this.#clearSource(state, endpoint);
   }
 
   setKeepalive(_now: Instant, peer: Peer, seconds: number): void {
@@ -476,6 +472,9 @@ export class PeerTable {
       case "initiation":
         if (step.tai64n !== undefined) this.#timestampSent = step.tai64n;
         assert(peer.endpoint !== undefined, "initiations need an endpoint");
+        // Perhaps there is no way from the address that the peer knew: data gives it up as well
+        // (kernel `timers.c`, wg_expired_retransmit_handshake). Initiations never insist on one.
+        if (step.retry === true) this.#clearSource(peer, peer.endpoint);
         this.#transmit(peer, peer.endpoint, undefined, step.bytes);
         return;
       case "keypair":
@@ -532,6 +531,10 @@ export class PeerTable {
     const base = { kind: "peer_endpoint_set", peer: peer.ref, remote } as const;
     this.#commands.push(local === undefined ? base : { ...base, local });
     this.#roam(peer, remote);
+  }
+
+  #clearSource(peer: PeerState, remote: Endpoint): void {
+    this.#commands.push({ kind: "peer_endpoint_set", peer: peer.ref, remote });
   }
 
   #roam(peer: PeerState, remote: Endpoint): void {

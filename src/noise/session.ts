@@ -94,7 +94,13 @@ export interface SessionContext<Owner> {
 /** What a session asks of its owner. */
 export type SessionStep =
   /** Send these 148 bytes; `tai64n` is the stamp inside, where it is a new one. */
-  | { readonly kind: "initiation"; readonly bytes: Uint8Array; readonly tai64n?: Uint8Array }
+  | {
+      readonly kind: "initiation";
+      readonly bytes: Uint8Array;
+      readonly tai64n?: Uint8Array;
+      /** The one before was not answered in its time. */
+      readonly retry?: boolean;
+    }
   /** Install the keypair, whose secrets pass on; then send `reply`, where there is one. */
   | {
       readonly kind: "keypair";
@@ -367,7 +373,7 @@ export class Session<Owner> {
       attempt,
       retryAtMs: this.#retryAt(now),
     };
-    return { kind: "initiation", bytes: bytes.slice(), tai64n };
+    return { kind: "initiation", bytes: bytes.slice(), tai64n, retry: attempt > 1 };
   }
 
   #respond(

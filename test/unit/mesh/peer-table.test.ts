@@ -126,6 +126,26 @@ test("endpoint and keepalive are told to the data plane", () => {
   ]);
 });
 
+test("initiations insist on no source address, and each retry makes data forget the one it had", () => {
+  const { table, crypto } = scene();
+  table.setLocalKey(now, crypto.generate());
+  const peer = table.addPeer(now, crypto.publicKey(crypto.generate()));
+  table.setEndpoint(now, peer, endpoint);
+  commands(table);
+  table.initiate(now, peer);
+  expect(commands(table)).toEqual([]);
+  for (let at = now.ms, retries = 0; retries < 3; retries += 1) {
+    const sent = table.pollTransmit();
+    expect(sent).toMatchObject({ kind: "datagram", to: endpoint });
+    expect(sent).not.toHaveProperty("from");
+    at += 6_000;
+    table.handleTimeout({ ms: at, wallMs: at });
+    expect(commands(table)).toEqual([
+      { kind: "peer_endpoint_set", peer: peer.ref, remote: endpoint },
+    ]);
+  }
+});
+
 test("without a local key or an endpoint nothing is sent, and it is counted", () => {
   const { table, crypto } = scene();
   const peer = table.addPeer(now, crypto.publicKey(crypto.generate()));
