@@ -111,4 +111,7 @@ export const counterHelp: Readonly<Record<string, string>> = {
   dataplane_introductions_limited: "Introductions beyond what one source may ask",
   dataplane_policy_refused: "Packets that the policy does not let in",
   dataplane_rate_limiter_full: "Sources that found no place in the limiter's table",
+  dataplane_ecn_refused: "Packets dropped because congestion was marked that they do not know",
+  dataplane_icmp_sent: "Answers that a packet cannot reach its destination",
+  dataplane_icmp_limited: "Packets without a destination that got no answer any more",
 };
