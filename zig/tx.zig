@@ -284,8 +284,9 @@ pub const Tx = struct {
             self.answerUnreachable(packet, &inner);
             return self.refuse(.no_route);
         };
-        if (routing_loop.leadsBack(&peer.path.load().remote, &inner, packet)) return self.refuse(.no_route);
-        if (peer.path.load().remote.family == 0) self.answerUnreachable(packet, &inner);
+        const remote = peer.path.load().remote;
+        if (routing_loop.leadsBack(&remote, &inner, packet)) return self.refuse(.no_route);
+        if (remote.family == 0) self.answerUnreachable(packet, &inner);
         self.tables.policy.noteOutbound(&inner, packet[0..inner.total_length], self.now_ns);
         while (self.segment_at < split.count) : (self.segment_at += 1) {
             switch (self.place(peer, split.segmentLength(self.segment_at), true)) {
