@@ -63,3 +63,15 @@ export function parseKey(text: string): Uint8Array | undefined {
   const key = decodeBase64(text);
   return key?.length === 32 ? key : undefined;
 }
+
+/** Base64 for URLs (RFC 4648 section 5) without padding: one word in every terminal. */
+export function toUrl(bytes: Uint8Array): string {
+  return encodeBase64(bytes).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+/** undefined for anything but the canonical form of `toUrl`. */
+export function fromUrl(text: string): Uint8Array | undefined {
+  if (/[+/=]/.test(text)) return undefined;
+  const padding = "=".repeat((4 - (text.length % 4)) % 4);
+  return decodeBase64(text.replaceAll("-", "+").replaceAll("_", "/") + padding);
+}

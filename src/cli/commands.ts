@@ -6,9 +6,14 @@ export type Load = () => Promise<{ readonly default: object }>;
 
 /** A command's `run` may return an exit code. */
 export const commands: Readonly<Record<string, Load>> = {
+  init: () => import("./init.ts"),
+  invite: () => import("./invite.ts"),
+  join: () => import("./join.ts"),
   keygen: () => import("./keygen.ts"),
   export: () => import("./export.ts"),
   trust: () => import("./trust.ts"),
+  revoke: () => import("./revoke.ts"),
+  org: () => import("./org.ts"),
   up: () => import("./up.ts"),
   down: () => import("./down.ts"),
   reload: () => import("./reload.ts"),

@@ -14,7 +14,7 @@ import { exposition } from "../metrics/exposition.ts";
 import { NativeCrypto } from "../native/crypto.ts";
 import type { CommandFailure, NativeDataplane } from "../native/dataplane.ts";
 import type { Library } from "../native/library.ts";
-import { formatIdentity, networkIdOf } from "../trust/identity.ts";
+import { formatIdentity } from "../trust/identity.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { MeshConfig } from "./config.ts";
 import { type ControlAnswer, type ControlRequest, ControlServer } from "./control.ts";
@@ -31,18 +31,18 @@ import { Page } from "./page.ts";
 import { PolicyKeeper } from "./policy.ts";
 import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
-import {
-  type Keys,
-  loadKeys,
-  prepareStateDirectory,
-  readMemory,
-  readTrusted,
-  writeMemory,
-} from "./state.ts";
+import { type Keys, loadKeys, prepareStateDirectory, readMemory, writeMemory } from "./state.ts";
 import { lockStateDirectory } from "./state-lock.ts";
-import { type MemberStatus, type MeshStatus, notMet, statusSchema } from "./status.ts";
+import {
+  certificateStatus,
+  type MemberStatus,
+  type MeshStatus,
+  notMet,
+  statusSchema,
+} from "./status.ts";
 import { Supervisor } from "./supervisor.ts";
 import { TimestampStore } from "./timestamps.ts";
+import { TrustStore } from "./trust-store.ts";
 import { MeshUapi, statsBySlot } from "./uapi.ts";
 import { warningText } from "./warnings.ts";
 
@@ -139,6 +139,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #startedMs: number;
   readonly #timestamps: TimestampStore;
   readonly #members: MembersFile;
+  readonly #trust: TrustStore;
   /** The operator's own words for identities; read again with them. */
   #givenNames = new Map<string, string>();
   /** What members call themselves, for the log. */
@@ -155,16 +156,21 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#clock = systemClock(library);
     this.#timestamps = new TimestampStore(config.state_dir, this.warn);
     this.#members = new MembersFile(config.state_dir, this.warn);
+    const { identity } = keys;
+    this.#trust = new TrustStore({ crypto, config, identity, now: this.#clock(), warn: this.warn });
+    const { networkId, ipv4Prefix, book, joining } = this.#trust;
     this.#node = new MeshNode({
       crypto,
       random: crypto,
-      identity: keys.identity,
-      networkId: networkIdOf(crypto, config.network),
+      identity,
+      networkId,
       name: config.name,
       wireguardKey: keys.wireguard,
-      ipv4Prefix: config.prefix,
+      ipv4Prefix,
       mtu: config.mtu,
-      trusted: this.#readTrusted(),
+      ...this.#readTrust(),
+      book,
+      joining,
       seeds: [],
       candidates: this.#candidates(),
       memory: readMemory(config.state_dir, this.warn),
@@ -195,6 +201,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         const status = this.#status(false);
         return { status, readiness: readiness(status) };
       }),
+      learntSeeds: () => this.#trust.seeds(),
     });
   }
 
@@ -234,6 +241,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#driver.stop();
     this.#members.close();
     this.#timestamps.close();
+    this.#trust.close();
   }
 
   /** For the line that says it is up. */
@@ -245,13 +253,18 @@ class MeshDaemon implements Duties<NodeEvent> {
   }
 
   warnings(): readonly string[] {
-    return this.#node.roster.size === 0 ? [nobodyTrusted] : [];
+    const { roster } = this.#node;
+    const isClosed = roster.size === 0 && roster.organisationCount === 0;
+    const own = this.#trust.warnings(this.#clock(), this.#node);
+    return isClosed ? [nobodyTrusted, ...own] : own;
   }
 
   answer(request: ControlRequest): ControlAnswer {
     switch (request.command) {
       case "status":
         return { result: this.#status(request.counters === true) };
+      case "invite":
+        return { result: this.#trust.invite(this.#clock(), this.#node, request) };
       case "reload":
         return { result: this.#reload() };
       case "doctor":
@@ -329,6 +342,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   }
 
   #record(report: NodeEvent): void {
+    if (this.#trust.record(report)) return;
     switch (report.kind) {
       case "timestamp_sent":
         this.#timestamps.sent(report.tai64n);
@@ -413,21 +427,18 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   /** Whom the disk says is trusted, and nobody else. */
   #reloadTrusted(): void {
-    const trusted = this.#readTrusted();
-    const wanted = new Set(trusted.map(formatIdentity));
-    this.#outside((now) => {
-      for (const identity of [...this.#node.roster.identities()]) {
-        if (!wanted.has(formatIdentity(identity))) this.#node.distrust(now, identity);
-      }
-      for (const identity of trusted) this.#node.trust(now, identity);
-    });
-    this.#parts.log.verbose(`${this.#node.roster.size} identities are trusted`);
+    const { trusted, trust } = this.#readTrust();
+    this.#outside((now) => this.#node.setTrust(now, trusted, trust));
+    const { size, organisationCount } = this.#node.roster;
+    this.#parts.log.verbose(
+      `${size} identities and ${organisationCount} organisations are trusted`,
+    );
   }
 
-  #readTrusted(): readonly Uint8Array[] {
-    const trusted = readTrusted(this.#parts.config.state_dir, this.warn);
-    this.#givenNames = new Map(trusted.map((each) => [formatIdentity(each.identity), each.name]));
-    return trusted.map(({ identity }) => identity);
+  #readTrust(): ReturnType<TrustStore["read"]> {
+    const read = this.#trust.read();
+    this.#givenNames = this.#trust.givenNames();
+    return read;
   }
 
   #candidates(): ReturnType<typeof ownCandidates> {
@@ -463,12 +474,15 @@ class MeshDaemon implements Duties<NodeEvent> {
       pid: process.pid,
       identity: status.identity,
       name: status.name,
-      network: config.network,
+      network: this.#trust.networkName,
       interface: config.tun ? config.interface : null,
       addresses: status.addresses,
       port: listenPort,
       aead: cipher,
       trusted: status.trusted,
+      organisations: status.organisations,
+      certificate: certificateStatus(status.certificate),
+      joining: status.joining,
       members: this.#memberStatuses(status.members),
       ...(withCounters ? { counters: this.#counters() } : {}),
     };
@@ -490,6 +504,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         given_name: this.#givenNames.get(member.identity) ?? "",
         identity: member.identity,
         addresses: member.addresses,
+        certificate: certificateStatus(member.certificate),
         state: member.state,
         path: member.sessionLive && remote !== undefined ? `direct ${formatEndpoint(remote)}` : "-",
         rtt_ms: member.rttMs === undefined ? null : Math.round(member.rttMs * 1000) / 1000,
@@ -522,4 +537,4 @@ function answersUapi({ uapi, tun }: MeshConfig): boolean {
 }
 
 const nobodyTrusted =
-  "nobody is trusted, so this node will have no peers: it is closed by default; run meshvpn trust KEY";
+  "nobody is trusted, so this node will have no peers: it is closed by default; run meshvpn trust KEY, meshvpn join TOKEN or meshvpn init";

@@ -9,7 +9,7 @@ import type { MeshConfig } from "./config.ts";
 import { HttpServer, type HttpSources } from "./http.ts";
 import type { Log } from "./log.ts";
 import { changedSettings, type ReloadReport, takeOver } from "./reload.ts";
-import { SeedResolver } from "./seeds.ts";
+import { type SeedName, SeedResolver } from "./seeds.ts";
 
 export interface Configuration {
   readonly config: MeshConfig;
@@ -20,6 +20,8 @@ export interface Configuration {
 export interface LiveDuties extends HttpSources {
   /** What `mesh` stands for among the HTTP places. */
   meshAddress(): string;
+  /** Where the network was found when this node came into it. */
+  learntSeeds(): readonly SeedName[];
   seedsChanged(seeds: readonly Seed[]): void;
   announceChanged(): void;
 }
@@ -104,7 +106,7 @@ export class LiveSettings {
   }
 
   #resolver(): SeedResolver {
-    return new SeedResolver(this.#config.seed, {
+    return new SeedResolver([...this.#config.seed, ...this.#duties.learntSeeds()], {
       lookup: async (host) => (await lookup(host, { all: true })).map(({ address }) => address),
       later: (ms, call) => {
         const timer = setTimeout(call, ms);

@@ -6,7 +6,8 @@
 import { MeshError } from "../base/errors.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import { decodeRecord } from "../trust/record.ts";
-import { readMembers, type Warn, writeMembers } from "./state.ts";
+import type { Warn } from "./files.ts";
+import { readMembers, writeMembers } from "./state.ts";
 
 const intervalMs = 1_000;
 

@@ -1,35 +1,16 @@
 /**
- * The state directory: the two key files (whose bytes only the library sees), one small file for
- * each trusted identity, and what the node remembers of itself and of members. Every file is whole
- * or absent, whenever the process ends: written under another name, synced, renamed. A file that is
- * damaged is moved aside as *.damaged with a word to the operator, never deleted and never heeded.
+ * The state directory: the two key files (whose bytes only the library sees), and what the node
+ * remembers of itself and of members. What it holds of trust is trust-files.ts's.
  */
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from "node:fs";
-import { dirname, join } from "node:path";
+import { existsSync, linkSync, mkdirSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { decodeBase64, encodeBase64 } from "../base/base64.ts";
 import type { Crypto, Secret } from "../base/crypto.ts";
 import { MeshError } from "../base/errors.ts";
-import { formatIdentity, type Identity, identityOf, parseIdentity } from "../trust/identity.ts";
-import {
-  ipv4CandidatesMax,
-  recordWithCertificateBytesMax,
-  sanitizeName,
-  sequenceMax,
-} from "../trust/record.ts";
+import { type Identity, identityOf } from "../trust/identity.ts";
+import { ipv4CandidatesMax, recordWithCertificateBytesMax, sequenceMax } from "../trust/record.ts";
 import { trustedMax } from "../trust/roster.ts";
+import { attempt, isInteger, isSchema, readState, schema, type Warn, writeWhole } from "./files.ts";
 
 /** The part of `native/crypto.ts` that key files need. */
 export interface KeyFiles extends Crypto {
@@ -43,12 +24,6 @@ export interface Keys {
   readonly wireguard: Secret;
 }
 
-export interface Trusted {
-  readonly identity: Uint8Array;
-  /** The operator's own word for it; may be empty. */
-  readonly name: string;
-}
-
 /** What a node must know of its former self. */
 export interface Memory {
   /** The sequence of the last record that may have left this node; 0: none. */
@@ -57,16 +32,10 @@ export interface Memory {
   readonly ipv4Candidate?: number;
 }
 
-export type Warn = (text: string) => void;
-
 const identityFile = "identity.key";
 const wireguardFile = "wireguard.key";
-const trustedDirectory = "trusted";
 const memoryFile = "node.json";
 const membersFile = "members.json";
-const schema = 1;
-const damagedNamesMax = 1000;
-const trustedBytesMax = 256;
 /** Every member there may be, in base64 and quotes. */
 const stateBytesMax = trustedMax * (recordWithCertificateBytesMax * 2);
 
@@ -107,7 +76,7 @@ export function createKeys(crypto: KeyFiles, directory: string, replace: boolean
 }
 
 /** The public identity of the key made. */
-function createKey(crypto: KeyFiles, path: string, replace: boolean): Uint8Array {
+export function createKey(crypto: KeyFiles, path: string, replace: boolean): Uint8Array {
   if (replace && existsSync(path)) {
     attempt("keep the former key", path, () => {
       rmSync(`${path}.old`, { force: true });
@@ -152,7 +121,7 @@ export function loadKeys(crypto: KeyFiles, directory: string): Keys {
 }
 
 /** undefined where there is no such file. */
-function loadKey(crypto: KeyFiles, path: string): Secret | undefined {
+export function loadKey(crypto: KeyFiles, path: string): Secret | undefined {
   try {
     return crypto.load(path);
   } catch (error) {
@@ -161,72 +130,9 @@ function loadKey(crypto: KeyFiles, path: string): Secret | undefined {
   }
 }
 
-/** Whom the operator trusts, sorted by file name. What is damaged is moved aside. */
-export function readTrusted(directory: string, warn: Warn): readonly Trusted[] {
-  const inside = join(directory, trustedDirectory);
-  return attempt("read whom this node trusts", inside, () => {
-    const out: Trusted[] = [];
-    for (const file of (unlessAbsent(() => readdirSync(inside)) ?? []).toSorted()) {
-      if (!file.endsWith(".pub")) continue;
-      const path = join(inside, file);
-      const trusted = readTrustedFile(path, file);
-      if (trusted !== undefined) out.push(trusted);
-      else if (existsSync(path)) {
-        const kept = moveAside(path);
-        warn(`${path} is damaged: it is kept as ${kept} and not trusted; trust that key again`);
-      }
-    }
-    return out;
-  });
-}
-
-/** "added", "renamed", or "known" where nothing had to change. */
-export function addTrusted(
-  directory: string,
-  identity: Uint8Array,
-  name: string | undefined,
-): "added" | "renamed" | "known" {
-  prepareStateDirectory(directory);
-  const inside = join(directory, trustedDirectory);
-  return attempt("trust an identity", inside, () => {
-    mkdirSync(inside, { recursive: true, mode: 0o700 });
-    const file = trustedFileName(identity);
-    const path = join(inside, file);
-    const known = readTrustedFile(path, file);
-    if (known !== undefined && (name === undefined || name === known.name)) return "known";
-    if (known === undefined && readdirSync(inside).length >= trustedMax) {
-      throw new MeshError(
-        "roster_full",
-        "cannot trust another identity",
-        `${trustedMax} are trusted already`,
-        "remove one that is no longer used: meshvpn trust --remove KEY",
-      );
-    }
-    // A damaged file of this name is kept as well.
-    if (known === undefined && existsSync(path)) moveAside(path);
-    const line = [formatIdentity(identity), name ?? ""].join(" ").trimEnd();
-    writeWhole(path, `${line}\n`);
-    return known === undefined ? "added" : "renamed";
-  });
-}
-
-/** False where it was not trusted. */
-export function removeTrusted(directory: string, identity: Uint8Array): boolean {
-  const path = join(directory, trustedDirectory, trustedFileName(identity));
-  return attempt("stop trusting an identity", path, () => {
-    const removed = unlessAbsent(() => {
-      rmSync(path);
-      return true;
-    });
-    if (removed === undefined) return false;
-    syncDirectory(dirname(path));
-    return true;
-  });
-}
-
 export function readMemory(directory: string, warn: Warn): Memory {
   const path = join(directory, memoryFile);
-  const memory = readState(path, decodeMemory, warn);
+  const memory = readState(path, stateBytesMax, decodeMemory, warn);
   return memory ?? { sequence: 0 };
 }
 
@@ -244,7 +150,8 @@ export function writeMemory(directory: string, memory: Memory): void {
 
 /** Records of members, as they travelled; signatures are for the caller to verify. */
 export function readMembers(directory: string, warn: Warn): readonly Uint8Array[] {
-  return readState(join(directory, membersFile), decodeMembers, warn) ?? [];
+  const path = join(directory, membersFile);
+  return readState(path, stateBytesMax, decodeMembers, warn) ?? [];
 }
 
 export function writeMembers(directory: string, records: Iterable<Uint8Array>): void {
@@ -273,130 +180,4 @@ function decodeMembers(value: unknown): readonly Uint8Array[] | undefined {
     out.push(bytes);
   }
   return out;
-}
-
-function isSchema(value: unknown): value is Readonly<Record<string, unknown>> {
-  return (
-    typeof value === "object" && value !== null && "schema" in value && value.schema === schema
-  );
-}
-
-function isInteger(value: unknown, max: number): value is number {
-  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= max;
-}
-
-/** undefined where there is none, or it was damaged. */
-function readState<T>(
-  path: string,
-  decode: (value: unknown) => T | undefined,
-  warn: Warn,
-): T | undefined {
-  return attempt("read", path, () => {
-    const text = readBounded(path, stateBytesMax);
-    if (text === undefined) return undefined;
-    const value = decode(parseJson(text));
-    if (value !== undefined) return value;
-    const kept = moveAside(path);
-    warn(`${path} is damaged: it is kept as ${kept} and the node starts without; nothing to do`);
-    return undefined;
-  });
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-}
-
-/** Its text, empty where it is longer than anything that this program writes there. */
-function readBounded(path: string, bytesMax: number): string | undefined {
-  return unlessAbsent(() => (statSync(path).size > bytesMax ? "" : readFileSync(path, "utf8")));
-}
-
-/** undefined where what it touches does not exist. */
-function unlessAbsent<T>(body: () => T): T | undefined {
-  try {
-    return body();
-  } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-/** `KEY [NAME]`, and the key is the one that the file is named after; undefined: there is none. */
-function readTrustedFile(path: string, file: string): Trusted | undefined {
-  const trusted = parseTrustedLine((readBounded(path, trustedBytesMax) ?? "").trimEnd());
-  return trusted !== undefined && trustedFileName(trusted.identity) === file ? trusted : undefined;
-}
-
-/** `KEY`, or `KEY NAME`, as `export` prints it. */
-export function parseTrustedLine(line: string): Trusted | undefined {
-  const [key = "", name = "", ...rest] = line.split(" ");
-  const identity = parseIdentity(key);
-  if (identity === undefined || rest.length > 0 || sanitizeName(name) !== name) return undefined;
-  return { identity, name };
-}
-
-/** Base64 for URLs: a name that a file may have. */
-function trustedFileName(identity: Uint8Array): string {
-  const text = formatIdentity(identity);
-  return `${text.replaceAll("+", "-").replaceAll("/", "_").replace("=", "")}.pub`;
-}
-
-/** Whole, and on the disk, when this returns; the former content stands until then. */
-function writeWhole(path: string, text: string): void {
-  const temporary = `${path}.${process.pid}.new`;
-  const file = openSync(temporary, "w", 0o600);
-  try {
-    try {
-      writeSync(file, text);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(temporary, path);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
-  syncDirectory(dirname(path));
-}
-
-function syncDirectory(path: string): void {
-  const directory = openSync(path, "r");
-  try {
-    fsyncSync(directory);
-  } finally {
-    closeSync(directory);
-  }
-}
-
-/** Under a name that is free; the new path. */
-function moveAside(path: string): string {
-  let kept = `${path}.damaged`;
-  for (let at = 2; existsSync(kept) && at < damagedNamesMax; at += 1) {
-    kept = `${path}.damaged-${at}`;
-  }
-  renameSync(path, kept);
-  return kept;
-}
-
-/** The system's refusals in an operator's words. */
-function attempt<T>(what: string, path: string, body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    if (!(error instanceof Error) || !("code" in error) || error instanceof MeshError) throw error;
-    const code = String(error.code);
-    const [kind, why, remedy] =
-      code === "EACCES" || code === "EPERM"
-        ? ["permission_denied", "permission denied", "run as root or as the owner"]
-        : code === "ENOSPC" || code === "EROFS"
-          ? ["state_unwritable", "the disk is full or read-only", "make room there"]
-          : ["state_unusable", `the system refused (${code})`, "check the path"];
-    throw new MeshError(kind, `cannot ${what}: ${path}`, why, remedy);
-  }
 }

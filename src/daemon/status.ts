@@ -1,6 +1,18 @@
 /** What `meshvpn status` tells: the form of it, which programs read too, so changes raise `schema`. */
 
+import type { Certificate } from "../trust/certificate.ts";
+import { formatIdentity } from "../trust/identity.ts";
+
 export const statusSchema = 1;
+
+export interface CertificateStatus {
+  readonly organisation: string;
+  /** What the organisation calls the node; may be empty. */
+  readonly name: string;
+  readonly groups: readonly string[];
+  /** Unix seconds. */
+  readonly expires: number;
+}
 
 export interface MemberStatus {
   /** What it calls itself; empty before it is met. */
@@ -9,6 +21,8 @@ export interface MemberStatus {
   readonly given_name: string;
   readonly identity: string;
   readonly addresses: readonly string[];
+  /** null: it is trusted by its key. */
+  readonly certificate: CertificateStatus | null;
   /** Of membership: what gossip says of it, or `not met`: trusted, and never heard of. */
   readonly state: string;
   /** `direct IP:PORT`, or `-` where nothing reaches it now. */
@@ -34,6 +48,12 @@ export interface MeshStatus {
   readonly aead: string;
   /** How many identities are trusted here. */
   readonly trusted: number;
+  /** How many organisations are. */
+  readonly organisations: number;
+  /** This node's own; null: it has none. */
+  readonly certificate: CertificateStatus | null;
+  /** It holds an invitation that was not redeemed yet. */
+  readonly joining: boolean;
   readonly members: readonly MemberStatus[];
   /** By name; only where they were asked for. */
   readonly counters?: Readonly<Record<string, number>>;
@@ -46,11 +66,23 @@ export function notMet(identity: string, givenName: string): MemberStatus {
     given_name: givenName,
     identity,
     addresses: [],
+    certificate: null,
     state: "not met",
     path: "-",
     rtt_ms: null,
     handshake_age_s: null,
     rx_bytes: 0,
     tx_bytes: 0,
+  };
+}
+
+export function certificateStatus(certificate: Certificate | undefined): CertificateStatus | null {
+  if (certificate === undefined) return null;
+  const { organisation, name, groups, expiresWallMs } = certificate;
+  return {
+    organisation: formatIdentity(organisation),
+    name,
+    groups,
+    expires: Math.floor(expiresWallMs / 1000),
   };
 }

@@ -7,30 +7,46 @@
 import { equalBytes, toHex } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import type { Crypto } from "../base/crypto.ts";
-import { type Endpoint, formatEndpoint, sameEndpoint } from "../base/endpoint.ts";
+import type { Endpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
-import { formatAddress, maskHostBits, parseAddress } from "../base/ip.ts";
 import type { Random } from "../base/random.ts";
 import { formatIdentity, type Identity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { Roster } from "../trust/roster.ts";
 import type { ReceivedDatagram, Transmit } from "./dataplane.ts";
 import {
+  dialDelayMinMs,
+  type Joining,
+  newTarget,
+  nextDelayMs,
+  type Seed,
+  sameSeed,
+  type Target,
+  turnEndpoint,
+} from "./dial-target.ts";
+import {
+  type Extra,
   exchangeIdBytes,
   type Introduction,
   isCookieFor,
+  type OpenOptions,
+  openForwarded,
   openIntroduction,
   openIntroductionCookie,
   type SealOptions,
+  sealForwarded,
   sealIntroduction,
   withCookie,
 } from "./introduction.ts";
+import { SourceLimiter } from "./source-limiter.ts";
 
-/** Where to ask for the mesh, and whom, where that is known. */
-export interface Seed {
-  readonly identity?: Uint8Array;
-  readonly endpoint: Endpoint;
-}
+export {
+  dialDelayMaxMs,
+  dialDelayMinMs,
+  memberDialDelayMaxMs,
+  memberDialDelayMinMs,
+  type Seed,
+} from "./dial-target.ts";
 
 export const seedsMax = 64;
 export const hintsMax = 64;
@@ -38,23 +54,12 @@ export const hintsMax = 64;
 export const dialledMembersMax = 256;
 /** A seed without a key is tried for each trusted identity, up to this many. */
 export const unkeyedIdentitiesMax = 16;
-export const dialDelayMinMs = 1_000;
-export const dialDelayMaxMs = 60_000;
-/** A member's, of which there may be many: as rare as probes of the dead. */
-export const memberDialDelayMinMs = 5_000;
-export const memberDialDelayMaxMs = 600_000;
 
-/** The wait is an eighth of the time it has failed: quick after a short outage, rare after days. */
-const dialDelayShare = 1 / 8;
 /** After an answer: time for the handshake, its first retry included. */
 const handshakeGraceMs = 6_000;
 const exchangesMax = 1_024;
 const exchangeLifetimeMs = 30_000;
-const sourcesMax = 1_024;
-const sourceBurst = 20;
-const sourcePerSecond = 10;
-const globalBurst = 400;
-const globalPerSecond = 400;
+const rates = { sourcePerSecond: 10, sourceBurst: 20, allPerSecond: 400, allBurst: 400 };
 /** A request not newer than the last accepted is a replay, for this long; then clocks may differ. */
 const replayMemoryMs = 120_000;
 /** As long as whoever made it honours a cookie (WireGuard paper, section 5.4.7). */
@@ -67,10 +72,26 @@ export type IntroducerEvent =
   | { readonly kind: "introduced"; readonly record: Verified<Record>; readonly endpoint?: Endpoint }
   /** This node's own record, as whoever answered holds it: newer than ours, or another's work. */
   | { readonly kind: "echoed"; readonly bytes: Uint8Array }
-  /** Without its key the seed cannot be asked: more than 16 identities are trusted. */
+  /** What the secret of our invitation was redeemed for; unverified. */
+  | { readonly kind: "granted"; readonly bytes: Uint8Array }
+  /** For another node, by its identity; a reply goes to where this came from. */
+  | {
+      readonly kind: "forward";
+      readonly receiver: Uint8Array;
+      readonly sealed: Uint8Array;
+      readonly datagram: ReceivedDatagram;
+    }
+  /** Without its key the seed cannot be asked: organisations or more than 16 identities are trusted. */
   | { readonly kind: "seed_key_needed"; readonly endpoint: Endpoint }
   /** The seed's key is not trusted here, so it is not asked. */
   | { readonly kind: "seed_not_trusted"; readonly endpoint: Endpoint };
+
+/** The issuer's side of invitations. */
+export interface Redeemer {
+  knows(secret: Uint8Array): boolean;
+  /** The certificate for whoever introduces himself so; undefined: none. */
+  redeem(now: Instant, secret: Uint8Array, record: Verified<Record>): Uint8Array | undefined;
+}
 
 export interface IntroducerOptions {
   readonly crypto: Crypto;
@@ -82,6 +103,8 @@ export interface IntroducerOptions {
   readonly record: () => Uint8Array;
   /** What is held of an admitted identity, if anything. */
   readonly held: (identity: Uint8Array) => Record | undefined;
+  /** undefined: this node invites nobody. */
+  readonly redeemer?: Redeemer | undefined;
 }
 
 export interface IntroducerCounters {
@@ -91,6 +114,7 @@ export interface IntroducerCounters {
   repliesReceived: number;
   malformed: number;
   notAdmitted: number;
+  invitesRefused: number;
   notAuthentic: number;
   limited: number;
   replayed: number;
@@ -99,35 +123,16 @@ export interface IntroducerCounters {
   overflow: number;
 }
 
-interface Target {
-  /** Of a member: the endpoint that is dialled next is found anew each time. */
-  seed: Seed;
-  readonly endpoints: (() => readonly Endpoint[]) | undefined;
-  dials: number;
-  /** Text of the identity behind it: the seed's own, or who answered. */
-  identity: string | undefined;
-  failingSinceMs: number;
-  nextAtMs: number;
-  /** It answered since it was last reached. */
-  answered: boolean;
-  warned: boolean;
-  /** It was under load, and this proves our address to it. */
-  cookie: { readonly bytes: Uint8Array; readonly untilMs: number } | undefined;
-}
-
 interface Exchange {
   readonly receiver: Uint8Array;
+  /** At whose door it was left: the receiver, unless it is to be passed on. */
+  readonly gate: Uint8Array;
   readonly target: Target;
   readonly endpoint: Endpoint;
   readonly sentAtMs: number;
   readonly bytes: Uint8Array;
   /** Sent a second time, with a cookie. */
   repeated: boolean;
-}
-
-interface Bucket {
-  tokens: number;
-  atMs: number;
 }
 
 export class Introducer {
@@ -138,6 +143,7 @@ export class Introducer {
     repliesReceived: 0,
     malformed: 0,
     notAdmitted: 0,
+    invitesRefused: 0,
     notAuthentic: 0,
     limited: 0,
     replayed: 0,
@@ -148,12 +154,12 @@ export class Introducer {
   readonly #options: IntroducerOptions;
   #seeds: Target[] = [];
   #hints: Target[] = [];
+  #joining: Target[] = [];
   /** By identity. */
   readonly #members = new Map<string, Target>();
   readonly #live = new Set<string>();
   readonly #exchanges = new Map<string, Exchange>();
-  readonly #sources = new Map<string, Bucket>();
-  readonly #global: Bucket = { tokens: globalBurst, atMs: 0 };
+  readonly #limiter = new SourceLimiter(rates);
   readonly #accepted = new Map<string, { sentWallMs: number; atMs: number }>();
   #lastSentWallMs = 0;
   readonly #transmits: Transmit[] = [];
@@ -170,6 +176,11 @@ export class Introducer {
       const known = this.#seeds.find((target) => sameSeed(target.seed, seed));
       return known ?? newTarget(now, seed);
     });
+  }
+
+  /** Asks for the invitation to be redeemed until that is taken back, when it was. */
+  setJoining(now: Instant, joining: Joining | undefined): void {
+    this.#joining = (joining?.seeds ?? []).map((seed) => newTarget(now, seed, undefined, joining));
   }
 
   /** Where a member was last seen whose record can no longer be used: dialled like a seed. */
@@ -203,7 +214,7 @@ export class Introducer {
   rosterChanged(now: Instant): void {
     const { roster } = this.#options;
     this.#hints = this.#hints.filter(
-      ({ seed }) => seed.identity !== undefined && roster.admits(seed.identity),
+      ({ seed }) => seed.identity !== undefined && this.#mayAsk(seed.identity),
     );
     for (const name of this.#members.keys()) {
       if (!roster.admitsText(name)) this.#members.delete(name);
@@ -247,33 +258,38 @@ export class Introducer {
       this.#handleCookie(now, datagram.bytes);
       return;
     }
-    if (!this.#allow(now, datagram.remote)) {
+    if (!this.#limiter.allow(now.ms, datagram.remote)) {
       this.counters.limited += 1;
       return;
     }
-    const { crypto, networkId, identity, roster } = this.#options;
-    const result = openIntroduction(
-      { crypto, networkId, receiver: identity, admits: (sender) => roster.admits(sender) },
-      datagram.bytes,
-      now,
-    );
-    switch (result.kind) {
-      case "malformed":
-        this.counters.malformed += 1;
-        return;
-      case "not_admitted":
-        this.counters.notAdmitted += 1;
-        return;
-      case "not_authentic":
-        this.counters.notAuthentic += 1;
-        return;
-      case "opened":
-        if (result.introduction.kind === "request") {
-          this.#handleRequest(now, result.introduction, datagram);
-        } else {
-          this.#handleReply(now, result.introduction);
-        }
+    const result = openIntroduction(this.#openOptions(), datagram.bytes, now);
+    if (result.kind === "forward") {
+      const { receiver, sealed } = result;
+      this.#emit({ kind: "forward", receiver, sealed, datagram });
+      return;
     }
+    const introduction = this.#admitted(result);
+    if (introduction === undefined) return;
+    if (introduction.kind === "reply") {
+      this.#handleReply(now, introduction);
+      return;
+    }
+    const bytes = this.#handleRequest(now, introduction);
+    if (bytes === undefined) return;
+    const from = datagram.local === undefined ? {} : { from: datagram.local };
+    if (this.#send({ kind: "datagram", to: datagram.remote, ...from, bytes })) {
+      this.counters.repliesSent += 1;
+    }
+  }
+
+  /** A request that a member passed on; the reply, for it to send on. */
+  handleForwarded(now: Instant, sealed: Uint8Array): Uint8Array | undefined {
+    const result = openForwarded(this.#openOptions(), sealed, now);
+    const introduction = result.kind === "forward" ? undefined : this.#admitted(result);
+    if (introduction?.kind !== "request") return undefined;
+    const reply = this.#handleRequest(now, introduction);
+    if (reply !== undefined) this.counters.repliesSent += 1;
+    return reply;
   }
 
   handleTimeout(now: Instant): void {
@@ -304,8 +320,42 @@ export class Introducer {
     return this.#events.shift();
   }
 
-  #handleRequest(now: Instant, introduction: Introduction, datagram: ReceivedDatagram): void {
-    const { identity } = introduction.record;
+  #openOptions(): OpenOptions {
+    const { crypto, networkId, identity: receiver } = this.#options;
+    const admits = (record: Record, extra: Extra): boolean => this.#mayAdmit(record, extra);
+    return { crypto, networkId, receiver, admits };
+  }
+
+  #mayAdmit(record: Record, extra: Extra): boolean {
+    const { roster, redeemer } = this.#options;
+    if (roster.mayAdmit(record)) return true;
+    if (extra.kind !== "secret" || roster.isRevoked(record.identity)) return false;
+    return redeemer?.knows(extra.bytes) === true;
+  }
+
+  #admitted(
+    result: Exclude<ReturnType<typeof openIntroduction>, { kind: "forward" }>,
+  ): Introduction | undefined {
+    switch (result.kind) {
+      case "malformed":
+        this.counters.malformed += 1;
+        return undefined;
+      case "not_admitted":
+        this.counters.notAdmitted += 1;
+        return undefined;
+      case "not_authentic":
+        this.counters.notAuthentic += 1;
+        return undefined;
+      case "opened":
+        return result.introduction;
+    }
+  }
+
+  /** The reply; undefined where there is none to give. */
+  #handleRequest(now: Instant, introduction: Introduction): Uint8Array | undefined {
+    const { roster } = this.#options;
+    const { record, extra, exchangeId } = introduction;
+    const { identity } = record;
     const name = formatIdentity(identity);
     const last = this.#accepted.get(name);
     if (
@@ -314,7 +364,12 @@ export class Introducer {
       now.ms < last.atMs + replayMemoryMs
     ) {
       this.counters.replayed += 1;
-      return;
+      return undefined;
+    }
+    const granted = extra.kind === "secret" ? this.#redeem(now, extra.bytes, record) : undefined;
+    if (!roster.judge(now, record)) {
+      this.counters.notAdmitted += 1;
+      return undefined;
     }
     this.#accepted.set(name, { sentWallMs: introduction.sentWallMs, atMs: now.ms });
     this.counters.requestsReceived += 1;
@@ -322,17 +377,18 @@ export class Introducer {
     const held = this.#options.held(identity);
     const isOther =
       held !== undefined &&
-      held.sequence >= introduction.record.sequence &&
-      !equalBytes(held.bytes, introduction.record.bytes);
-    this.#emit({ kind: "introduced", record: introduction.record });
-    const { exchangeId } = introduction;
-    const echo = isOther ? held.bytes : undefined;
-    const bytes = this.#seal(now, identity, { kind: "reply", exchangeId, echo });
-    if (bytes === undefined) return;
-    const from = datagram.local === undefined ? {} : { from: datagram.local };
-    if (this.#send({ kind: "datagram", to: datagram.remote, ...from, bytes })) {
-      this.counters.repliesSent += 1;
-    }
+      held.sequence >= record.sequence &&
+      !equalBytes(held.bytes, record.bytes);
+    this.#emit({ kind: "introduced", record });
+    const echo: Extra = isOther ? { kind: "echo", bytes: held.bytes } : { kind: "none" };
+    return this.#seal(now, identity, { kind: "reply", exchangeId, extra: granted ?? echo });
+  }
+
+  #redeem(now: Instant, secret: Uint8Array, record: Verified<Record>): Extra | undefined {
+    const bytes = this.#options.redeemer?.redeem(now, secret, record);
+    if (bytes !== undefined) return { kind: "certificate", bytes };
+    this.counters.invitesRefused += 1;
+    return undefined;
   }
 
   #handleReply(now: Instant, introduction: Introduction): void {
@@ -345,22 +401,32 @@ export class Introducer {
       return;
     }
     this.#exchanges.delete(id);
+    if (!this.#options.roster.judge(now, introduction.record)) {
+      this.counters.notAdmitted += 1;
+      return;
+    }
     this.counters.repliesReceived += 1;
-    const { target, endpoint } = exchange;
+    const { target, endpoint, gate, receiver } = exchange;
     target.identity = name;
     target.answered = true;
     target.nextAtMs = Math.max(target.nextAtMs, now.ms + handshakeGraceMs);
-    if (introduction.echo.length > 0) this.#emit({ kind: "echoed", bytes: introduction.echo });
-    this.#emit({ kind: "introduced", record: introduction.record, endpoint });
+    const { extra, record } = introduction;
+    if (extra.kind === "echo") this.#emit({ kind: "echoed", bytes: extra.bytes });
+    if (extra.kind === "certificate" && target.joining !== undefined) {
+      this.#emit({ kind: "granted", bytes: extra.bytes });
+    }
+    // Who answers through another is not where that one is.
+    const isDirect = equalBytes(gate, receiver);
+    this.#emit({ kind: "introduced", record, ...(isDirect ? { endpoint } : {}) });
   }
 
   /** Sends the introduction that it answers once more, with the cookie. */
   #handleCookie(now: Instant, answer: Uint8Array): void {
     const { crypto } = this.#options;
     for (const exchange of this.#exchanges.values()) {
-      const { receiver, bytes, target, endpoint } = exchange;
+      const { gate, bytes, target, endpoint } = exchange;
       if (exchange.repeated || !isCookieFor(bytes, answer)) continue;
-      const cookie = openIntroductionCookie(crypto, receiver, bytes, answer);
+      const cookie = openIntroductionCookie(crypto, gate, bytes, answer);
       if (cookie === undefined) break;
       exchange.repeated = true;
       target.cookie = { bytes: cookie, untilMs: now.ms + cookieLifetimeMs };
@@ -374,22 +440,20 @@ export class Introducer {
 
   #dial(now: Instant, target: Target): void {
     const { random, roster } = this.#options;
-    const failed = (now.ms - target.failingSinceMs) * dialDelayShare;
-    const [minMs, maxMs] =
-      target.endpoints === undefined
-        ? [dialDelayMinMs, dialDelayMaxMs]
-        : [memberDialDelayMinMs, memberDialDelayMaxMs];
-    const delay = Math.min(maxMs, Math.max(minMs, failed));
-    // A fifth of jitter either way, so that nodes that lost one seed together do not return together.
-    target.nextAtMs = now.ms + Math.round(delay * (0.8 + random.below(401) / 1000));
+    target.nextAtMs = now.ms + nextDelayMs(now, target, random);
     turnEndpoint(target);
     const { identity, endpoint } = target.seed;
+    if (target.joining !== undefined) {
+      this.#request(now, target, target.joining.issuer);
+      return;
+    }
     if (identity !== undefined) {
-      if (roster.admits(identity)) this.#request(now, target, identity);
+      if (this.#mayAsk(identity)) this.#request(now, target, identity);
       else this.#warn(target, { kind: "seed_not_trusted", endpoint });
       return;
     }
-    if (roster.size > unkeyedIdentitiesMax) {
+    const isAnybodysGuess = roster.size === 0 && roster.mayAdmitUnknown;
+    if (roster.size > unkeyedIdentitiesMax || isAnybodysGuess) {
       this.#warn(target, { kind: "seed_key_needed", endpoint });
       return;
     }
@@ -402,12 +466,21 @@ export class Introducer {
     target.warned = true;
   }
 
+  /** Whether the identity is admitted, or may turn out to be by a certificate that it carries. */
+  #mayAsk(identity: Uint8Array): boolean {
+    const { roster } = this.#options;
+    return roster.admits(identity) || (roster.mayAdmitUnknown && !roster.isRevoked(identity));
+  }
+
   #request(now: Instant, target: Target, receiver: Uint8Array): void {
     const exchangeId = this.#options.random.bytes(exchangeIdBytes);
-    const bytes = this.#seal(now, receiver, { kind: "request", exchangeId });
+    const { cookie, joining } = target;
+    const { endpoint, identity } = target.seed;
+    const gate = joining === undefined ? receiver : (identity as Uint8Array);
+    const extra: Extra =
+      joining === undefined ? { kind: "none" } : { kind: "secret", bytes: joining.secret };
+    const bytes = this.#seal(now, receiver, { kind: "request", exchangeId, extra }, gate);
     if (bytes === undefined) return;
-    const { cookie } = target;
-    const { endpoint } = target.seed;
     const isFresh = cookie !== undefined && now.ms < cookie.untilMs;
     const sent = isFresh ? withCookie(this.#options.crypto, bytes, cookie.bytes) : bytes;
     if (!this.#send({ kind: "datagram", to: endpoint, bytes: sent })) return;
@@ -415,26 +488,22 @@ export class Introducer {
       const oldest = this.#exchanges.keys().next().value;
       if (oldest !== undefined) this.#exchanges.delete(oldest);
     }
-    this.#exchanges.set(toHex(exchangeId), {
-      receiver,
-      target,
-      endpoint,
-      sentAtMs: now.ms,
-      bytes,
-      repeated: false,
-    });
+    const sentAtMs = now.ms;
+    const exchange = { receiver, gate, target, endpoint, sentAtMs, bytes, repeated: false };
+    this.#exchanges.set(toHex(exchangeId), exchange);
     this.counters.requestsSent += 1;
   }
 
   #seal(
     now: Instant,
     receiver: Uint8Array,
-    content: Pick<SealOptions, "kind" | "exchangeId" | "echo">,
+    content: Pick<SealOptions, "kind" | "exchangeId" | "extra">,
+    gate = receiver,
   ): Uint8Array | undefined {
     const { crypto, networkId, identity } = this.#options;
     // Never the same stamp twice, however coarse the clock: the receiver takes that as a replay.
     this.#lastSentWallMs = Math.max(now.wallMs, this.#lastSentWallMs + 1);
-    return sealIntroduction({
+    const options: SealOptions = {
       crypto,
       networkId,
       sender: identity,
@@ -442,31 +511,14 @@ export class Introducer {
       receiver,
       ...content,
       sentWallMs: this.#lastSentWallMs,
-    });
-  }
-
-  /** Before any cryptography: opening costs a Diffie-Hellman, and anyone may send. */
-  #allow(now: Instant, remote: Endpoint): boolean {
-    if (!takeToken(this.#global, now.ms, globalPerSecond, globalBurst)) return false;
-    const source = sourceOf(remote);
-    let bucket = this.#sources.get(source);
-    if (bucket === undefined) {
-      if (this.#sources.size >= sourcesMax) {
-        const oldest = this.#sources.keys().next().value;
-        if (oldest !== undefined) this.#sources.delete(oldest);
-      }
-      bucket = { tokens: sourceBurst, atMs: now.ms };
-    } else {
-      this.#sources.delete(source);
-    }
-    // Set anew, so that the map's order is that of last use.
-    this.#sources.set(source, bucket);
-    return takeToken(bucket, now.ms, sourcePerSecond, sourceBurst);
+    };
+    return equalBytes(gate, receiver) ? sealIntroduction(options) : sealForwarded(options, gate);
   }
 
   *#targets(): Iterable<Target> {
     yield* this.#seeds;
     yield* this.#hints;
+    yield* this.#joining;
     yield* this.#members.values();
   }
 
@@ -487,49 +539,4 @@ export class Introducer {
     if (this.#events.length >= eventsMax) this.counters.overflow += 1;
     else this.#events.push(event);
   }
-}
-
-function newTarget(now: Instant, seed: Seed, endpoints?: () => readonly Endpoint[]): Target {
-  const identity = seed.identity === undefined ? undefined : formatIdentity(seed.identity);
-  return {
-    seed,
-    endpoints,
-    dials: 0,
-    identity,
-    failingSinceMs: now.ms,
-    nextAtMs: now.ms,
-    answered: false,
-    warned: false,
-    cookie: undefined,
-  };
-}
-
-/** A member's endpoints in turn, as they are known now. */
-function turnEndpoint(target: Target): void {
-  const endpoints = target.endpoints?.() ?? [];
-  const endpoint = endpoints[target.dials % endpoints.length];
-  if (endpoint === undefined) return;
-  target.dials += 1;
-  target.seed = { ...target.seed, endpoint };
-}
-
-function sameSeed(a: Seed, b: Seed): boolean {
-  const name = (seed: Seed): string =>
-    seed.identity === undefined ? "" : formatIdentity(seed.identity);
-  return sameEndpoint(a.endpoint, b.endpoint) && name(a) === name(b);
-}
-
-/** One bucket for an IPv4 address, and for the /64 of an IPv6 one: what a single host commands. */
-function sourceOf(remote: Endpoint): string {
-  const address = parseAddress(remote.address);
-  if (address === undefined) return formatEndpoint(remote);
-  return formatAddress(maskHostBits(address, address.family === 4 ? 32 : 64));
-}
-
-function takeToken(bucket: Bucket, nowMs: number, perSecond: number, burst: number): boolean {
-  bucket.tokens = Math.min(burst, bucket.tokens + ((nowMs - bucket.atMs) * perSecond) / 1000);
-  bucket.atMs = nowMs;
-  if (bucket.tokens < 1) return false;
-  bucket.tokens -= 1;
-  return true;
 }

@@ -1,7 +1,8 @@
 /**
  * The bytes of the introduction: the one datagram by which two nodes that trust each other's
  * identities learn each other's WireGuard keys. Sealed to the receiver's identity, signed by the
- * sender, padded to 1,200 bytes both ways. Pure: it neither admits nor answers; see introducer.ts.
+ * sender, padded to 1,200 bytes both ways; for a receiver whom a third node must ask, sealed once more
+ * to that. Pure: it neither admits nor answers; see introducer.ts.
  * The data plane's gate has checked length, type and MAC before anything here sees a datagram.
  */
 import {
@@ -15,7 +16,9 @@ import {
 import type { Instant } from "../base/clock.ts";
 import type { Crypto } from "../base/crypto.ts";
 import { assert } from "../base/errors.ts";
+import { certificateBytesMax } from "../trust/certificate.ts";
 import { domain, type Identity, identityBytes } from "../trust/identity.ts";
+import { inviteSecretBytes } from "../trust/invite.ts";
 import {
   decodeRecord,
   type Record,
@@ -39,11 +42,16 @@ const macBytes = 16;
 const macOffset = introductionBytes - 2 * macBytes;
 const sealBytes = 48;
 const textBytes = macOffset - typeBytes - sealBytes;
-const headerBytes = 4 + exchangeIdBytes + 8;
 const signatureBytes = 64;
-/** Bytes for both records together. */
-const recordsBytesMax = textBytes - headerBytes - 2 * 2 - signatureBytes;
 const kinds = { request: 1, reply: 2 } as const;
+/** Of a text that holds another one for somebody else. */
+const forwardKind = 3;
+const forwardHeaderBytes = 4 + exchangeIdBytes + identityBytes;
+/** What is passed on: sealed to the issuer of an invitation. */
+export const forwardedBytes = textBytes - forwardHeaderBytes;
+/** What a text may hold behind the record. */
+const extras = { none: 0, echo: 1, secret: 2, certificate: 3 } as const;
+const extraHeaderBytes = 3;
 const cookieBytes = 16;
 const nonceBytes = 24;
 const cookieDomain = new TextEncoder().encode("mvcookie");
@@ -60,10 +68,19 @@ export interface Introduction {
   readonly sentWallMs: number;
   /** The sender's; its identity made the signature. */
   readonly record: Verified<Record>;
-  /** In a reply: the receiver's own record as the sender holds it, where that is not the one that
-   * the request brought. Unverified, and empty as a rule. */
-  readonly echo: Uint8Array;
+  readonly extra: Extra;
 }
+
+/** Unverified. */
+export type Extra =
+  | { readonly kind: "none" }
+  /** In a reply: the receiver's own record as the sender holds it, where that is not the one that
+   * the request brought. */
+  | { readonly kind: "echo"; readonly bytes: Uint8Array }
+  /** In a request: the secret of an invitation, for its issuer. */
+  | { readonly kind: "secret"; readonly bytes: Uint8Array }
+  /** In a reply: what the secret was redeemed for. */
+  | { readonly kind: "certificate"; readonly bytes: Uint8Array };
 
 export interface SealOptions {
   readonly crypto: Crypto;
@@ -73,8 +90,8 @@ export interface SealOptions {
   readonly record: Uint8Array;
   /** The receiver's identity. */
   readonly receiver: Uint8Array;
-  /** See `Introduction`; left out where there is no room for it. */
-  readonly echo?: Uint8Array | undefined;
+  /** Left out where there is no room for it; a certificate always has room. */
+  readonly extra?: Extra | undefined;
   readonly kind: IntroductionKind;
   readonly exchangeId: Uint8Array;
   readonly sentWallMs: number;
@@ -88,24 +105,53 @@ export function introductionMacKey(crypto: Crypto, receiver: Uint8Array): Uint8A
 
 /** 1,200 bytes; undefined where the receiver's key is no point that anything can be sealed to. */
 export function sealIntroduction(options: SealOptions): Uint8Array | undefined {
+  return sealText(options.crypto, options.receiver, encodeText(options, textBytes));
+}
+
+/**
+ * The same request, to be passed on to the receiver by `gate`, at whose door it arrives. It has room for
+ * any record.
+ */
+export function sealForwarded(options: SealOptions, gate: Uint8Array): Uint8Array | undefined {
+  const { crypto, receiver, exchangeId } = options;
+  const inner = crypto.sealTo(receiver, encodeText(options, forwardedBytes - sealBytes));
+  if (inner === undefined) return undefined;
+  const text = new Writer(textBytes)
+    .u8(forwardKind)
+    .zeros(3)
+    .bytes(exchangeId)
+    .bytes(receiver)
+    .bytes(inner)
+    .finish();
+  return sealText(crypto, gate, text);
+}
+
+function encodeText(options: SealOptions, length: number): Uint8Array {
   const { crypto, record, receiver } = options;
   assert(record.length <= recordWithCertificateBytesMax, "the record is too long");
   assert(options.exchangeId.length === exchangeIdBytes, "an exchange id is 16 bytes");
-  const wanted = options.echo ?? new Uint8Array(0);
-  const fits = record.length + wanted.length <= recordsBytesMax;
-  const echo = fits ? wanted : new Uint8Array(0);
-  const head = new Writer(textBytes)
+  const head = new Writer(length)
     .u8(kinds[options.kind])
     .zeros(3)
     .bytes(options.exchangeId)
     .u64(BigInt(options.sentWallMs))
     .u16(record.length)
-    .bytes(record)
-    .u16(echo.length)
-    .bytes(echo);
+    .bytes(record);
+  const extra = options.extra ?? { kind: "none" };
+  const bytes = extra.kind === "none" ? new Uint8Array(0) : extra.bytes;
+  const fits = head.length + extraHeaderBytes + bytes.length + signatureBytes <= length;
+  assert(fits || extra.kind === "echo", "there is room for it");
+  const kept = fits ? bytes : new Uint8Array(0);
+  head
+    .u8(fits ? extras[extra.kind] : extras.none)
+    .u16(kept.length)
+    .bytes(kept);
   const signed = signedBytes(options.networkId, receiver, head.finish());
   head.bytes(crypto.sign(options.sender.seed, signed));
-  const text = head.zeros(textBytes - head.length).finish();
+  return head.zeros(length - head.length).finish();
+}
+
+function sealText(crypto: Crypto, receiver: Uint8Array, text: Uint8Array): Uint8Array | undefined {
   const sealed = crypto.sealTo(receiver, text);
   if (sealed === undefined) return undefined;
   assert(sealed.length === textBytes + sealBytes, "a sealed box is 48 bytes longer");
@@ -164,12 +210,14 @@ export interface OpenOptions {
   readonly crypto: Crypto;
   readonly networkId: Uint8Array;
   readonly receiver: Identity;
-  /** Whether the claimed sender is worth two signature checks; false ends it there. */
-  readonly admits: (identity: Uint8Array) => boolean;
+  /** Whether what is claimed is worth its signature checks; false ends it there. */
+  readonly admits: (record: Record, extra: Extra) => boolean;
 }
 
 export type OpenResult =
   | { readonly kind: "opened"; readonly introduction: Introduction }
+  /** For another: the receiver's identity, and what is sealed to it. */
+  | { readonly kind: "forward"; readonly receiver: Uint8Array; readonly sealed: Uint8Array }
   | { readonly kind: "malformed" | "not_admitted" | "not_authentic" };
 
 /** Opens, decodes and verifies; cheap refusals first. Never throws on bytes. */
@@ -178,24 +226,43 @@ export function openIntroduction(
   datagram: Uint8Array,
   now: Instant,
 ): OpenResult {
-  const { crypto, networkId, receiver } = options;
+  const { crypto, receiver } = options;
   if (datagram.length !== introductionBytes) return { kind: "malformed" };
   if (new Reader(datagram).u32() !== introductionType) return { kind: "malformed" };
   const text = crypto.openSealed(receiver.seed, datagram.subarray(typeBytes, macOffset));
   if (text === undefined) return { kind: "not_authentic" };
+  return text[0] === forwardKind ? decodeForward(text) : openText(options, text, now);
+}
+
+/** What another node passed on to us. */
+export function openForwarded(options: OpenOptions, sealed: Uint8Array, now: Instant): OpenResult {
+  if (sealed.length !== forwardedBytes) return { kind: "malformed" };
+  const text = options.crypto.openSealed(options.receiver.seed, sealed);
+  return text === undefined ? { kind: "not_authentic" } : openText(options, text, now);
+}
+
+function decodeForward(text: Uint8Array): OpenResult {
+  if (!isZero(text.subarray(1, 4))) return { kind: "malformed" };
+  const receiver = text.slice(4 + exchangeIdBytes, forwardHeaderBytes);
+  if (isZero(receiver)) return { kind: "malformed" };
+  return { kind: "forward", receiver, sealed: text.slice(forwardHeaderBytes) };
+}
+
+function openText(options: OpenOptions, text: Uint8Array, now: Instant): OpenResult {
+  const { crypto, networkId, receiver } = options;
   const parts = decodeText(text);
   if (parts === undefined) return { kind: "malformed" };
   const unverified = decodeRecord(parts.record);
   if (unverified === undefined) return { kind: "malformed" };
   const { identity } = unverified.claimed;
-  if (!options.admits(identity)) return { kind: "not_admitted" };
+  if (!options.admits(unverified.claimed, parts.extra)) return { kind: "not_admitted" };
   const signed = signedBytes(networkId, receiver.publicKey, parts.signed);
   if (!crypto.verify(identity, signed, parts.signature)) return { kind: "not_authentic" };
   if (parts.sentWallMs + introductionAgeMaxMs <= now.wallMs) return { kind: "not_authentic" };
   const record = verifyRecord(crypto, networkId, unverified, now);
   if (record === undefined) return { kind: "not_authentic" };
-  const { kind, exchangeId, sentWallMs, echo } = parts;
-  return { kind: "opened", introduction: { kind, exchangeId, sentWallMs, record, echo } };
+  const { kind, exchangeId, sentWallMs, extra } = parts;
+  return { kind: "opened", introduction: { kind, exchangeId, sentWallMs, record, extra } };
 }
 
 interface TextParts {
@@ -203,7 +270,7 @@ interface TextParts {
   readonly exchangeId: Uint8Array;
   readonly sentWallMs: number;
   readonly record: Uint8Array;
-  readonly echo: Uint8Array;
+  readonly extra: Extra;
   /** What the signature covers, before its prefix. */
   readonly signed: Uint8Array;
   readonly signature: Uint8Array;
@@ -220,10 +287,8 @@ function decodeText(text: Uint8Array): TextParts | undefined {
   if (exchangeId === undefined || sentWallMs === undefined) return undefined;
   if (sentWallMs > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
   const record = readRecord(reader);
-  const echo = readRecord(reader);
-  if (record === undefined || echo === undefined) return undefined;
-  // Only a reply has anything to echo.
-  if (kind === kinds.request && echo.length > 0) return undefined;
+  const extra = readExtra(reader, kind === kinds.request ? "request" : "reply");
+  if (record === undefined || extra === undefined) return undefined;
   const signed = text.slice(0, text.length - reader.remaining);
   const signature = reader.bytes(signatureBytes);
   if (signature === undefined || !isZero(reader.rest())) return undefined;
@@ -232,7 +297,7 @@ function decodeText(text: Uint8Array): TextParts | undefined {
     exchangeId,
     sentWallMs: Number(sentWallMs),
     record,
-    echo,
+    extra,
     signed,
     signature,
   };
@@ -244,6 +309,23 @@ function readRecord(reader: Reader): Uint8Array | undefined {
   return length === undefined || length > recordWithCertificateBytesMax
     ? undefined
     : reader.bytes(length);
+}
+
+/** Each in its own direction only, and of its own length. */
+function readExtra(reader: Reader, kind: IntroductionKind): Extra | undefined {
+  const code = reader.u8();
+  const length = reader.u16();
+  if (length === undefined || length > recordWithCertificateBytesMax) return undefined;
+  const bytes = reader.bytes(length);
+  if (bytes === undefined) return undefined;
+  if (code === extras.none) return length === 0 ? { kind: "none" } : undefined;
+  if (kind === "request") {
+    const isSecret = code === extras.secret && length === inviteSecretBytes;
+    return isSecret ? { kind: "secret", bytes } : undefined;
+  }
+  if (code === extras.echo && length > 0) return { kind: "echo", bytes };
+  const isCertificate = code === extras.certificate && length <= certificateBytesMax;
+  return isCertificate && length > 0 ? { kind: "certificate", bytes } : undefined;
 }
 
 /** Binds the introduction to its network and its receiver: it cannot be reflected or passed on. */

@@ -7,45 +7,46 @@
 import { equalBytes } from "../base/bytes.ts";
 import type { Candidate } from "../base/candidate.ts";
 import type { Instant } from "../base/clock.ts";
-import type { Crypto, Secret } from "../base/crypto.ts";
+import type { Secret } from "../base/crypto.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
 import { Fifo } from "../base/fifo.ts";
-import type { IpPrefix } from "../base/ip.ts";
-import type { Random } from "../base/random.ts";
 import { shortId } from "../swim/message.ts";
-import type { ProbeTimes } from "../swim/probe.ts";
-import type { MemberState } from "../swim/state.ts";
+import { type MemberState, selfSlot } from "../swim/state.ts";
 import { Swim } from "../swim/swim.ts";
-import { formatIdentity, type Identity } from "../trust/identity.ts";
+import { decodeCertificate } from "../trust/certificate.ts";
+import { formatIdentity } from "../trust/identity.ts";
 import {
   decodeRecord,
-  isAdvertisable,
   type Record,
-  recordCandidatesMax,
   type Unverified,
   type Verified,
   verifyRecord,
   verifyStoredRecord,
 } from "../trust/record.ts";
-import { Roster } from "../trust/roster.ts";
+import type { Roster } from "../trust/roster.ts";
 import { Addressing } from "./addressing.ts";
+import { Admission, noBytes, type TrustState, trustOf } from "./admission.ts";
 import type { Command, DataplaneEvent, ReceivedDatagram, Transmit } from "./dataplane.ts";
+import type { Joining } from "./dial-target.ts";
 import { Introducer, type Seed } from "./introducer.ts";
 import { Member, Members, udpEndpoints } from "./member.ts";
+import type { MeshNodeOptions } from "./node-options.ts";
 import { Openings } from "./openings.ts";
-import { OwnRecord } from "./own-record.ts";
+import { advertised, OwnRecord } from "./own-record.ts";
 import { type HandshakeHistory, type Peer, PeerTable, type PeerTableEvent } from "./peer-table.ts";
-import type {
-  MemberStatus,
-  NodeCounters,
-  NodeEvent,
-  NodeMemory,
-  NodeStatus,
-  WarningCode,
+import {
+  type MemberStatus,
+  type NodeCounters,
+  type NodeEvent,
+  type NodeStatus,
+  prefixed,
+  type WarningCode,
 } from "./report.ts";
+import { isTrustMessage } from "./trust-message.ts";
 
 export type { Seed } from "./introducer.ts";
+export type { MeshNodeOptions } from "./node-options.ts";
 export type { MemberStatus, NodeEvent, NodeMemory, NodeStatus, WarningCode } from "./report.ts";
 
 /** Between two attempts at a session, each at the next endpoint; above WireGuard's 5 s. */
@@ -60,31 +61,10 @@ const hintEndpointsMax = 2;
 const eventsMax = 65_536;
 const warningsMax = 256;
 
-export interface MeshNodeOptions {
-  readonly crypto: Crypto;
-  readonly random: Random;
-  /** The seed stays the caller's. */
-  readonly identity: Identity;
-  readonly networkId: Uint8Array;
-  /** As `sanitizeName` leaves it. */
-  readonly name: string;
-  /** X25519; the node's from now on. */
-  readonly wireguardKey: Secret;
-  readonly ipv4Prefix: IpPrefix;
-  readonly mtu: number;
-  readonly trusted: Iterable<Uint8Array>;
-  readonly seeds: readonly Seed[];
-  /** Where this node can be reached, the likeliest first; what others must not be told is left out. */
-  readonly candidates: readonly Candidate[];
-  readonly memory?: NodeMemory;
-  /** Members' records as `persist_member` gave them. */
-  readonly members?: Iterable<Uint8Array>;
-  readonly history?: HandshakeHistory;
-  readonly probeTimes?: ProbeTimes;
-}
-
 export class MeshNode {
   readonly roster: Roster;
+  readonly #admission: Admission;
+  #joining: Joining | undefined;
   /** For a status and for plain peers; members' peers are this node's alone. */
   readonly peers: PeerTable;
   readonly counters: NodeCounters = {
@@ -123,7 +103,18 @@ export class MeshNode {
     const { name } = options;
     const sequence = memory?.sequence ?? 0;
     this.#own = new OwnRecord({ crypto, networkId, identity, name, sequence });
-    this.roster = new Roster(identity.publicKey, options.trusted);
+    this.#joining = options.joining;
+    this.#admission = new Admission({
+      crypto,
+      random,
+      networkId,
+      self: identity.publicKey,
+      trust: trustOf(options.trusted, options.trust),
+      book: options.book,
+      pickLinked: (count) => this.#swim.table.pickLinked(random, count, selfSlot),
+      memberCount: () => this.#swim.table.size,
+    });
+    this.roster = this.#admission.roster;
     this.peers = new PeerTable({ crypto, random, ...options.history });
     this.#addressing = new Addressing({
       crypto,
@@ -145,6 +136,7 @@ export class MeshNode {
       roster: this.roster,
       record: () => this.#own.bytes,
       held: (member) => this.#members.named(formatIdentity(member))?.record,
+      redeemer: this.#admission.redeemer,
     });
   }
 
@@ -155,11 +147,13 @@ export class MeshNode {
     const { identity, mtu, wireguardKey, members, seeds } = this.#options;
     this.peers.setLocalKey(now, wireguardKey);
     this.#commands.push({ kind: "introduction_key_set", identity: identity.publicKey });
+    this.#admission.start(now);
     for (const bytes of members ?? []) this.#restore(now, bytes);
     this.#addressing.start(now.ms, mtu);
     this.#tellAddresses();
     this.#publish(now);
     this.#introducer.setSeeds(now, seeds);
+    this.#introducer.setJoining(now, this.#joining);
     this.#introducer.handleTimeout(now);
     this.#settle(now);
   }
@@ -177,11 +171,19 @@ export class MeshNode {
   /** Admits it no longer: its sessions, addresses and records are gone when this returns. */
   distrust(now: Instant, identity: Uint8Array): boolean {
     if (!this.roster.distrust(identity)) return false;
-    const member = this.#members.named(formatIdentity(identity));
-    if (member !== undefined) this.#remove(now, member);
-    this.#introducer.rosterChanged(now);
+    this.#sweep(now);
     this.#settle(now);
     return true;
+  }
+
+  /** The operator decided anew whom to trust, and the disk says so. */
+  setTrust(now: Instant, trusted: Iterable<Uint8Array>, trust: Partial<TrustState> = {}): void {
+    const before = this.#admission.certificate;
+    this.#admission.setTrust(now, trustOf(trusted, trust));
+    this.#sweep(now);
+    const after = this.#admission.certificate;
+    if (this.#started && !equalBytes(before ?? noBytes, after ?? noBytes)) this.#publish(now);
+    this.#settle(now);
   }
 
   setSeeds(now: Instant, seeds: readonly Seed[]): void {
@@ -223,6 +225,7 @@ export class MeshNode {
     } else if (datagram.kind === "session_message") {
       const member = this.#members.ofPeer(datagram.peer);
       if (member === undefined) this.counters.messages_without_member += 1;
+      else if (isTrustMessage(datagram.bytes)) this.#receiveTrust(now, member, datagram.bytes);
       else this.#swim.handleMessage(now, member.slot, datagram.bytes);
     } else {
       this.peers.handleDatagram(now, datagram);
@@ -234,6 +237,7 @@ export class MeshNode {
     this.peers.handleTimeout(now);
     this.#introducer.handleTimeout(now);
     this.#swim.handleTimeout(now);
+    this.#admission.handleTimeout(now);
     for (let next = this.#openings.take(now.ms); next; next = this.#openings.take(now.ms)) {
       this.#attempt(now, next);
     }
@@ -248,6 +252,7 @@ export class MeshNode {
       this.peers.nextTimeout(),
       this.#introducer.nextTimeout(),
       this.#swim.nextTimeout(),
+      this.#admission.nextTimeout(),
       this.#openings.nextTimeout(),
       this.#started ? this.#own.dueMs : undefined,
       this.#addressing.settlesAtMs,
@@ -282,8 +287,17 @@ export class MeshNode {
       ipv6Prefix,
       ipv4Prefix,
       trusted: this.roster.size,
+      organisations: this.roster.organisationCount,
+      revoked: this.roster.revokedCount,
+      certificate: decodeCertificate(this.#admission.certificate ?? noBytes)?.claimed,
+      joining: this.#joining !== undefined,
       members: [...this.#members].map((member) => this.#memberStatus(member)),
     };
+  }
+
+  /** Where this node says that it may be reached. */
+  get candidates(): readonly Candidate[] {
+    return this.#candidates;
   }
 
   /** Every counter of the node and of its parts, by name. */
@@ -291,6 +305,7 @@ export class MeshNode {
     return {
       ...this.counters,
       ...this.peers.counters,
+      ...prefixed("trust", this.#admission.allCounters()),
       ...prefixed("introductions", this.#introducer.counters),
       ...prefixed("swim", this.#swim.counters),
     };
@@ -308,13 +323,29 @@ export class MeshNode {
         quiet = false;
         if (it.kind === "introduced") this.#accept(now, it.record, { introduced: it });
         else if (it.kind === "echoed") this.#receiveRecord(now, it.bytes);
-        else this.#warn(it.kind, `${it.endpoint.address} ${it.endpoint.port}`);
+        else if (it.kind === "granted") this.#takeGranted(now, it.bytes);
+        else if (it.kind === "forward") {
+          const issuer = this.#members.named(formatIdentity(it.receiver));
+          const linked = issuer?.linked === true ? issuer : undefined;
+          this.#admission.forward(now, linked, it.sealed, it.datagram);
+        } else this.#warn(it.kind, `${it.endpoint.address} ${it.endpoint.port}`);
       }
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
         quiet = false;
         if (it.kind === "record") this.#receiveRecord(now, it.bytes, it.from);
         else this.#handleState(now, it.slot, it.state);
       }
+      if (this.#admission.takeChanged()) {
+        quiet = false;
+        this.#sweep(now);
+      }
+    }
+    const statements = this.#admission.takeStatements();
+    if (statements !== undefined) this.#emit({ kind: "persist_statements", statements });
+    for (let it = this.#admission.pollTransmit(); it; it = this.#admission.pollTransmit()) {
+      const member = it.kind === "message" ? this.#members.inSlot(it.to) : undefined;
+      if (it.kind === "datagram") this.#transmits.push(it);
+      else if (member !== undefined) this.#sendMessage(now, member, it.bytes);
     }
     for (let it = this.#introducer.pollTransmit(); it; it = this.#introducer.pollTransmit()) {
       this.#transmits.push(it);
@@ -364,7 +395,38 @@ export class MeshNode {
     this.#swim.setLink(now, member.slot, linked);
     this.#introducer.setLink(now, member.name, this.#isReached(member));
     if (!changed) return;
+    if (linked) this.#admission.linked(now, member);
     this.#emit({ kind: linked ? "session_up" : "session_down", identity: member.name });
+  }
+
+  /** Whoever is admitted no longer goes, and whoever was only heard of may come. */
+  #sweep(now: Instant): void {
+    for (const member of [...this.#members]) {
+      if (!this.roster.admitsText(member.name)) this.#remove(now, member);
+    }
+    for (const identity of this.#swim.hearsay.identities()) {
+      if (!this.roster.mayAdmitUnknown && !this.roster.admits(identity)) continue;
+      const heard = this.#swim.hearsay.take(identity);
+      if (heard !== undefined) this.#receiveRecord(now, heard);
+    }
+    this.#introducer.rosterChanged(now);
+  }
+
+  #receiveTrust(now: Instant, member: Member, bytes: Uint8Array): void {
+    // Whatever it says, the member is alive.
+    this.#swim.setLink(now, member.slot, true);
+    this.#admission.handleMessage(now, member, bytes, (sealed) =>
+      this.#introducer.handleForwarded(now, sealed),
+    );
+  }
+
+  /** The invitation is redeemed: from now on this node carries a certificate. */
+  #takeGranted(now: Instant, bytes: Uint8Array): void {
+    if (this.#joining === undefined || !this.#admission.takeGranted(now, bytes)) return;
+    this.#joining = undefined;
+    this.#introducer.setJoining(now, undefined);
+    this.#emit({ kind: "persist_certificate", certificate: bytes });
+    this.#publish(now);
   }
 
   /** A record out of a session: whose signature it bears does not depend on who brought it. */
@@ -403,7 +465,9 @@ export class MeshNode {
       this.#warn("own_record_newer", this.#self);
       return;
     }
-    if (!this.roster.admitsText(name)) {
+    const isAdmitted = this.roster.judge(now, record);
+    this.#admission.recordTaken(now);
+    if (!isAdmitted) {
       this.counters.records_not_admitted += 1;
       this.#swim.hearsay.add(record.identity, record.sequence, record.bytes);
       return;
@@ -488,6 +552,7 @@ export class MeshNode {
     this.#openings.cancel(member);
     this.peers.removePeer(now, member.peer);
     this.#members.remove(member);
+    this.#admission.forget(member);
     this.#swim.forget(member.slot);
     this.#addressing.release(member);
     this.#emit({ kind: "member_left", identity: member.name });
@@ -516,6 +581,7 @@ export class MeshNode {
       wireguardKey,
       candidates: this.#candidates,
       ipv4: this.#addressing.claim,
+      certificate: this.#admission.certificate,
     });
     this.#swim.setSelf(now, this.#own.sequence, this.#own.bytes);
     this.#introducer.recordChanged(now);
@@ -573,7 +639,7 @@ export class MeshNode {
       this.counters.records_malformed += 1;
       return;
     }
-    if (!this.roster.admits(record.identity)) return;
+    if (!this.roster.judge(now, record)) return;
     const current = this.#verify(now, unverified);
     if (current !== undefined) {
       this.#accept(now, current, { stored: true });
@@ -590,6 +656,7 @@ export class MeshNode {
       identity: member.name,
       name: record.name,
       addresses: this.#addressing.of(member),
+      certificate: this.roster.certificateOf(member.name),
       state: this.#swim.table.state(member.slot),
       peer: peer.ref,
       wireguardKey: peer.publicKey,
@@ -629,20 +696,4 @@ interface RecordSource {
   readonly from?: number;
   /** It came by an introduction; with an endpoint, in answer to our own. */
   readonly introduced?: { readonly endpoint?: Endpoint };
-}
-
-function advertised(candidates: readonly Candidate[]): readonly Candidate[] {
-  return candidates.filter(isAdvertisable).slice(0, recordCandidatesMax);
-}
-
-function prefixed(
-  prefix: string,
-  counters: Readonly<globalThis.Record<string, number>> | object,
-): globalThis.Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(counters).map(([name, value]) => [
-      `${prefix}_${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`,
-      value as number,
-    ]),
-  );
 }

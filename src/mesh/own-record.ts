@@ -11,7 +11,10 @@ import type { IpPrefix } from "../base/ip.ts";
 import type { Identity } from "../trust/identity.ts";
 import {
   type Ipv4Claim,
+  isAdvertisable,
   type Record,
+  type RecordFields,
+  recordCandidatesMax,
   recordLifetimeMs,
   recordRefreshMs,
   signRecord,
@@ -38,6 +41,7 @@ export interface OwnFields {
   readonly natKind?: NatKind;
   readonly relay?: boolean;
   readonly prefixes?: readonly IpPrefix[];
+  readonly certificate?: Uint8Array | undefined;
 }
 
 export class OwnRecord {
@@ -69,7 +73,7 @@ export class OwnRecord {
   sign(now: Instant, fields: OwnFields): void {
     const { crypto, networkId, identity, name } = this.#options;
     this.#sequence = Math.max(this.#sequence + 1, Math.floor(now.wallMs));
-    this.#bytes = signRecord(crypto, networkId, identity, {
+    const record: RecordFields = {
       sequence: this.#sequence,
       expiresWallMs: Math.floor(now.wallMs) + recordLifetimeMs,
       wireguardKey: fields.wireguardKey,
@@ -79,7 +83,8 @@ export class OwnRecord {
       relay: fields.relay ?? false,
       ...(fields.ipv4 === undefined ? {} : { ipv4: fields.ipv4 }),
       prefixes: fields.prefixes ?? [],
-    });
+    };
+    this.#bytes = signRecord(crypto, networkId, identity, record, fields.certificate);
     this.#dueMs = now.ms + recordRefreshMs;
   }
 
@@ -102,4 +107,9 @@ export class OwnRecord {
     this.#dueMs = Math.min(this.#dueMs, dueMs);
     return true;
   }
+}
+
+/** What others may be told of it, as many as a record holds. */
+export function advertised(candidates: readonly Candidate[]): readonly Candidate[] {
+  return candidates.filter(isAdvertisable).slice(0, recordCandidatesMax);
 }

@@ -4,6 +4,7 @@
 import type { Endpoint } from "../base/endpoint.ts";
 import type { IpPrefix } from "../base/ip.ts";
 import type { MemberState } from "../swim/state.ts";
+import type { Certificate } from "../trust/certificate.ts";
 import type { PeerRef } from "./dataplane.ts";
 import type { PeerTableEvent } from "./peer-table.ts";
 
@@ -25,6 +26,10 @@ export type NodeEvent =
   | { readonly kind: "address_assigned"; readonly ipv6: string; readonly ipv4: string | undefined }
   /** To be kept before the transmits leave, as are the next and the timestamps. */
   | ({ readonly kind: "persist_record" } & NodeMemory)
+  /** All that organisations said and that counts here. */
+  | { readonly kind: "persist_statements"; readonly statements: readonly Uint8Array[] }
+  /** This node's certificate, for its invitation; that is spent. */
+  | { readonly kind: "persist_certificate"; readonly certificate: Uint8Array }
   | { readonly kind: "persist_member"; readonly identity: string; readonly record: Uint8Array }
   | Extract<PeerTableEvent, { readonly kind: "timestamp_sent" | "timestamp_accepted" }>
   | { readonly kind: "warning"; readonly code: WarningCode; readonly subject: string };
@@ -68,6 +73,8 @@ export interface MemberStatus {
   readonly name: string;
   /** IPv6, then IPv4 where it holds one here. */
   readonly addresses: readonly string[];
+  /** By whose word it is admitted, where that is an organisation's. */
+  readonly certificate: Certificate | undefined;
   readonly state: MemberState;
   readonly peer: PeerRef;
   readonly wireguardKey: Uint8Array;
@@ -86,7 +93,26 @@ export interface NodeStatus {
   readonly addresses: readonly string[];
   readonly ipv6Prefix: IpPrefix;
   readonly ipv4Prefix: IpPrefix;
-  /** How many identities are trusted. */
+  /** How many identities are trusted by key, and how many organisations. */
   readonly trusted: number;
+  readonly organisations: number;
+  readonly revoked: number;
+  /** This node's own, as it stands behind its record. */
+  readonly certificate: Certificate | undefined;
+  /** It holds an invitation that was not redeemed yet. */
+  readonly joining: boolean;
   readonly members: readonly MemberStatus[];
+}
+
+/** Counters of a part, by names of the whole. */
+export function prefixed(
+  prefix: string,
+  counters: Readonly<globalThis.Record<string, number>> | object,
+): globalThis.Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(counters).map(([name, value]) => [
+      `${prefix}_${name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)}`,
+      value as number,
+    ]),
+  );
 }

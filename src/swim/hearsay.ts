@@ -46,6 +46,11 @@ export class Hearsay {
     return heard?.record;
   }
 
+  /** Everybody of whom there is hearsay. */
+  identities(): readonly Uint8Array[] {
+    return Array.from(this.#heard.values(), ({ identity }) => identity);
+  }
+
   /** Short ids whose identities start with the byte. */
   inBucket(bucket: number): Iterable<string> {
     return this.#buckets.get(bucket) ?? [];

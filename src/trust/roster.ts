@@ -1,60 +1,246 @@
 /**
- * Whom this node admits: in this version, the identities that its operator trusts by key. Closed by
- * default: an empty roster admits nobody. Trust is a local decision and not transitive; whatever
- * the mesh says of a member changes nothing here.
+ * Whom this node admits: identities that its operator trusts by key, and those that an organisation
+ * which he trusts has certified or vouched for; less whatever was revoked. Closed by default: an
+ * empty roster admits nobody. Trust is a local decision and not transitive. Revocation goes by key
+ * over the whole chain, an organisation's own key included, and beats every way of being admitted.
  */
+import { equalBytes } from "../base/bytes.ts";
+import type { Instant } from "../base/clock.ts";
+import type { IdentityCrypto } from "../base/crypto.ts";
 import { assert, MeshError } from "../base/errors.ts";
+import { type Certificate, verifyCertificate } from "./certificate.ts";
 import { formatIdentity, identityBytes } from "./identity.ts";
+import type { Record } from "./record.ts";
+import type { Revocation } from "./revocation.ts";
+import type { Unverified, Verified } from "./verified.ts";
 
-/** As many as there may be members. */
+/** As many as there may be members; and at most so many certificates and revocations. */
 export const trustedMax = 16_384;
+export const organisationsMax = 64;
+
+export interface RosterOptions {
+  readonly crypto: IdentityCrypto;
+  readonly networkId: Uint8Array;
+  /** Never admitted: a node is no peer of its own. */
+  readonly self: Uint8Array;
+}
+
+/** What the operator decided, as the disk has it. */
+export interface LocalTrust {
+  readonly trusted: Iterable<Uint8Array>;
+  readonly organisations: Iterable<Uint8Array>;
+  /** Keys never to be accepted here, whoever says otherwise. */
+  readonly revoked: Iterable<Uint8Array>;
+}
 
 export class Roster {
+  readonly #options: RosterOptions;
   readonly #self: string;
   readonly #trusted = new Map<string, Uint8Array>();
+  readonly #organisations = new Map<string, Uint8Array>();
+  /** By identity; of one organisation that is or was trusted. */
+  readonly #certificates = new Map<string, Verified<Certificate>>();
+  readonly #vouches = new Map<string, Verified<Certificate>>();
+  /** By revoked key: the organisations that said so, and "" for the operator himself. */
+  readonly #revoked = new Map<string, Set<string>>();
 
-  /** `self` is never admitted: a node is no peer of its own. */
-  constructor(self: Uint8Array, trusted: Iterable<Uint8Array> = []) {
-    this.#self = formatIdentity(self);
-    for (const identity of trusted) this.trust(identity);
+  constructor(options: RosterOptions) {
+    this.#options = options;
+    this.#self = formatIdentity(options.self);
   }
 
   /** False where it was trusted already, or is this node. MeshError when the roster is full. */
   trust(identity: Uint8Array): boolean {
-    assert(identity.length === identityBytes, "an identity is 32 bytes");
-    const name = formatIdentity(identity);
-    if (name === this.#self || this.#trusted.has(name)) return false;
-    if (this.#trusted.size >= trustedMax) {
-      throw new MeshError(
-        "roster_full",
-        "cannot trust another identity",
-        `${trustedMax} are trusted already`,
-        "remove one that is no longer used",
-      );
-    }
-    this.#trusted.set(name, identity.slice());
-    return true;
+    return this.#add(this.#trusted, trustedMax, identity);
   }
 
-  /** False where it was not trusted. */
+  /** False where it was not trusted. It may still be admitted by a certificate. */
   distrust(identity: Uint8Array): boolean {
     return this.#trusted.delete(formatIdentity(identity));
+  }
+
+  trustOrganisation(key: Uint8Array): boolean {
+    return this.#add(this.#organisations, organisationsMax, key);
+  }
+
+  distrustOrganisation(key: Uint8Array): boolean {
+    return this.#organisations.delete(formatIdentity(key));
+  }
+
+  /** For good: the operator's own word, which no organisation can take back. */
+  revokeHere(key: Uint8Array): boolean {
+    return this.#revoke(formatIdentity(key), "");
+  }
+
+  /** Takes the disk's word for all that the operator decides. Revocations only grow. */
+  setLocal(local: LocalTrust): void {
+    replace(this.#trusted, local.trusted, (identity) => this.trust(identity));
+    replace(this.#organisations, local.organisations, (key) => this.trustOrganisation(key));
+    for (const key of local.revoked) this.revokeHere(key);
+  }
+
+  /** False where nothing new was said, or the organisation is not trusted here. */
+  takeRevocation(revocation: Verified<Revocation>): boolean {
+    const organisation = formatIdentity(revocation.organisation);
+    if (!this.#organisations.has(organisation)) return false;
+    return this.#revoke(formatIdentity(revocation.key), organisation);
+  }
+
+  takeVouch(vouch: Verified<Certificate>): boolean {
+    assert(vouch.isVouch, "a certificate travels with its record");
+    return this.#take(this.#vouches, vouch);
+  }
+
+  /** A certificate that this node made itself, or had made for itself. */
+  takeCertificate(certificate: Verified<Certificate>): boolean {
+    return this.#take(this.#certificates, certificate);
+  }
+
+  /** Whether its signatures are worth checking: an admitted subject, or one of a trusted organisation. */
+  mayAdmit(record: Record): boolean {
+    const name = formatIdentity(record.identity);
+    if (name === this.#self || this.#revoked.has(name)) return false;
+    if (this.admitsText(name)) return true;
+    const certificate = record.certificate?.claimed;
+    return certificate !== undefined && this.acceptsOrganisation(certificate.organisation);
+  }
+
+  /** Whether the subject is admitted, by what its record carries too, which is kept. */
+  judge(now: Instant, record: Record): boolean {
+    const name = formatIdentity(record.identity);
+    if (record.certificate !== undefined) this.#learn(now, name, record.certificate);
+    return this.admitsText(name);
   }
 
   admits(identity: Uint8Array): boolean {
     return this.admitsText(formatIdentity(identity));
   }
 
-  admitsText(identity: string): boolean {
-    return this.#trusted.has(identity);
+  admitsText(name: string): boolean {
+    if (name === this.#self || this.#revoked.has(name)) return false;
+    return this.#trusted.has(name) || this.certificateOf(name) !== undefined;
   }
 
+  /** Whether an identity of which nothing is known may turn out to be admitted. */
+  get mayAdmitUnknown(): boolean {
+    return this.#organisations.size > 0;
+  }
+
+  acceptsOrganisation(key: Uint8Array): boolean {
+    const name = formatIdentity(key);
+    return this.#organisations.has(name) && !this.#revoked.has(name);
+  }
+
+  isRevoked(key: Uint8Array): boolean {
+    return this.#revoked.has(formatIdentity(key));
+  }
+
+  /** What an accepted organisation says of the identity: by certificate, else by vouch. */
+  certificateOf(name: string): Verified<Certificate> | undefined {
+    for (const held of [this.#certificates.get(name), this.#vouches.get(name)]) {
+      if (held !== undefined && this.acceptsOrganisation(held.organisation)) return held;
+    }
+    return undefined;
+  }
+
+  /** Lets go of what has expired; true where anything had. */
+  expire(wallMs: number): boolean {
+    let any = false;
+    for (const held of [this.#certificates, this.#vouches]) {
+      for (const [name, { expiresWallMs }] of held) {
+        if (expiresWallMs <= wallMs) any = held.delete(name) || any;
+      }
+    }
+    return any;
+  }
+
+  /** Unix time at which the first of them expires. */
+  get nextExpiryWallMs(): number | undefined {
+    let next: number | undefined;
+    for (const held of [this.#certificates, this.#vouches]) {
+      for (const { expiresWallMs } of held.values()) {
+        if (next === undefined || expiresWallMs < next) next = expiresWallMs;
+      }
+    }
+    return next;
+  }
+
+  /** Trusted by key. */
   get size(): number {
     return this.#trusted.size;
   }
 
-  /** In the order in which they were trusted. */
-  identities(): Iterable<Uint8Array> {
-    return this.#trusted.values();
+  get organisationCount(): number {
+    return this.#organisations.size;
   }
+
+  get revokedCount(): number {
+    return this.#revoked.size;
+  }
+
+  /** By key, in the order in which they were trusted, less the revoked. */
+  *identities(): Iterable<Uint8Array> {
+    for (const [name, identity] of this.#trusted) if (!this.#revoked.has(name)) yield identity;
+  }
+
+  organisations(): Iterable<Uint8Array> {
+    return this.#organisations.values();
+  }
+
+  #learn(now: Instant, name: string, unverified: Unverified<Certificate>): void {
+    const { claimed } = unverified;
+    const held = this.#certificates.get(name);
+    // Signed once, checked once: records come anew every few hours, certificates do not.
+    if (held !== undefined && equalBytes(held.bytes, claimed.bytes)) return;
+    if (!this.acceptsOrganisation(claimed.organisation)) return;
+    const { crypto, networkId } = this.#options;
+    const certificate = verifyCertificate(crypto, networkId, unverified, now);
+    if (certificate !== undefined) this.takeCertificate(certificate);
+  }
+
+  /** The later one counts, unless its organisation is none of ours. */
+  #take(held: Map<string, Verified<Certificate>>, certificate: Verified<Certificate>): boolean {
+    if (!this.acceptsOrganisation(certificate.organisation)) return false;
+    const name = formatIdentity(certificate.identity);
+    const before = held.get(name);
+    if (before === undefined && held.size >= trustedMax) return false;
+    const isBeforeAccepted = before !== undefined && this.acceptsOrganisation(before.organisation);
+    if (isBeforeAccepted && before.issuedWallMs >= certificate.issuedWallMs) return false;
+    held.set(name, certificate);
+    return true;
+  }
+
+  #revoke(name: string, by: string): boolean {
+    const known = this.#revoked.get(name);
+    if (known === undefined && this.#revoked.size >= trustedMax) return false;
+    if (known?.has(by) === true) return false;
+    this.#revoked.set(name, (known ?? new Set()).add(by));
+    return true;
+  }
+
+  #add(map: Map<string, Uint8Array>, max: number, key: Uint8Array): boolean {
+    assert(key.length === identityBytes, "a key is 32 bytes");
+    const name = formatIdentity(key);
+    if (name === this.#self || map.has(name)) return false;
+    if (map.size >= max) {
+      throw new MeshError(
+        "roster_full",
+        "cannot trust another key",
+        `${max} are trusted already`,
+        "remove one that is no longer used",
+      );
+    }
+    map.set(name, key.slice());
+    return true;
+  }
+}
+
+function replace(
+  map: Map<string, Uint8Array>,
+  keys: Iterable<Uint8Array>,
+  add: (key: Uint8Array) => boolean,
+): void {
+  const wanted = new Map(Array.from(keys, (key) => [formatIdentity(key), key]));
+  for (const name of [...map.keys()]) if (!wanted.has(name)) map.delete(name);
+  for (const key of wanted.values()) add(key);
 }

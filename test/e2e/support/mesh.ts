@@ -47,6 +47,18 @@ export class Node {
     return this.#options.program ?? program;
   }
 
+  /** Without anything: not even a state directory. */
+  static fresh(host: Host, name: string): Node {
+    return new Node(host, name, {});
+  }
+
+  /** Comes in by the token, and is up when this returns. */
+  async join(token: string, ...args: string[]): Promise<string> {
+    const said = await this.ok("join", token, ...args);
+    this.identity = (await this.ok("export")).trim();
+    return said;
+  }
+
   get env(): Record<string, string> {
     return {
       ...(this.#options.program === undefined ? { MESHVPN_BUN: process.execPath } : {}),

@@ -42,12 +42,16 @@ describe("status", () => {
     port: 51820,
     aead: "avx2",
     trusted: 1,
+    organisations: 0,
+    certificate: null,
+    joining: false,
     members: [
       {
         name: "beta",
         given_name: "",
         identity: "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
         addresses: ["10.99.0.8"],
+        certificate: null,
         state: "alive",
         path: "direct 192.0.2.2:51820",
         rtt_ms: 1.25,

@@ -13,19 +13,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MeshError } from "../../../src/base/errors.ts";
 import {
-  addTrusted,
   createKeys,
   loadIdentity,
   loadKeys,
-  parseTrustedLine,
   prepareStateDirectory,
   readMembers,
   readMemory,
-  readTrusted,
-  removeTrusted,
   writeMembers,
   writeMemory,
 } from "../../../src/daemon/state.ts";
+import { addKey, parseKeyLine, readKeys, removeKey } from "../../../src/daemon/trust-files.ts";
 import { NativeCrypto } from "../../../src/native/crypto.ts";
 import { loadLibrary } from "../../../src/native/library.ts";
 import { formatIdentity } from "../../../src/trust/identity.ts";
@@ -131,15 +128,15 @@ describe("keys", () => {
 });
 
 describe("whom this node trusts", () => {
-  test("is nobody at first", () => expect(readTrusted(directory, warn)).toEqual([]));
+  test("is nobody at first", () => expect(readKeys(directory, "trusted", warn)).toEqual([]));
 
   test("is kept, with the operator's words, once each", () => {
-    expect(addTrusted(directory, identity(1), "alpha")).toBe("added");
-    expect(addTrusted(directory, identity(255), undefined)).toBe("added");
-    expect(addTrusted(directory, identity(1), undefined)).toBe("known");
-    expect(addTrusted(directory, identity(1), "alpha")).toBe("known");
-    expect(addTrusted(directory, identity(1), "beta")).toBe("renamed");
-    expect(readTrusted(directory, warn)).toEqual([
+    expect(addKey(directory, "trusted", identity(1), "alpha")).toBe("added");
+    expect(addKey(directory, "trusted", identity(255), undefined)).toBe("added");
+    expect(addKey(directory, "trusted", identity(1), undefined)).toBe("known");
+    expect(addKey(directory, "trusted", identity(1), "alpha")).toBe("known");
+    expect(addKey(directory, "trusted", identity(1), "beta")).toBe("renamed");
+    expect(readKeys(directory, "trusted", warn)).toEqual([
       { identity: identity(1), name: "beta" },
       { identity: identity(255), name: "" },
     ]);
@@ -147,46 +144,46 @@ describe("whom this node trusts", () => {
   });
 
   test("can be taken back", () => {
-    addTrusted(directory, identity(1), undefined);
-    expect(removeTrusted(directory, identity(1))).toBe(true);
-    expect(removeTrusted(directory, identity(1))).toBe(false);
-    expect(readTrusted(directory, warn)).toEqual([]);
+    addKey(directory, "trusted", identity(1), undefined);
+    expect(removeKey(directory, "trusted", identity(1))).toBe(true);
+    expect(removeKey(directory, "trusted", identity(1))).toBe(false);
+    expect(readKeys(directory, "trusted", warn)).toEqual([]);
   });
 
   test("is not a file that is damaged; it is kept aside, with a word", () => {
-    addTrusted(directory, identity(1), undefined);
-    addTrusted(directory, identity(2), undefined);
+    addKey(directory, "trusted", identity(1), undefined);
+    addKey(directory, "trusted", identity(2), undefined);
     const inside = join(directory, "trusted");
     const [first] = readdirSync(inside).toSorted() as [string];
     writeFileSync(join(inside, first), "half a li");
-    expect(readTrusted(directory, warn)).toEqual([{ identity: identity(2), name: "" }]);
+    expect(readKeys(directory, "trusted", warn)).toEqual([{ identity: identity(2), name: "" }]);
     expect(readFileSync(join(inside, `${first}.damaged`), "utf8")).toBe("half a li");
     expect(warnings).toHaveLength(1);
-    expect(addTrusted(directory, identity(1), undefined)).toBe("added");
-    expect(readTrusted(directory, warn)).toHaveLength(2);
+    expect(addKey(directory, "trusted", identity(1), undefined)).toBe("added");
+    expect(readKeys(directory, "trusted", warn)).toHaveLength(2);
   });
 
   test("is not a file under another key's name", () => {
-    addTrusted(directory, identity(1), undefined);
+    addKey(directory, "trusted", identity(1), undefined);
     const inside = join(directory, "trusted");
     const [first] = readdirSync(inside) as [string];
     writeFileSync(join(inside, first), `${formatIdentity(identity(2))}\n`);
-    expect(readTrusted(directory, warn)).toEqual([]);
+    expect(readKeys(directory, "trusted", warn)).toEqual([]);
     expect(warnings).toHaveLength(1);
   });
 
   test("is not what a write left half done", () => {
-    addTrusted(directory, identity(1), undefined);
+    addKey(directory, "trusted", identity(1), undefined);
     writeFileSync(join(directory, "trusted", "x.pub.123.new"), "garbage");
-    expect(readTrusted(directory, warn)).toHaveLength(1);
+    expect(readKeys(directory, "trusted", warn)).toHaveLength(1);
     expect(warnings).toEqual([]);
   });
 
   test("is not read where others may write", () => {
-    addTrusted(directory, identity(1), undefined);
+    addKey(directory, "trusted", identity(1), undefined);
     chmodSync(directory, 0o770);
     expect(refusal(() => prepareStateDirectory(directory)).code).toBe("state_directory_open");
-    expect(refusal(() => addTrusted(directory, identity(2), undefined)).code).toBe(
+    expect(refusal(() => addKey(directory, "trusted", identity(2), undefined)).code).toBe(
       "state_directory_open",
     );
   });
@@ -203,7 +200,7 @@ describe("whom this node trusts", () => {
   ];
   for (const [line, good] of lines) {
     test(`${good ? "may" : "may not"} be said as ${JSON.stringify(line)}`, () =>
-      expect(parseTrustedLine(line) !== undefined).toBe(good));
+      expect(parseKeyLine(line) !== undefined).toBe(good));
   }
 });
 

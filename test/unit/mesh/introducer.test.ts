@@ -44,7 +44,7 @@ interface Side {
 
 function side(byte: number): Side {
   const identity = identityOf(crypto, crypto.importSecret(new Uint8Array(32).fill(byte)));
-  const roster = new Roster(identity.publicKey);
+  const roster = new Roster({ crypto, networkId, self: identity.publicKey });
   const record = signRecord(crypto, networkId, identity, {
     sequence: wallStart,
     expiresWallMs: wallStart + recordLifetimeMs,

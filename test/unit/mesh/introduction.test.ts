@@ -79,13 +79,18 @@ test("a reply can show its receiver a record of his own, where there is room", (
   const options = { crypto, networkId, receiver: bee, admits: (): boolean => true };
   for (const [length, shown] of [
     [200, 200],
-    [512, 512],
-    [0, 0],
+    [752, 752],
+    [900, 0],
   ] as const) {
     const echo = new Uint8Array(length).fill(7);
-    const opened = openIntroduction(options, seal({ kind: "reply", echo }), now);
+    const opened = openIntroduction(
+      options,
+      seal({ kind: "reply", extra: { kind: "echo", bytes: echo } }),
+      now,
+    );
     if (opened.kind !== "opened") throw new Error(opened.kind);
-    expect(opened.introduction.echo.length).toBe(shown);
+    const { extra } = opened.introduction;
+    expect(extra.kind === "echo" ? extra.bytes.length : 0).toBe(shown);
   }
 });
 
@@ -158,7 +163,7 @@ describe("sealed to us, and still refused:", () => {
   const good = crypto.openSealed(bee.seed, seal().subarray(4, 1168)) as Uint8Array;
   const echoAt = 30 + record(ant).length;
   const cases: [string, string, (text: Uint8Array) => void][] = [
-    ["kind 3", "malformed", (text) => text.fill(3, 0, 1)],
+    ["kind 4", "malformed", (text) => text.fill(4, 0, 1)],
     ["reserved bytes set", "malformed", (text) => text.fill(1, 2, 3)],
     ["record length beyond 512", "malformed", (text) => text.fill(255, 28, 30)],
     ["record cut short", "malformed", (text) => text.fill(100, 28, 29)],

@@ -1,0 +1,20 @@
+/** A rate with a burst, over time that is an argument. */
+
+export interface TokenBucket {
+  tokens: number;
+  atMs: number;
+}
+
+/** True where there was one to take. */
+export function takeToken(
+  bucket: TokenBucket,
+  nowMs: number,
+  perSecond: number,
+  burst: number,
+): boolean {
+  bucket.tokens = Math.min(burst, bucket.tokens + ((nowMs - bucket.atMs) * perSecond) / 1000);
+  bucket.atMs = nowMs;
+  if (bucket.tokens < 1) return false;
+  bucket.tokens -= 1;
+  return true;
+}

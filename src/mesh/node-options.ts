@@ -1,0 +1,43 @@
+/**
+ * What a mesh node is given: its keys, what it kept, and whom it is to trust. Shapes only.
+ */
+import type { Candidate } from "../base/candidate.ts";
+import type { Crypto, Secret } from "../base/crypto.ts";
+import type { IpPrefix } from "../base/ip.ts";
+import type { Random } from "../base/random.ts";
+import type { ProbeTimes } from "../swim/probe.ts";
+import type { Identity } from "../trust/identity.ts";
+import type { InviteBook } from "../trust/invite-book.ts";
+import type { TrustState } from "./admission.ts";
+import type { Joining, Seed } from "./dial-target.ts";
+import type { HandshakeHistory } from "./peer-table.ts";
+import type { NodeMemory } from "./report.ts";
+
+export interface MeshNodeOptions {
+  readonly crypto: Crypto;
+  readonly random: Random;
+  /** The seed stays the caller's. */
+  readonly identity: Identity;
+  readonly networkId: Uint8Array;
+  /** As `sanitizeName` leaves it. */
+  readonly name: string;
+  /** X25519; the node's from now on. */
+  readonly wireguardKey: Secret;
+  readonly ipv4Prefix: IpPrefix;
+  readonly mtu: number;
+  readonly trusted: Iterable<Uint8Array>;
+  /** Whatever else of trust is on the disk: see admission.ts. */
+  readonly trust?: Partial<Omit<TrustState, "trusted">>;
+  /** Where this node issues invitations. */
+  readonly book?: InviteBook | undefined;
+  /** An invitation that this node holds. */
+  readonly joining?: Joining | undefined;
+  readonly seeds: readonly Seed[];
+  /** Where this node can be reached, the likeliest first; what others must not be told is left out. */
+  readonly candidates: readonly Candidate[];
+  readonly memory?: NodeMemory;
+  /** Members' records as `persist_member` gave them. */
+  readonly members?: Iterable<Uint8Array>;
+  readonly history?: HandshakeHistory;
+  readonly probeTimes?: ProbeTimes;
+}

@@ -1,0 +1,206 @@
+/**
+ * How nodes come into a mesh and are put out of it, with real daemons: by invitation between fresh
+ * state directories, by an organisation's certificates, and by its revocation.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { Node, untilConnected } from "./support/mesh.ts";
+import { until } from "./support/process.ts";
+import { closeStages, type Host, Stage } from "./support/stage.ts";
+
+/** From the last daemon's being up until all pairs have had an answer. */
+const fullMeshMsMax = 10_000;
+/** From the operator's word until nobody talks to the revoked node. */
+const revokedMsMax = 5_000;
+
+beforeAll(() => {
+  if (process.getuid?.() !== 0) throw new Error("the end-to-end tests need root");
+});
+
+afterAll(closeStages);
+
+describe("a network made by init", () => {
+  let hosts: Host[];
+  let alpha: Node;
+  let beta: Node;
+  let token: string;
+
+  beforeAll(async () => {
+    const stage = Stage.open();
+    hosts = await stage.switched(4);
+    alpha = Node.fresh(hosts[0] as Host, "alpha");
+    beta = Node.fresh(hosts[1] as Host, "beta");
+  }, 60_000);
+
+  test("takes in a node that it never met, in two commands on each", async () => {
+    await alpha.ok("init", "--name", "office");
+    alpha.identity = (await alpha.ok("export")).trim();
+    await alpha.up();
+    token = (await alpha.ok("invite")).trim();
+    expect(token).toMatch(/^mvjoin1_[A-Za-z0-9_-]+$/);
+    const said = await beta.join(token);
+    expect(said).toContain("joined office: beta, ");
+    await untilConnected([alpha, beta], 5_000);
+    const status = await beta.status();
+    expect(status).toMatchObject({
+      network: "office",
+      joining: false,
+      organisations: 1,
+      trusted: 0,
+    });
+    expect(status.certificate?.organisation).toBe(
+      (await alpha.status()).certificate?.organisation as string,
+    );
+    expect(existsSync(join(beta.directory, "join.token"))).toBe(false);
+  }, 60_000);
+
+  test("takes in nobody else by a token that was used", async () => {
+    const gamma = Node.fresh(hosts[2] as Host, "gamma");
+    await gamma.ok("join", token, "--no-up");
+    await gamma.up();
+    await until("the issuer to have refused", async () => {
+      const { counters } = JSON.parse(await alpha.ok("status", "--json", "--counters"));
+      return counters.introductions_invites_refused > 0;
+    });
+    expect((await gamma.status()).joining).toBe(true);
+    expect((await alpha.status()).members.map(({ name }) => name)).toEqual(["beta"]);
+    await gamma.ok("down");
+  }, 60_000);
+
+  test("takes in a node that reaches another member only, which passes its request on", async () => {
+    const delta = Node.fresh(hosts[3] as Host, "delta");
+    const rules =
+      "add table inet t; add chain inet t out { type filter hook output priority 0; }; " +
+      `add rule inet t out ip daddr ${alpha.host.v4} drop; ` +
+      `add rule inet t out ip6 daddr ${alpha.host.v6} drop`;
+    await delta.host.runOk(["nft", rules]);
+    const said = await delta.join((await alpha.ok("invite", "--name", "delta-two")).trim());
+    expect(said).toContain("joined office");
+    await untilConnected([delta, beta], 5_000);
+    const member = await beta.member(delta);
+    expect(member?.certificate?.name).toBe("delta-two");
+    const { counters } = JSON.parse(await beta.ok("status", "--json", "--counters"));
+    expect(counters.trust_forwards_sent).toBeGreaterThan(0);
+  }, 60_000);
+
+  test("is found again by a node that comes back alone when its issuer is gone for good", async () => {
+    alpha.daemon?.kill("SIGKILL");
+    await beta.ok("down");
+    await beta.up();
+    const delta = Node.fresh(hosts[3] as Host, "delta");
+    delta.identity = (await delta.ok("export")).trim();
+    await untilConnected([beta, delta], 15_000);
+  }, 60_000);
+});
+
+describe("twelve nodes that an organisation certified, with one seed", () => {
+  let admin: Node;
+  let organisation: string;
+  let nodes: Node[];
+  let spare: Host;
+
+  /** Certified, and accepting whoever else is. */
+  async function certified(host: Host, name: string): Promise<Node> {
+    const node = await Node.make(host, name);
+    const [certificate] = await Promise.all([
+      admin.ok("org", "sign", node.identity, "--name", name),
+      node.ok("trust", "--org", organisation),
+    ]);
+    await node.ok("trust", certificate.trim());
+    return node;
+  }
+
+  beforeAll(async () => {
+    const stage = Stage.open();
+    const hosts = await stage.switched(13);
+    spare = hosts[12] as Host;
+    admin = Node.fresh(hosts[0] as Host, "admin");
+    organisation = (await admin.ok("org", "keygen")).trim();
+    nodes = await Promise.all(hosts.slice(0, 12).map((host, at) => certified(host, `node-${at}`)));
+  }, 60_000);
+
+  test("are a full mesh within 10 s of the last start", async () => {
+    const [seed, ...others] = nodes as [Node, ...Node[]];
+    await seed.up();
+    for (const node of others) node.launch("--seed", `${seed.identity}@${seed.seed}`);
+    await Promise.all(others.map(untilUp));
+    await untilAllReach(nodes, fullMeshMsMax);
+  }, 60_000);
+
+  test("take in a new node through any member, when the seed was killed for good", async () => {
+    const [seed, ...others] = nodes as [Node, ...Node[]];
+    seed.daemon?.kill("SIGKILL");
+    await seed.daemon?.exited;
+    const joiner = await certified(spare, "node-12");
+    const other = nodes[5] as Node;
+    await joiner.up("--seed", `${other.identity}@${other.seed}`);
+    nodes = [...others, joiner];
+    await untilAllReach(nodes, fullMeshMsMax);
+  }, 60_000);
+
+  test("cut a revoked one off everywhere within 5 s of one operator's word", async () => {
+    const [revoked, teller, ...rest] = nodes as [Node, Node, ...Node[]];
+    const address = await revoked.address(6);
+    const line = (await admin.ok("org", "revoke", revoked.identity)).trim();
+    const startedMs = performance.now();
+    await teller.ok("trust", line);
+    const others = [teller, ...rest];
+    await Promise.all(
+      others.map((node) =>
+        until(
+          `${node.name} to have let go of it`,
+          async () => (await node.member(revoked)) === undefined,
+          { timeoutMs: revokedMsMax - (performance.now() - startedMs), everyMs: 100 },
+        ),
+      ),
+    );
+    const reached = await Promise.all(others.map((node) => node.reaches(address)));
+    expect(reached).toEqual(others.map(() => false));
+    await untilAllReach(others, 5_000);
+    // And it stays so: the revocation is on the disk of each.
+    await teller.ok("down");
+    await teller.up();
+    await until("the others to be there again", async () => {
+      const members = await Promise.all(rest.map((node) => teller.member(node)));
+      return members.every((member) => member?.state === "alive");
+    });
+    expect(await teller.member(revoked)).toBeUndefined();
+  }, 60_000);
+});
+
+async function untilUp(node: Node): Promise<void> {
+  await until(`${node.name} to be up`, () => node.daemon?.log().includes("meshvpn: up: "), {
+    timeoutMs: 20_000,
+    evidence: () => node.daemon?.log() ?? "",
+  });
+}
+
+/** Sessions first, which is cheap to ask, then one ping from each to each. */
+async function untilAllReach(nodes: readonly Node[], timeoutMs: number): Promise<void> {
+  const deadlineMs = performance.now() + timeoutMs;
+  const evidence = (): string => nodes.map(({ daemon }) => daemon?.log() ?? "").join("\n---\n");
+  for (const node of nodes) {
+    await until(
+      `${node.name} to be connected to all`,
+      async () => {
+        const { members } = await node.status();
+        const linked = new Set(
+          members.filter(({ path }) => path.startsWith("direct ")).map(({ identity }) => identity),
+        );
+        return nodes.every((other) => other === node || linked.has(other.identity));
+      },
+      { timeoutMs: deadlineMs - performance.now(), everyMs: 100, evidence },
+    );
+  }
+  const addresses = await Promise.all(nodes.map((node) => node.address(6)));
+  const answers = await Promise.all(
+    nodes.map(async (node, at) => {
+      const others = addresses.filter((_, other) => other !== at);
+      for (const address of others) if (!(await node.reaches(address))) return address;
+      return undefined;
+    }),
+  );
+  expect(answers).toEqual(nodes.map(() => undefined));
+  expect(performance.now()).toBeLessThan(deadlineMs);
+}
