@@ -116,7 +116,7 @@ function cells(member: MemberStatus): string[] {
 }
 
 /** The operator's own word wins; what the node calls itself stands beside it where it differs. */
-function calledName({ name, given_name: given }: MemberStatus): string {
-  if (given === "") return name === "" ? "-" : name;
+function calledName({ name, given_name: given, name_clash: clash }: MemberStatus): string {
+  if (given === "") return name === "" ? "-" : clash ? `${name} (not alone)` : name;
   return name === "" || name === given ? given : `${given} (${name})`;
 }

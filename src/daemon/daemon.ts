@@ -21,6 +21,7 @@ import { type ControlAnswer, type ControlRequest, ControlServer } from "./contro
 import { Doctor } from "./doctor.ts";
 import { Driver, type Duties } from "./driver.ts";
 import { ownCandidates } from "./endpoints.ts";
+import { removeLeftovers } from "./files.ts";
 import { type Configuration, LiveSettings } from "./live-settings.ts";
 import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
@@ -84,6 +85,7 @@ export async function runMesh(
   started.defer(() => control.close());
   const lock = lockStateDirectory(config.state_dir);
   started.defer(() => lock.release());
+  removeLeftovers(config.state_dir);
   const keys = loadKeys(crypto, config.state_dir);
   started.defer(() => crypto.release(keys.identity.seed));
 
@@ -501,6 +503,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       const handshakeMs = member.lastHandshakeWallMs;
       return {
         name: member.name,
+        name_clash: member.nameClash,
         given_name: this.#givenNames.get(member.identity) ?? "",
         identity: member.identity,
         addresses: member.addresses,

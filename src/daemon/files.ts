@@ -8,16 +8,32 @@ import {
   existsSync,
   fsyncSync,
   openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
   writeSync,
 } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { MeshError } from "../base/errors.ts";
 
 export type Warn = (text: string) => void;
+
+/**
+ * The system calls by which files are written, in one place: a test ends the process after each of
+ * them in turn.
+ */
+export const disk = {
+  openSync: (path: string, flags: string, mode?: number): number => openSync(path, flags, mode),
+  writeSync: (file: number, text: string): void => {
+    writeSync(file, text);
+  },
+  fsyncSync,
+  closeSync,
+  renameSync,
+  rmSync,
+};
 
 export const schema = 1;
 const damagedNamesMax = 1000;
@@ -87,17 +103,17 @@ export function unlessAbsent<T>(body: () => T): T | undefined {
 /** Whole, and on the disk, when this returns; the former content stands until then. */
 export function writeWhole(path: string, text: string): void {
   const temporary = `${path}.${process.pid}.new`;
-  const file = openSync(temporary, "w", 0o600);
+  const file = disk.openSync(temporary, "w", 0o600);
   try {
     try {
-      writeSync(file, text);
-      fsyncSync(file);
+      disk.writeSync(file, text);
+      disk.fsyncSync(file);
     } finally {
-      closeSync(file);
+      disk.closeSync(file);
     }
-    renameSync(temporary, path);
+    disk.renameSync(temporary, path);
   } catch (error) {
-    rmSync(temporary, { force: true });
+    disk.rmSync(temporary, { force: true });
     throw error;
   }
   syncDirectory(dirname(path));
@@ -106,7 +122,7 @@ export function writeWhole(path: string, text: string): void {
 /** Gone, and on the disk so, when this returns; false where there was none. */
 export function removeWhole(path: string): boolean {
   const removed = unlessAbsent(() => {
-    rmSync(path);
+    disk.rmSync(path);
     return true;
   });
   if (removed === undefined) return false;
@@ -115,11 +131,18 @@ export function removeWhole(path: string): boolean {
 }
 
 export function syncDirectory(path: string): void {
-  const directory = openSync(path, "r");
+  const directory = disk.openSync(path, "r");
   try {
-    fsyncSync(directory);
+    disk.fsyncSync(directory);
   } finally {
-    closeSync(directory);
+    disk.closeSync(directory);
+  }
+}
+
+/** What a process left that was killed while it wrote: never heeded, so it can go. */
+export function removeLeftovers(directory: string): void {
+  for (const file of readdirSync(directory, { recursive: true }) as string[]) {
+    if (/\.[0-9]+\.new$/.test(file)) disk.rmSync(join(directory, file), { force: true });
   }
 }
 

@@ -17,6 +17,8 @@ export interface CertificateStatus {
 export interface MemberStatus {
   /** What it calls itself; empty before it is met. */
   readonly name: string;
+  /** Another bears that name too, and by the older certificate; or nobody can tell whose it is. */
+  readonly name_clash: boolean;
   /** What the operator calls it here, which wins; may be empty. */
   readonly given_name: string;
   readonly identity: string;
@@ -63,6 +65,7 @@ export interface MeshStatus {
 export function notMet(identity: string, givenName: string): MemberStatus {
   return {
     name: "",
+    name_clash: false,
     given_name: givenName,
     identity,
     addresses: [],

@@ -239,8 +239,9 @@ export class TrustStore {
   /** This node's own addresses, then members that would pass the joiner's request on. */
   #inviteSeeds(node: MeshNode): readonly InviteSeed[] {
     const { identity } = this.#options;
-    const own = node.candidates
-      .filter((it) => it.kind !== "tls" && isAdvertisable(it))
+    const own = node
+      .status()
+      .candidates.filter((it) => it.kind !== "tls" && isAdvertisable(it))
       .slice(0, ownSeedsMax)
       .map(({ address, port }) => ({ identity: identity.publicKey, endpoint: { address, port } }));
     const others = node

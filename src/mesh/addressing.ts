@@ -6,7 +6,7 @@
 import type { IdentityCrypto } from "../base/crypto.ts";
 import { Fifo } from "../base/fifo.ts";
 import { familyOf, type IpPrefix } from "../base/ip.ts";
-import { Ipv4Claims, ipv6Address, ipv6Prefix } from "../trust/address.ts";
+import { Ipv4Claims, ipv6Address, ipv6Prefix, type Seniority } from "../trust/address.ts";
 import type { Ipv4Claim } from "../trust/record.ts";
 import type { Command } from "./dataplane.ts";
 import type { Member, Members } from "./member.ts";
@@ -22,6 +22,8 @@ export interface AddressingOptions {
   readonly candidate: number | undefined;
   readonly peers: PeerTable;
   readonly members: Members;
+  /** By whose certificate a member is admitted, or this node where none is named, and since when. */
+  readonly seniorityOf: (member?: string) => Seniority | undefined;
 }
 
 export interface MemberClaim {
@@ -113,7 +115,11 @@ export class Addressing {
   take(nowMs: number, member: Member): MemberClaim {
     const { ipv4 } = member.record;
     const address = this.#claims.addressOf(member.identity, ipv4);
-    const outcome = this.#claims.claim(nowMs, member.name, address);
+    const { seniorityOf } = this.#options;
+    this.#claims.setOwnSeniority(seniorityOf());
+    const seniority = seniorityOf(member.name);
+    const stored = !this.#started;
+    const outcome = this.#claims.claim(nowMs, member.name, address, { seniority, stored });
     this.#route(outcome.changed);
     const moved = outcome.moved && this.#started;
     if (moved) this.#assign();
@@ -123,8 +129,8 @@ export class Addressing {
   }
 
   /** The member is no more; what it held may be another's now. */
-  release(member: Member): void {
-    this.#route(this.#claims.forget(member.name));
+  release(nowMs: number, member: Member): void {
+    this.#route(this.#claims.forget(nowMs, member.name));
   }
 
   pollCommand(): Command | undefined {

@@ -10,6 +10,7 @@ import type { Crypto } from "../base/crypto.ts";
 import type { Endpoint } from "../base/endpoint.ts";
 import type { Random } from "../base/random.ts";
 import { type TokenBucket, takeToken } from "../base/token-bucket.ts";
+import { type Seniority, seniorityBy } from "../trust/address.ts";
 import { decodeCertificate, verifyCertificate } from "../trust/certificate.ts";
 import type { InviteBook } from "../trust/invite-book.ts";
 import { type LocalTrust, Roster } from "../trust/roster.ts";
@@ -135,6 +136,12 @@ export class Admission {
   /** This node's own certificate, as it stands behind its record. */
   get certificate(): Uint8Array | undefined {
     return this.#certificate;
+  }
+
+  /** Since when an organisation has known the member, or this node, by its certificate. */
+  seniorityOf(name?: string): Seniority | undefined {
+    if (name !== undefined) return seniorityBy(this.roster.certificateOf(name));
+    return this.#certificate && seniorityBy(decodeCertificate(this.#certificate)?.claimed);
   }
 
   /** What our invitation was redeemed for. False where it is not for us, or nobody we accept made it. */
@@ -269,7 +276,7 @@ export class Admission {
   }
 
   allCounters(): Readonly<Record<string, number>> {
-    return { ...this.counters, ...this.#statements.counters, held: this.#statements.size };
+    return { ...this.counters, ...this.#statements.counters };
   }
 
   #takeDisk(now: Instant, trust: TrustState): void {

@@ -32,11 +32,11 @@ import type { Joining } from "./dial-target.ts";
 import { Introducer, type Seed } from "./introducer.ts";
 import { Member, Members, udpEndpoints } from "./member.ts";
 import type { MeshNodeOptions } from "./node-options.ts";
+import { memberStatus, withClashes } from "./node-status.ts";
 import { Openings } from "./openings.ts";
 import { advertised, OwnRecord } from "./own-record.ts";
 import { type HandshakeHistory, type Peer, PeerTable, type PeerTableEvent } from "./peer-table.ts";
 import {
-  type MemberStatus,
   type NodeCounters,
   type NodeEvent,
   type NodeStatus,
@@ -124,6 +124,7 @@ export class MeshNode {
       candidate: memory?.ipv4Candidate,
       peers: this.peers,
       members: this.#members,
+      seniorityOf: (name) => this.#admission.seniorityOf(name),
     });
     const { probeTimes: times } = options;
     const self = identity.publicKey;
@@ -291,13 +292,18 @@ export class MeshNode {
       revoked: this.roster.revokedCount,
       certificate: decodeCertificate(this.#admission.certificate ?? noBytes)?.claimed,
       joining: this.#joining !== undefined,
-      members: [...this.#members].map((member) => this.#memberStatus(member)),
+      candidates: this.#candidates,
+      members: withClashes(
+        {
+          identity: this.#self,
+          name: this.#options.name,
+          seniority: this.#admission.seniorityOf(),
+        },
+        [...this.#members].map((member) =>
+          memberStatus(member, this.#addressing.of(member), this.#swim.table, this.roster),
+        ),
+      ),
     };
-  }
-
-  /** Where this node says that it may be reached. */
-  get candidates(): readonly Candidate[] {
-    return this.#candidates;
   }
 
   /** Every counter of the node and of its parts, by name. */
@@ -554,7 +560,7 @@ export class MeshNode {
     this.#members.remove(member);
     this.#admission.forget(member);
     this.#swim.forget(member.slot);
-    this.#addressing.release(member);
+    this.#addressing.release(now.ms, member);
     this.#emit({ kind: "member_left", identity: member.name });
   }
 
@@ -648,23 +654,6 @@ export class MeshNode {
     for (const endpoint of udpEndpoints(record).slice(0, hintEndpointsMax)) {
       this.#introducer.addHint(now, { identity: record.identity, endpoint });
     }
-  }
-
-  #memberStatus(member: Member): MemberStatus {
-    const { peer, record } = member;
-    return {
-      identity: member.name,
-      name: record.name,
-      addresses: this.#addressing.of(member),
-      certificate: this.roster.certificateOf(member.name),
-      state: this.#swim.table.state(member.slot),
-      peer: peer.ref,
-      wireguardKey: peer.publicKey,
-      endpoint: peer.endpoint,
-      sessionLive: peer.sessionLive,
-      lastHandshakeWallMs: peer.lastHandshakeWallMs,
-      rttMs: this.#swim.table.rttMs(member.slot),
-    };
   }
 
   /** A verdict of SWIM's: who does not answer inside its session is dialled beside it. */

@@ -1,6 +1,7 @@
 /**
  * What a node says to its daemon: events, warnings, the status and the counters. Shapes only.
  */
+import type { Candidate } from "../base/candidate.ts";
 import type { Endpoint } from "../base/endpoint.ts";
 import type { IpPrefix } from "../base/ip.ts";
 import type { MemberState } from "../swim/state.ts";
@@ -71,6 +72,8 @@ export interface MemberStatus {
   readonly identity: string;
   /** What it calls itself; may be empty. */
   readonly name: string;
+  /** Another bears the name too, and it is not this one's: see trust/names.ts. */
+  readonly nameClash: boolean;
   /** IPv6, then IPv4 where it holds one here. */
   readonly addresses: readonly string[];
   /** By whose word it is admitted, where that is an organisation's. */
@@ -97,6 +100,8 @@ export interface NodeStatus {
   readonly trusted: number;
   readonly organisations: number;
   readonly revoked: number;
+  /** Where this node says that it may be reached. */
+  readonly candidates: readonly Candidate[];
   /** This node's own, as it stands behind its record. */
   readonly certificate: Certificate | undefined;
   /** It holds an invitation that was not redeemed yet. */

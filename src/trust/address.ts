@@ -1,14 +1,15 @@
 /**
  * The addresses of identities. IPv6 follows from network id and identity and cannot be argued
  * about. IPv4 is one of 16 hash candidates of the identity in the configured prefix, claimed in the
- * record; `Ipv4Claims` says who holds which here. What is held stays held: a newcomer never takes
- * an installed address, however it chose its key, and a claim that had time to settle never moves.
+ * record; `Ipv4Claims` says who holds which here. What had time to settle stays: a newcomer takes it
+ * from nobody, however it chose its key, but by an older certificate of the same organisation.
  */
 import { concatBytes, Reader } from "../base/bytes.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
 import { assert, MeshError } from "../base/errors.ts";
 import { familyOf, formatAddress, type IpPrefix, parseAddress, samePrefix } from "../base/ip.ts";
-import { domain, identityBytes, networkIdBytes } from "./identity.ts";
+import type { Certificate } from "./certificate.ts";
+import { domain, formatIdentity, identityBytes, networkIdBytes } from "./identity.ts";
 import { type Ipv4Claim, ipv4CandidatesMax } from "./record.ts";
 
 export const ipv4PrefixDefault: IpPrefix = { address: "10.99.0.0", bits: 16 };
@@ -73,6 +74,20 @@ export function ipv4Candidates(
   return out;
 }
 
+/** How long an organisation has known somebody: of two by the same one, the older goes first. */
+export interface Seniority {
+  /** Text of the organisation's key. */
+  readonly organisation: string;
+  /** When the certificate was issued. */
+  readonly issuedWallMs: number;
+}
+
+export function seniorityBy(certificate: Certificate | undefined): Seniority | undefined {
+  if (certificate === undefined) return undefined;
+  const { organisation, issuedWallMs } = certificate;
+  return { organisation: formatIdentity(organisation), issuedWallMs };
+}
+
 export interface Ipv4ClaimsOptions {
   readonly crypto: IdentityCrypto;
   /** The same on every node; a record that names another has no IPv4 here. */
@@ -83,20 +98,31 @@ export interface Ipv4ClaimsOptions {
   readonly candidate?: number;
 }
 
+interface Claim {
+  readonly address: string;
+  readonly seniority: Seniority | undefined;
+  /** Monotonic ms since when it holds the address here; undefined: it does not. */
+  heldSinceMs: number | undefined;
+}
+
+/** This node, among the names of claimants. */
+const selfName = "";
+
 /**
- * Who holds which IPv4 address here. Others are named by the text of their identities. First come,
- * first held; `self` moves to its next candidate while its own claim is younger than
- * `ipv4SettleMs`.
+ * Who holds which IPv4 address here. Others are named by the text of their identities. Alone, a
+ * claimant holds what it claims. Of several: whoever held it for `ipv4SettleMs` (or over a restart)
+ * keeps it, unless a certificate of the same organisation is older; where nobody has settled, the
+ * oldest certificate, and without one to compare nobody, until all but one have moved. `self` moves
+ * to its next candidate where it would not hold its own.
  */
 export class Ipv4Claims {
   readonly prefix: IpPrefix;
   readonly #crypto: IdentityCrypto;
   readonly #own: readonly string[];
-  /** Address to holder. */
-  readonly #holders = new Map<string, string>();
-  /** Holder to address held, and claimant to address wanted. */
-  readonly #held = new Map<string, string>();
-  readonly #wanted = new Map<string, string>();
+  readonly #claims = new Map<string, Claim>();
+  /** Address to the names that claim it, this node's own left out. */
+  readonly #claimants = new Map<string, Set<string>>();
+  #ownSeniority: Seniority | undefined;
   #candidate: number | undefined;
   /** Monotonic ms from which on the own claim stays; undefined: before `start`. */
   #settlesAtMs: number | undefined;
@@ -134,7 +160,12 @@ export class Ipv4Claims {
     return at === Number.NEGATIVE_INFINITY ? undefined : at;
   }
 
-  /** Takes the first candidate that nobody known holds, unless a settled one was persisted. */
+  /** This node's own certificate. */
+  setOwnSeniority(seniority: Seniority | undefined): void {
+    this.#ownSeniority = seniority;
+  }
+
+  /** Takes the first candidate that nobody known claims, unless a settled one was persisted. */
   start(nowMs: number): void {
     if (this.#candidate === undefined) this.#take(nowMs, 0);
   }
@@ -147,72 +178,112 @@ export class Ipv4Claims {
 
   /**
    * A member claims `address` (undefined: none). What it held before is free, and passes to a
-   * claimant that waits for it. Returns who holds anything else than before, as texts of
-   * identities, and whether this node's own claim moved.
+   * claimant that waits for it. `stored`: it did so before this node's restart, and has settled.
+   * Returns who holds anything else than before, as texts of identities, and whether this node's own
+   * claim moved.
    */
-  claim(nowMs: number, member: string, address: string | undefined): ClaimOutcome {
-    const changed: string[] = [];
-    const held = this.#held.get(member);
-    if (held !== undefined && held !== address) changed.push(...this.#free(member, held));
-    this.#wanted.delete(member);
-    if (address === undefined) return { changed, moved: false, contested: false };
-    if (held === address) return { changed, moved: false, contested: false };
-    const holder = this.#holders.get(address);
-    if (holder !== undefined) {
-      this.#wanted.set(member, address);
-      return { changed, moved: false, contested: true };
-    }
-    if (address === this.ownAddress) {
-      if (this.settled(nowMs)) {
-        this.#wanted.set(member, address);
-        return { changed, moved: false, contested: true };
-      }
-      this.#hold(member, address);
-      this.#take(nowMs, (this.#candidate as number) + 1);
-      return { changed: [...changed, member], moved: true, contested: false };
-    }
-    this.#hold(member, address);
-    return { changed: [...changed, member], moved: false, contested: false };
+  claim(
+    nowMs: number,
+    member: string,
+    address: string | undefined,
+    { seniority, stored = false }: { seniority?: Seniority | undefined; stored?: boolean } = {},
+  ): ClaimOutcome {
+    const before = this.#claims.get(member);
+    const changed = new Set<string>();
+    if (before !== undefined && before.address !== address) this.#drop(nowMs, member, changed);
+    if (address === undefined) return { changed: [...changed], moved: false, contested: false };
+    const same = before?.address === address ? before : undefined;
+    const heldSinceMs = same?.heldSinceMs;
+    this.#claims.set(member, { address, seniority, heldSinceMs });
+    const claimants = this.#claimants.get(address) ?? new Set();
+    this.#claimants.set(address, claimants.add(member));
+    const moved = this.#resolve(nowMs, address, changed);
+    const claim = this.#claims.get(member) as Claim;
+    if (stored && claim.heldSinceMs !== undefined) claim.heldSinceMs = Number.NEGATIVE_INFINITY;
+    const contested = claim.heldSinceMs === undefined;
+    return { changed: [...changed], moved, contested };
   }
 
   /** The member is gone: its address is free. Returns who got one thereby. */
-  forget(member: string): readonly string[] {
-    this.#wanted.delete(member);
-    const held = this.#held.get(member);
-    return held === undefined ? [] : this.#free(member, held).filter((name) => name !== member);
+  forget(nowMs: number, member: string): readonly string[] {
+    const changed = new Set<string>();
+    this.#drop(nowMs, member, changed);
+    changed.delete(member);
+    return [...changed];
   }
 
   /** What the member holds here; undefined where it claims nothing or its claim is contested. */
   heldBy(member: string): string | undefined {
-    return this.#held.get(member);
+    const claim = this.#claims.get(member);
+    return claim?.heldSinceMs === undefined ? undefined : claim.address;
   }
 
   isContested(member: string): boolean {
-    return this.#wanted.has(member);
+    const claim = this.#claims.get(member);
+    return claim !== undefined && claim.heldSinceMs === undefined;
   }
 
-  #hold(member: string, address: string): void {
-    this.#holders.set(address, member);
-    this.#held.set(member, address);
+  #drop(nowMs: number, member: string, changed: Set<string>): void {
+    const claim = this.#claims.get(member);
+    if (claim === undefined) return;
+    this.#claims.delete(member);
+    if (claim.heldSinceMs !== undefined) changed.add(member);
+    const claimants = this.#claimants.get(claim.address) as Set<string>;
+    claimants.delete(member);
+    if (claimants.size === 0) this.#claimants.delete(claim.address);
+    else this.#resolve(nowMs, claim.address, changed);
   }
 
-  #free(member: string, address: string): string[] {
-    this.#holders.delete(address);
-    this.#held.delete(member);
-    for (const [waiting, wanted] of this.#wanted) {
-      if (wanted !== address || waiting === member) continue;
-      this.#wanted.delete(waiting);
-      this.#hold(waiting, address);
-      return [member, waiting];
+  /** Decides anew who holds the address; true where this node's own claim moved on. */
+  #resolve(nowMs: number, address: string, changed: Set<string>): boolean {
+    const others = [...(this.#claimants.get(address) ?? [])];
+    const isOwn = address === this.ownAddress;
+    const winner = this.#winner(nowMs, isOwn ? [selfName, ...others] : others);
+    for (const name of others) {
+      const claim = this.#claims.get(name) as Claim;
+      const holds = name === winner;
+      if (holds === (claim.heldSinceMs !== undefined)) continue;
+      claim.heldSinceMs = holds ? nowMs : undefined;
+      changed.add(name);
     }
-    return [member];
+    if (!isOwn || winner === selfName) return false;
+    this.#take(nowMs, (this.#candidate as number) + 1);
+    // Without us there may be a holder.
+    this.#resolve(nowMs, address, changed);
+    return true;
   }
 
-  /** The first candidate from `first` on, round once, that nobody known holds. */
+  #winner(nowMs: number, names: readonly string[]): string | undefined {
+    if (names.length === 1) return names[0];
+    const incumbent = names.find((name) => this.#hasSettled(nowMs, name));
+    // Where nobody has settled, whoever is older than every other one.
+    const eldest = (name: string): boolean =>
+      names.every((other) => other === name || this.#isOlder(name, other));
+    if (incumbent === undefined) return names.find(eldest);
+    return names.reduce((best, name) => (this.#isOlder(name, best) ? name : best), incumbent);
+  }
+
+  #hasSettled(nowMs: number, name: string): boolean {
+    if (name === selfName) return this.settled(nowMs);
+    const since = this.#claims.get(name)?.heldSinceMs;
+    return since !== undefined && nowMs >= since + ipv4SettleMs;
+  }
+
+  #isOlder(a: string, b: string): boolean {
+    const [first, second] = [this.#seniorityOf(a), this.#seniorityOf(b)];
+    if (first === undefined || first.organisation !== second?.organisation) return false;
+    return first.issuedWallMs < second.issuedWallMs;
+  }
+
+  #seniorityOf(name: string): Seniority | undefined {
+    return name === selfName ? this.#ownSeniority : this.#claims.get(name)?.seniority;
+  }
+
+  /** The first candidate from `first` on, round once, that nobody known claims. */
   #take(nowMs: number, first: number): void {
     for (let i = 0; i < ipv4CandidatesMax; i += 1) {
       const candidate = (first + i) % ipv4CandidatesMax;
-      if (this.#holders.has(this.#own[candidate] as string)) continue;
+      if (this.#claimants.has(this.#own[candidate] as string)) continue;
       this.#candidate = candidate;
       this.#settlesAtMs = nowMs + ipv4SettleMs;
       return;
@@ -225,7 +296,7 @@ export class Ipv4Claims {
 export interface ClaimOutcome {
   readonly changed: readonly string[];
   readonly moved: boolean;
-  /** Another holds what the member claims; it has no IPv4 here. */
+  /** Another claims the same; the member has no IPv4 here. */
   readonly contested: boolean;
 }
 

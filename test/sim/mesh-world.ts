@@ -10,11 +10,14 @@ import { Deadlines } from "../../src/base/deadlines.ts";
 import { type Endpoint, formatEndpoint } from "../../src/base/endpoint.ts";
 import { assert } from "../../src/base/errors.ts";
 import type { IpPrefix } from "../../src/base/ip.ts";
+import type { TrustState } from "../../src/mesh/admission.ts";
 import type { Command } from "../../src/mesh/dataplane.ts";
+import type { Joining } from "../../src/mesh/dial-target.ts";
 import { introductionBytes, introductionPassesGate } from "../../src/mesh/introduction.ts";
 import { MeshNode, type NodeEvent, type NodeMemory, type Seed } from "../../src/mesh/node.ts";
 import { ipv4PrefixDefault } from "../../src/trust/address.ts";
 import { formatIdentity, identityOf, networkIdOf } from "../../src/trust/identity.ts";
+import { InviteBook, type InviteEntry } from "../../src/trust/invite-book.ts";
 import { FakeDataplane, type InnerPacket } from "../support/fake-dataplane.ts";
 import { NobleCrypto } from "../support/noble-crypto.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
@@ -144,6 +147,14 @@ export class MeshHost {
   node: MeshNode | undefined;
   dataplane: FakeDataplane | undefined;
   crypto: WorldCrypto | undefined;
+  /** Of trust, what is on its disk beside the keys in `trusted`. */
+  trustState: Partial<TrustState> = {};
+  /** With it, it issues invitations. */
+  organisationSeed: Uint8Array | undefined;
+  invites: readonly InviteEntry[] = [];
+  lastSecret: Uint8Array = new Uint8Array(16);
+  joining: Joining | undefined;
+  #book: InviteBook | undefined;
   /** Of this life. */
   events: NodeEvent[] = [];
   commands: Command[] = [];
@@ -212,6 +223,9 @@ export class MeshHost {
       ipv4Prefix: this.world.ipv4Prefix,
       mtu: 1360,
       trusted: this.trusted,
+      trust: this.trustState,
+      book: this.#openBook(crypto, random),
+      joining: this.joining,
       seeds: this.seeds,
       candidates: unlisted
         ? []
@@ -224,6 +238,52 @@ export class MeshHost {
     this.node.start(this.now);
     this.turn();
     return this;
+  }
+
+  /** The secret of a new invitation for one. */
+  invite(): Uint8Array {
+    assert(this.#book !== undefined, "it issues invitations while it runs");
+    this.lastSecret = this.#book.issue(this.now, {
+      expiresWallMs: this.now.wallMs + 3_600_000,
+      uses: 1,
+      name: "",
+      groups: [],
+      certificateMs: 86_400_000,
+    });
+    return this.lastSecret;
+  }
+
+  /** Holds an invitation of the issuer, and asks those for it. */
+  joinBy(issuer: MeshHost, secret: Uint8Array, seeds: readonly MeshHost[]): void {
+    assert(issuer.trustState.organisations !== undefined, "it is of an organisation");
+    this.trustState = { organisations: issuer.trustState.organisations };
+    const from = seeds.map(({ identity, endpoint }) => ({ identity, endpoint }));
+    this.joining = { secret, issuer: issuer.identity, seeds: from };
+    this.seeds = from;
+  }
+
+  /** The operator decides on more; it is on the disk and the node hears of it. */
+  setTrust(more: Partial<TrustState>): void {
+    this.trustState = { ...this.trustState, ...more };
+    this.node?.setTrust(this.now, this.trusted, this.trustState);
+    this.turn();
+  }
+
+  #openBook(crypto: WorldCrypto, random: SeededRandom): InviteBook | undefined {
+    this.#book =
+      this.organisationSeed &&
+      new InviteBook({
+        crypto,
+        random,
+        networkId: this.world.networkId,
+        organisation: identityOf(crypto, crypto.importSecret(this.organisationSeed)),
+        entries: this.invites,
+        save: (entries) => {
+          this.invites = entries;
+          return true;
+        },
+      });
+    return this.#book;
   }
 
   /** As `kill -9` does it: nothing is said to anybody. */
@@ -320,6 +380,13 @@ export class MeshHost {
       }
       case "persist_member":
         this.members.set(event.identity, event.record);
+        return;
+      case "persist_statements":
+        this.trustState = { ...this.trustState, statements: event.statements };
+        return;
+      case "persist_certificate":
+        this.trustState = { ...this.trustState, certificate: event.certificate };
+        this.joining = undefined;
         return;
       case "member_left":
         this.members.delete(event.identity);

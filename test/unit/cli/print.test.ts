@@ -48,6 +48,7 @@ describe("status", () => {
     members: [
       {
         name: "beta",
+        name_clash: false,
         given_name: "",
         identity: "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
         addresses: ["10.99.0.8"],

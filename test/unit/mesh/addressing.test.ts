@@ -21,6 +21,7 @@ function setUp(): { addressing: Addressing; join: (byte: number, candidate?: num
     self: new Uint8Array(32).fill(1),
     ipv4Prefix: prefix,
     candidate: undefined,
+    seniorityOf: () => undefined,
     peers,
     members,
   });

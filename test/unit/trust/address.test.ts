@@ -1,4 +1,4 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { prefixContains } from "../../../src/base/ip.ts";
 import {
   checkIpv4Prefix,
@@ -72,7 +72,7 @@ test("a claim names one of the subject's candidates in our prefix, or nothing", 
   expect(book.addressOf(self, elsewhere)).toBeUndefined();
 });
 
-test("the first holder keeps an address; a newcomer has none until it moves", () => {
+test("a holder that has settled keeps its address; a newcomer has none until it moves", () => {
   const book = claims();
   book.start(0);
   expect(book.claim(0, "ant", "10.99.0.1")).toEqual({
@@ -80,23 +80,96 @@ test("the first holder keeps an address; a newcomer has none until it moves", ()
     moved: false,
     contested: false,
   });
-  expect(book.claim(0, "bee", "10.99.0.1")).toEqual({ changed: [], moved: false, contested: true });
+  const later = ipv4SettleMs;
+  const lost = { changed: [], moved: false, contested: true };
+  expect(book.claim(later, "bee", "10.99.0.1")).toEqual(lost);
   expect(book.heldBy("bee")).toBeUndefined();
   expect(book.isContested("bee")).toBe(true);
-  expect(book.claim(0, "bee", "10.99.0.2").changed).toEqual(["bee"]);
+  expect(book.claim(later, "bee", "10.99.0.2").changed).toEqual(["bee"]);
   expect(book.isContested("bee")).toBe(false);
   expect(book.heldBy("ant")).toBe("10.99.0.1");
 });
 
-test("an address that its holder leaves passes to who waits for it", () => {
+test("of two that nobody knew for long neither holds the address, until one moves or goes", () => {
   const book = claims();
   book.claim(0, "ant", "10.99.0.1");
-  book.claim(0, "bee", "10.99.0.1");
-  expect(book.claim(0, "ant", "10.99.0.9").changed).toEqual(["ant", "bee", "ant"]);
+  const outcome = book.claim(ipv4SettleMs - 1, "bee", "10.99.0.1");
+  expect(outcome).toEqual({ changed: ["ant"], moved: false, contested: true });
+  expect([book.heldBy("ant"), book.heldBy("bee")]).toEqual([undefined, undefined]);
+  expect(book.claim(ipv4SettleMs, "ant", "10.99.0.9").changed).toEqual(["bee", "ant"]);
   expect(book.heldBy("bee")).toBe("10.99.0.1");
-  book.claim(0, "cat", "10.99.0.1");
-  expect(book.forget("bee")).toEqual(["cat"]);
+  book.claim(ipv4SettleMs, "cat", "10.99.0.1");
+  expect(book.forget(ipv4SettleMs, "bee")).toEqual(["cat"]);
   expect(book.heldBy("cat")).toBe("10.99.0.1");
+});
+
+test("what a member held before a restart stays its own", () => {
+  const book = claims();
+  book.claim(0, "ant", "10.99.0.1", { stored: true });
+  expect(book.claim(0, "bee", "10.99.0.1").contested).toBe(true);
+  expect(book.heldBy("ant")).toBe("10.99.0.1");
+});
+
+describe("certificates of one organisation", () => {
+  const since = (issuedWallMs: number, organisation = "o") => ({
+    seniority: { organisation, issuedWallMs },
+  });
+
+  test("decide between two: the older has the address, whoever came first and however long ago", () => {
+    const book = claims();
+    book.claim(0, "ant", "10.99.0.1", since(5));
+    expect(book.claim(0, "bee", "10.99.0.1", since(6)).contested).toBe(true);
+    expect(book.heldBy("ant")).toBe("10.99.0.1");
+    const outcome = book.claim(ipv4SettleMs, "cat", "10.99.0.1", since(4));
+    expect(outcome).toEqual({ changed: ["ant", "cat"], moved: false, contested: false });
+    expect(book.heldBy("ant")).toBeUndefined();
+  });
+
+  test("of different ones decide nothing", () => {
+    const book = claims();
+    book.claim(0, "ant", "10.99.0.1", since(5));
+    book.claim(0, "bee", "10.99.0.1", since(4, "p"));
+    expect([book.heldBy("ant"), book.heldBy("bee")]).toEqual([undefined, undefined]);
+  });
+
+  test("keep a young claim of this node's own, or move a settled one", () => {
+    const young = claims();
+    young.setOwnSeniority(since(5).seniority);
+    young.start(0);
+    const first = young.ownAddress as string;
+    const lost = { changed: [], moved: false, contested: true };
+    expect(young.claim(1, "ant", first, since(6))).toEqual(lost);
+    const settled = claims(0);
+    settled.setOwnSeniority(since(5).seniority);
+    settled.start(0);
+    const outcome = settled.claim(1, "ant", first, since(4));
+    expect(outcome).toEqual({ changed: ["ant"], moved: true, contested: false });
+    expect(settled.own?.candidate).toBe(1);
+  });
+});
+
+test("whatever is claimed in whatever order, no address has two holders, nor ours one", () => {
+  const random = new SeededRandom(11);
+  for (let round = 0; round < 300; round += 1) {
+    const book = claims();
+    book.setOwnSeniority({ organisation: "o", issuedWallMs: random.below(4) });
+    book.start(0);
+    const addresses = [book.ownAddress as string, "10.99.0.1", "10.99.0.2"];
+    const members = ["ant", "bee", "cat", "dog"];
+    for (let step = 0; step < 40; step += 1) {
+      const nowMs = step * random.below(20_000);
+      const member = members[random.below(4)] as string;
+      const address = addresses[random.below(3)] as string;
+      const seniority = random.chance(0.5)
+        ? { organisation: "o", issuedWallMs: random.below(4) }
+        : undefined;
+      if (random.chance(0.1)) book.forget(nowMs, member);
+      else book.claim(nowMs, member, address, { seniority });
+      const held = members.flatMap((name) => book.heldBy(name) ?? []);
+      expect(new Set(held).size).toBe(held.length);
+      expect(held).not.toContain(book.ownAddress as string);
+    }
+  }
 });
 
 test("an own claim that is young moves to the next candidate, and the other holds the address", () => {
