@@ -2,7 +2,7 @@
  * `meshvpn join TOKEN`: comes into a network by an invitation: makes an identity where there is none,
  * starts the daemon in the background, and returns when the invitation was redeemed.
  */
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { defineCommand } from "citty";
 import { equalBytes } from "../base/bytes.ts";
@@ -41,7 +41,7 @@ export default defineCommand({
       type: "positional",
       required: false,
       valueHint: "TOKEN",
-      description: "the whole line",
+      description: "the whole line; - reads stdin",
     },
     up: {
       type: "boolean",
@@ -62,10 +62,11 @@ export default defineCommand({
       );
     }
     const crypto = await openCrypto();
-    const invite = readInvite(crypto, args.token.trim());
+    const token = (args.token === "-" ? readFileSync(0, "utf8") : args.token).trim();
+    const invite = readInvite(crypto, token);
     await refuseWhereUp(socket);
     const identity = ownIdentity(crypto, directory) ?? prepareKeys(crypto, directory);
-    keep(directory, invite, args.token.trim());
+    keep(directory, invite, token);
     if (args.up === false) {
       console.log(`prepared ${formatIdentity(identity)}: meshvpn up comes into ${called(invite)}`);
       return;

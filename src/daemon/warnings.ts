@@ -6,7 +6,7 @@ import type { WarningCode } from "../mesh/node.ts";
 export function warningText(code: WarningCode, subject: string): string {
   switch (code) {
     case "seed_key_needed":
-      return `the seed ${subject} is not asked: more than 16 identities are trusted, so any of them might be there; name it as KEY@HOST:PORT`;
+      return `the seed ${subject} is not asked: organisations or more than 16 identities are trusted, so anybody might be there; name it as KEY@HOST:PORT`;
     case "seed_not_trusted":
       return `the seed ${subject} is not asked: its key is not trusted; run meshvpn trust KEY`;
     case "ipv4_contested":

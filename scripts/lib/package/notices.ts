@@ -9,7 +9,7 @@ import { root } from "./tools.ts";
 export type Bundled = (typeof bundledPackages)[number] | "libsodium" | "zig" | "bun";
 
 /** The npm packages that are in the program; a test compares them with package.json. */
-export const bundledPackages = ["citty", "consola", "smol-toml"] as const;
+export const bundledPackages = ["citty", "consola", "smol-toml", "uqr"] as const;
 
 interface Component {
   readonly name: string;
