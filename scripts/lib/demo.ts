@@ -3,7 +3,6 @@
  * tests. Measures the time from the last daemon's start until every node has had an answer from
  * every other one over IPv4 and IPv6, the round trip, and TCP both ways where there is iperf3.
  */
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Node } from "../../test/e2e/support/mesh.ts";
 import { until } from "../../test/e2e/support/process.ts";
@@ -50,11 +49,11 @@ const failuresShown = 6;
 
 async function main(options: Options): Promise<number> {
   await using stage = Stage.open({ keep: options.keep });
-  const nodes = await step(`${options.nodes} namespaces on a switch, an identity in each`, () =>
+  const nodes = await step(`${options.nodes} namespaces on a switch`, () =>
     makeNodes(stage, options.nodes),
   );
-  await step("each trusts each other's key", () => trustAll(nodes));
-  const startedMs = launch(nodes);
+  await step(`${nodes[0]?.name} makes a network and invites the others`, () => invite(nodes));
+  const startedMs = launch(nodes.slice(1));
   const members = await step("daemons up", () => Promise.all(nodes.map(up)));
   const result: Result = {
     nodes: nodes.length,
@@ -84,26 +83,22 @@ async function main(options: Options): Promise<number> {
 
 async function makeNodes(stage: Stage, count: number): Promise<Node[]> {
   const hosts = await stage.switched(count);
-  return await Promise.all(hosts.map((host, index) => Node.make(host, names[index] ?? "")));
+  return hosts.map((host, index) => Node.fresh(host, names[index] ?? ""));
 }
 
-async function trustAll(nodes: readonly Node[]): Promise<void> {
-  await Promise.all(
-    nodes.map(async (node) => {
-      const others = nodes.filter((other) => other !== node);
-      const path = join(node.host.stage.directory, `${node.name}.trust`);
-      writeFileSync(path, others.map(({ identity, name }) => `${identity} ${name}\n`).join(""));
-      await node.ok("trust", path);
-    }),
-  );
+/** The first is up with a network of its own, and each of the others holds its token. */
+async function invite([first, ...others]: readonly Node[]): Promise<void> {
+  if (first === undefined) throw new Error("a mesh has a first node");
+  await first.ok("init", "--name", "demo");
+  first.launch();
+  await up(first);
+  const token = (await first.ok("invite", "--uses", `${others.length}`)).trim();
+  await Promise.all(others.map((node) => node.ok("join", token, "--no-up")));
 }
 
-/** Starts all daemons, the seed first; when the last one was started, in ms. */
+/** Starts the daemons; when the last one was started, in ms. */
 function launch(nodes: readonly Node[]): number {
-  const [seed, ...others] = nodes;
-  seed?.launch();
-  // With its key, for where more are trusted than a node will try on a bare address.
-  for (const node of others) node.launch("--seed", `${seed?.identity}@${seed?.seed}`);
+  for (const node of nodes) node.launch();
   return performance.now();
 }
 
