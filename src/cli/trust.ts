@@ -4,6 +4,7 @@
  * of it at once.
  */
 import { defineCommand } from "citty";
+import { MeshError } from "../base/errors.ts";
 import { readSettings } from "../daemon/config.ts";
 import { addKey, type KeyList, type Listed, readKeys, removeKey } from "../daemon/trust-files.ts";
 import { formatIdentity, parseIdentity } from "../trust/identity.ts";
@@ -100,7 +101,21 @@ async function add(
       "give what meshvpn export prints on the other node",
     );
   }
-  for (const each of others) if (each.kind !== "key") checkSigned(context, each);
+  const revoked = new Set(
+    readKeys(directory, "revoked", warn).map(({ identity }) => formatIdentity(identity)),
+  );
+  for (const each of others) {
+    if (each.kind !== "key") checkSigned(context, each);
+    else if (revoked.has(formatIdentity(each.identity))) {
+      const path = `${directory}/revoked`;
+      throw new MeshError(
+        "key_revoked",
+        `cannot trust ${described(each)}`,
+        "it was revoked here for good",
+        `have that node make a new identity, or remove its file from ${path} and run meshvpn reload`,
+      );
+    }
+  }
   let changes = 0;
   for (const each of others) {
     if (each.kind !== "key") {

@@ -67,15 +67,19 @@ export class Roster {
     return this.#organisations.delete(formatIdentity(key));
   }
 
-  /** For good: the operator's own word, which no organisation can take back. */
+  /** The operator's own word, which no organisation can take back. */
   revokeHere(key: Uint8Array): boolean {
     return this.#revoke(formatIdentity(key), "");
   }
 
-  /** Takes the disk's word for all that the operator decides. Revocations only grow. */
+  /** Takes the disk's word for all that the operator decides. What organisations revoked stays. */
   setLocal(local: LocalTrust): void {
     replace(this.#trusted, local.trusted, (identity) => this.trust(identity));
     replace(this.#organisations, local.organisations, (key) => this.trustOrganisation(key));
+    for (const [name, by] of this.#revoked) {
+      by.delete("");
+      if (by.size === 0) this.#revoked.delete(name);
+    }
     for (const key of local.revoked) this.revokeHere(key);
   }
 

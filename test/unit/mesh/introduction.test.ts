@@ -3,7 +3,9 @@ import { concatBytes, toHex } from "../../../src/base/bytes.ts";
 import type { Instant } from "../../../src/base/clock.ts";
 import {
   introductionPassesGate,
+  openForwarded,
   openIntroduction,
+  sealForwarded,
   sealIntroduction,
 } from "../../../src/mesh/introduction.ts";
 import { type Identity, identityOf, networkIdOf } from "../../../src/trust/identity.ts";
@@ -156,6 +158,94 @@ test("one flipped bit in the sealed part opens nothing", () => {
     const bit = 32 + random.below(8 * 1164);
     damaged[bit >> 3] = (damaged[bit >> 3] as number) ^ (1 << (bit & 7));
     expect(open(damaged)).toBe("not_authentic");
+  }
+});
+
+describe("a request that another is to pass on", () => {
+  const secret = new Uint8Array(16).fill(6);
+
+  /** From ant, for cat, left at bee's door. */
+  function left(changes: SealChanges = {}): Uint8Array {
+    const options = {
+      crypto,
+      networkId,
+      sender: ant,
+      record: record(ant),
+      receiver: cat.publicKey,
+      kind: "request" as const,
+      exchangeId,
+      sentWallMs: now.wallMs,
+      extra: { kind: "secret" as const, bytes: secret },
+      ...changes,
+    };
+    const datagram = sealForwarded(options, bee.publicKey);
+    if (datagram === undefined) throw new Error("bee and cat can be sealed to");
+    return datagram;
+  }
+
+  function atTheDoor(datagram: Uint8Array): { receiver: Uint8Array; sealed: Uint8Array } {
+    const options = { crypto, networkId, receiver: bee, admits: (): boolean => true };
+    const opened = openIntroduction(options, datagram, now);
+    if (opened.kind !== "forward") throw new Error(opened.kind);
+    return opened;
+  }
+
+  const ofCat = { crypto, networkId, receiver: cat, admits: (): boolean => true };
+
+  test("passes its gate, names its receiver, and shows it nothing else", () => {
+    const datagram = left();
+    expect(datagram.length).toBe(1200);
+    expect(introductionPassesGate(crypto, bee.publicKey, datagram)).toBe(true);
+    const { receiver, sealed } = atTheDoor(datagram);
+    expect(receiver).toEqual(cat.publicKey);
+    expect(sealed.length).toBe(1064);
+    expect(toHex(sealed)).not.toContain(toHex(secret));
+    expect(crypto.openSealed(bee.seed, sealed)).toBeUndefined();
+  });
+
+  test("opens for its receiver with its secret, and with one flipped bit for nobody", () => {
+    const { sealed } = atTheDoor(left());
+    const opened = openForwarded(ofCat, sealed, now);
+    if (opened.kind !== "opened") throw new Error(opened.kind);
+    expect(opened.introduction.extra).toEqual({ kind: "secret", bytes: secret });
+    expect(opened.introduction.record.identity).toEqual(ant.publicKey);
+    const random = new SeededRandom(1);
+    for (let i = 0; i < 100; i += 1) {
+      const damaged = sealed.slice();
+      const bit = random.below(8 * sealed.length);
+      damaged[bit >> 3] = (damaged[bit >> 3] as number) ^ (1 << (bit & 7));
+      expect(openForwarded(ofCat, damaged, now).kind).toBe("not_authentic");
+    }
+    expect(openForwarded(ofCat, sealed.subarray(1), now).kind).toBe("malformed");
+  });
+
+  test("by another than its record's subject, or of another network, is refused", () => {
+    const forged = atTheDoor(left({ sender: bee })).sealed;
+    expect(openForwarded(ofCat, forged, now).kind).toBe("not_authentic");
+    const elsewhere = atTheDoor(left({ networkId: networkIdOf(crypto, "other") })).sealed;
+    expect(openForwarded(ofCat, elsewhere, now).kind).toBe("not_authentic");
+  });
+
+  test("cannot be nested: what is inside is never passed on again", () => {
+    const inner = crypto.sealTo(cat.publicKey, new Uint8Array(1016).fill(3));
+    expect(inner && openForwarded(ofCat, inner, now).kind).toBe("malformed");
+  });
+});
+
+test("what goes beside the record goes in its own direction only", () => {
+  const text = (changes: SealChanges): Uint8Array =>
+    crypto.openSealed(bee.seed, seal(changes).subarray(4, 1168)) as Uint8Array;
+  const at = 30 + record(ant).length;
+  const secretInReply = text({ extra: { kind: "secret", bytes: new Uint8Array(16) } });
+  secretInReply.fill(2, 0, 1);
+  const echoInRequest = text({ kind: "reply", extra: { kind: "echo", bytes: new Uint8Array(9) } });
+  echoInRequest.fill(1, 0, 1);
+  const shortSecret = text({});
+  shortSecret.fill(2, at, at + 1);
+  for (const damaged of [secretInReply, echoInRequest, shortSecret]) {
+    const sealed = crypto.sealTo(bee.publicKey, damaged) as Uint8Array;
+    const datagram = concatBytes(seal().subarray(0, 4), sealed, new Uint8Array(32));
+    expect(open(datagram)).toBe("malformed");
   }
 });
 

@@ -176,6 +176,19 @@ describe("an organisation that is trusted", () => {
     expect([...roster.identities()]).toEqual([]);
   });
 
+  test("cannot be talked out of a revocation by the operator, who can take back his own", () => {
+    const roster = trusting();
+    roster.judge(now, recordOf(organisation));
+    const local = { trusted: [], organisations: [organisation.publicKey] };
+    roster.setLocal({ ...local, revoked: [bee.publicKey] });
+    expect(roster.admits(bee.publicKey)).toBe(false);
+    roster.setLocal({ ...local, revoked: [] });
+    expect(roster.admits(bee.publicKey)).toBe(true);
+    roster.takeRevocation(revocationOf(bee.publicKey));
+    roster.setLocal({ ...local, revoked: [] });
+    expect(roster.admits(bee.publicKey)).toBe(false);
+  });
+
   test("that is revoked itself takes the whole chain with it", () => {
     const roster = trusting();
     roster.judge(now, recordOf(organisation));
