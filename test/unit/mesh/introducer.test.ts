@@ -303,6 +303,36 @@ test("however many sources there are, openings together are bounded", () => {
   expect(bee.introducer.counters.malformed).toBe(400);
 });
 
+describe("where an organisation is trusted", () => {
+  const organisation = identityOf(crypto, crypto.importSecret(new Uint8Array(32).fill(99)));
+
+  test("a seed with a key is asked though nothing is known of it, and one without is not", () => {
+    const [ant, bee] = [side(1), side(2)];
+    ant.roster.trustOrganisation(organisation.publicKey);
+    ant.introducer.setSeeds(at(0), [
+      { identity: bee.identity.publicKey, endpoint: bee.endpoint },
+      { endpoint: endpoint(7) },
+    ]);
+    ant.introducer.handleTimeout(at(0));
+    expect(sent(ant).map((it) => it.kind === "datagram" && it.to)).toEqual([bee.endpoint]);
+    expect(events(ant)).toEqual([{ kind: "seed_key_needed", endpoint: endpoint(7) }]);
+  });
+
+  test("a revoked identity is neither asked nor answered", () => {
+    const [ant, bee] = [side(1), side(2)];
+    trusting(ant, bee);
+    ant.roster.revokeHere(bee.identity.publicKey);
+    ant.introducer.setSeeds(at(0), [{ identity: bee.identity.publicKey, endpoint: bee.endpoint }]);
+    ant.introducer.handleTimeout(at(0));
+    expect(sent(ant)).toEqual([]);
+    bee.introducer.setSeeds(at(0), [{ identity: ant.identity.publicKey, endpoint: ant.endpoint }]);
+    bee.introducer.handleTimeout(at(0));
+    deliver(at(1), sent(bee)[0], ant, bee.endpoint);
+    expect(sent(ant)).toEqual([]);
+    expect(ant.introducer.counters.notAdmitted).toBe(1);
+  });
+});
+
 describe("a node under load", () => {
   /** What its gate answers to an introduction that has no cookie. */
   function answerOf(request: Uint8Array, receiver: Uint8Array, cookie: Uint8Array): Uint8Array {
