@@ -67,11 +67,12 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
     ["interface", `${interfaceName}  ${status.addresses.join("  ")}`],
     ["port", `${status.port}`],
     ["aead", status.aead],
+    ...(status.certificate === null ? [] : [["until", until(status.certificate.expires)]]),
   ];
   const members =
     status.members.length > 0
       ? memberRows(status.members, true)
-      : "nobody is trusted, so there is no member: meshvpn trust KEY\n";
+      : `${noMember(status)}\n`;
   const counted =
     counters.length === 0 ? "" : `\n${printRows(["COUNTER", "VALUE"], counters, true)}`;
   return `${node.map(([word = "", said]) => `${word.padEnd(9)}  ${said}\n`).join("")}\n${members}${counted}`;
@@ -84,6 +85,17 @@ export function memberRows(members: readonly MemberStatus[], terminal: boolean):
   return terminal
     ? printRows(header, members.map(cells), true)
     : printRows([], members.map(plainCells), false);
+}
+
+/** The day on which this node's certificate ends. */
+function until(seconds: number): string {
+  return `${new Date(seconds * 1000).toISOString().slice(0, 10)}, when the certificate ends`;
+}
+
+function noMember({ joining, organisations }: MeshStatus): string {
+  if (joining) return "no member yet: the invitation is not redeemed, and its issuer is asked";
+  if (organisations > 0) return "no member yet: meshvpn invite asks another node in";
+  return "nobody is trusted, so there is no member: meshvpn trust KEY, or meshvpn join TOKEN";
 }
 
 function plainCells(member: MemberStatus): string[] {

@@ -231,6 +231,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     if (tun && names > 0) await this.#nameServer.start(this.#meshAddress(), names, interfaceName);
     this.#interfaceTimer = setInterval(() => {
       this.#outside((now) => this.#node.setCandidates(now, this.#candidates()));
+      for (const text of this.#trust.dailyWarnings(this.#clock(), this.#node)) this.warn(text);
     }, interfacesMs);
   }
 

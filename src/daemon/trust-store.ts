@@ -79,11 +79,13 @@ export class TrustStore {
   readonly #organisation: Identity | undefined;
   #trusted: readonly Listed[] = [];
   #failing = false;
+  #warnedAtMs: number;
 
   constructor(options: TrustStoreOptions) {
     const { crypto, config, warn } = options;
     const directory = config.state_dir;
     this.#options = options;
+    this.#warnedAtMs = options.now.ms;
     this.#network = readNetwork(directory, warn);
     this.networkId = this.#network?.id ?? networkIdOf(crypto, config.network);
     this.networkName = this.#network?.name ?? config.network;
@@ -157,6 +159,13 @@ export class TrustStore {
     const when = expires <= now.wallMs ? `expired on ${day}` : `expires on ${day}, in ${days} days`;
     const remedy = "have it made anew with meshvpn org sign, and give it to meshvpn trust";
     return [...out, `this node's certificate ${when}: members let go of it then; ${remedy}`];
+  }
+
+  /** The same once a day, for a node that runs for long. */
+  dailyWarnings(now: Instant, node: MeshNode): readonly string[] {
+    if (now.ms < this.#warnedAtMs + dayMs) return [];
+    this.#warnedAtMs = now.ms;
+    return this.warnings(now, node);
   }
 
   /** A token for another node. */

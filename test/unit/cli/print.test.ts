@@ -64,6 +64,16 @@ describe("status", () => {
     counters: { rx_malformed: 3 },
   };
 
+  test("says why there is no member, and until when this node is one", () => {
+    const certificate = { organisation: "o", name: "", groups: [], expires: 1_700_000_000 };
+    const alone = { ...status, members: [], organisations: 1, certificate };
+    expect(formatStatus(alone, true)).toContain("no member yet: meshvpn invite");
+    expect(formatStatus(alone, true)).toContain("until      2023-11-14, when the certificate ends");
+    expect(formatStatus({ ...alone, joining: true }, true)).toContain("its issuer is asked");
+    const closed = { ...alone, organisations: 0 };
+    expect(formatStatus(closed, true)).toContain("nobody is trusted");
+  });
+
   test("is a table on a terminal", () => {
     expect(formatStatus(status, true)).toBe(
       [
