@@ -4,7 +4,7 @@ import { MeshError } from "../base/errors.ts";
 import { readSettings } from "../daemon/config.ts";
 import { ask } from "../daemon/control.ts";
 import { policyOf, policyPath, readPolicyText, writePolicyText } from "../daemon/policy-file.ts";
-import { readTrusted } from "../daemon/state.ts";
+import { readKeys } from "../daemon/trust-files.ts";
 import { formatIdentity, parseIdentity } from "../trust/identity.ts";
 import {
   decide,
@@ -210,7 +210,7 @@ function memberOf(directory: string, said: string): PolicyMember {
   const nobody = { identity: "", given_name: "", addresses: [] };
   if (said === "any") return nobody;
   const identity = parseIdentity(said);
-  const trusted = readTrusted(directory, (text) => console.error(`meshvpn: ${text}`)).map(
+  const trusted = readKeys(directory, "trusted", (text) => console.error(`meshvpn: ${text}`)).map(
     (each) => ({ identity: formatIdentity(each.identity), given_name: each.name, addresses: [] }),
   );
   const text = identity === undefined ? undefined : formatIdentity(identity);

@@ -70,9 +70,7 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
     ...(status.certificate === null ? [] : [["until", until(status.certificate.expires)]]),
   ];
   const members =
-    status.members.length > 0
-      ? memberRows(status.members, true)
-      : `${noMember(status)}\n`;
+    status.members.length > 0 ? memberRows(status.members, true) : `${noMember(status)}\n`;
   const counted =
     counters.length === 0 ? "" : `\n${printRows(["COUNTER", "VALUE"], counters, true)}`;
   return `${node.map(([word = "", said]) => `${word.padEnd(9)}  ${said}\n`).join("")}\n${members}${counted}`;
