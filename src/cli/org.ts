@@ -124,7 +124,9 @@ const revoke = defineCommand({
 export default defineCommand({
   meta: {
     name: "org",
-    description: "The organisation's side of trust: its key, certificates, vouches and revocations",
+    description:
+      "The organisation's side of trust: its key, certificates, vouches and revocations. " +
+      "Example: meshvpn org keygen",
   },
   subCommands: { keygen, sign, vouch, revoke },
 });
