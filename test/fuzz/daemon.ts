@@ -10,8 +10,9 @@ import { formatKey } from "../../src/base/base64.ts";
 import { MeshError } from "../../src/base/errors.ts";
 import { environmentName, readConfig, type Said, settingNames } from "../../src/daemon/config.ts";
 import { parseRequest } from "../../src/daemon/control.ts";
-import { addTrusted, readMembers, readMemory, readTrusted } from "../../src/daemon/state.ts";
+import { readMembers, readMemory } from "../../src/daemon/state.ts";
 import { TimestampStore } from "../../src/daemon/timestamps.ts";
+import { addKey, readKeys } from "../../src/daemon/trust-files.ts";
 import { ModelDevice } from "../support/uapi-device.ts";
 import { type FuzzTarget, rule, type SeededRandom, sentence, textOf } from "./target.ts";
 
@@ -244,7 +245,7 @@ class StateFiles implements FuzzTarget {
   #makeFiles(): readonly string[] {
     this.#directory = join(directory.path, "state");
     mkdirSync(this.#directory, { mode: 0o700 });
-    addTrusted(this.#directory, identity, "ant");
+    addKey(this.#directory, "trusted", identity, "ant");
     const trusted = join(this.#directory, "trusted");
     const [trustedFile = ""] = readdirSync(trusted);
     new TimestampStore(this.#directory, () => undefined).open(publicKey);
@@ -264,7 +265,7 @@ class StateFiles implements FuzzTarget {
       case 1:
         return readMembers(this.#directory, warn).map(String).join();
       case 2:
-        return readTrusted(this.#directory, warn)
+        return readKeys(this.#directory, "trusted", warn)
           .map(({ name }) => name)
           .join();
       default: {

@@ -9,12 +9,14 @@ import { daemonTargets } from "./daemon.ts";
 import { handshakeTargets } from "./handshake.ts";
 import { signedTargets } from "./signed.ts";
 import { type FuzzTarget, SeededRandom } from "./target.ts";
+import { trustTargets } from "./trust.ts";
 
 const targets: readonly FuzzTarget[] = [
   ...codecTargets,
   ...signedTargets,
   ...daemonTargets,
   ...handshakeTargets,
+  ...trustTargets,
 ];
 
 const inputsDefault = 1_000_000;

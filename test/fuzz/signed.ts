@@ -8,6 +8,7 @@ import { candidateKinds, natKindOf } from "../../src/base/candidate.ts";
 import type { Crypto, Secret } from "../../src/base/crypto.ts";
 import { parsePrefix } from "../../src/base/ip.ts";
 import {
+  type Extra,
   introductionBytes,
   openIntroduction,
   openIntroductionCookie,
@@ -176,20 +177,21 @@ const introduction: FuzzTarget = {
     datagram.set(input.subarray(0, introductionBytes - 4 - 48 - macsBytes), 4 + 48);
     const crypto = credulous(new Uint8Array(64));
     const result = openIntroduction(
-      { crypto, networkId, receiver, admits: ([first = 0]) => first !== 0xee },
+      { crypto, networkId, receiver, admits: ({ identity: [first = 0] }) => first !== 0xee },
       datagram,
       now,
     );
     if (result.kind !== "opened") return result.kind;
-    const { kind, exchangeId, sentWallMs, record: sender, echo } = result.introduction;
+    const { kind, exchangeId, sentWallMs, record: sender, extra } = result.introduction;
+    const extraBytes = extra.kind === "none" ? 0 : extra.bytes.length;
     rule(sender.expiresWallMs > now.wallMs, "an expired record was taken");
     const again = sealIntroduction({
-      crypto: credulous(signatureIn(datagram, sender.bytes.length + echo.length)),
+      crypto: credulous(signatureIn(datagram, sender.bytes.length + extraBytes)),
       networkId,
       sender: receiver,
       record: sender.bytes,
       receiver: receiver.publicKey,
-      echo,
+      extra,
       kind,
       exchangeId,
       sentWallMs,
@@ -197,14 +199,23 @@ const introduction: FuzzTarget = {
     rule(again !== undefined, "what was opened cannot be sealed");
     const end = introductionBytes - macsBytes;
     sameBytes(again.subarray(52, end), datagram.subarray(52, end), "a second form of the same");
-    return `${kind} ${echo.length > 0} ${shapeOf(sender)}`;
+    return `${kind} ${extra.kind} ${shapeOf(sender)}`;
   },
 };
 
-/** Behind kind, reserved bytes, exchange id, time, and two lengths with their records. */
+/** Behind kind, reserved bytes, exchange id, time, a length with its record, and the extra. */
 function signatureIn(datagram: Uint8Array, recordsBytes: number): Uint8Array {
-  const at = 4 + 48 + 4 + 16 + 8 + 2 + 2 + recordsBytes;
+  const at = 4 + 48 + 4 + 16 + 8 + 2 + 3 + recordsBytes;
   return datagram.slice(at, at + signatureBytes);
+}
+
+/** What may go beside the record in that direction. */
+function makeExtra(random: SeededRandom, reply: boolean): Extra {
+  if (random.chance(0.5)) return { kind: "none" };
+  if (!reply) return { kind: "secret", bytes: random.bytes(16) };
+  return random.chance(0.5)
+    ? { kind: "echo", bytes: makeRecord(random) }
+    : { kind: "certificate", bytes: random.bytes(1 + random.below(240)) };
 }
 
 function makeIntroduction(random: SeededRandom, crypto: Crypto, to: Uint8Array, seed = noSecret) {
@@ -216,7 +227,7 @@ function makeIntroduction(random: SeededRandom, crypto: Crypto, to: Uint8Array, 
     sender: { seed, publicKey: author.publicKey },
     record: bytes,
     receiver: to,
-    echo: reply && random.chance(0.5) ? makeRecord(random) : undefined,
+    extra: makeExtra(random, reply),
     kind: reply ? "reply" : "request",
     exchangeId: random.bytes(16),
     sentWallMs: now.wallMs - random.below(1000),
