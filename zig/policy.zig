@@ -63,7 +63,7 @@ pub const Policy = struct {
         const flows = self.active() orelse return;
         const tuple = Tuple.of(inner, packet, .outbound) orelse return;
         const now_s = seconds(now_ns);
-        if (now_s == self.last_out_s and std.meta.eql(tuple, self.last_out)) return;
+        if (now_s == self.last_out_s and tuple.equal(&self.last_out)) return;
         flows.note(&tuple, now_s);
         self.last_out = tuple;
         self.last_out_s = now_s;
@@ -74,13 +74,14 @@ pub const Policy = struct {
         const flows = self.active() orelse return true;
         const tuple = Tuple.of(inner, packet, .inbound) orelse return false;
         const now_s = seconds(now_ns);
-        if (now_s == self.last_in_s and std.meta.eql(tuple, self.last_in)) return true;
+        if (now_s == self.last_in_s and tuple.equal(&self.last_in)) return true;
         // Errors belong to flows whose packet they carry; a path's MTU is learnt from them.
         if (tuple.is_error) return true;
-        const known = !tuple.partial and flows.holds(&tuple, now_s);
-        if (!known and !self.allowsNew(&tuple)) return false;
-        if (tuple.partial) return true;
-        flows.note(&tuple, now_s);
+        if (tuple.partial) return self.allowsNew(&tuple);
+        if (!flows.renew(&tuple, now_s)) {
+            if (!self.allowsNew(&tuple)) return false;
+            flows.note(&tuple, now_s);
+        }
         self.last_in = tuple;
         self.last_in_s = now_s;
         return true;
@@ -113,7 +114,7 @@ fn speaksOf(rule: *const abi.PolicyRule, tuple: *const Tuple) bool {
         if (tuple.partial or (tuple.protocol != tcp and tuple.protocol != udp)) return false;
         if (tuple.local_port < rule.port_first or tuple.local_port > rule.port_last) return false;
     }
-    return prefixHolds(&rule.source.address, rule.source.bits, &tuple.remote);
+    return prefixHolds(&rule.source.address, rule.source.bits, &tuple.remoteAddress());
 }
 
 fn prefixHolds(prefix: *const [16]u8, bits: u8, address: *const [16]u8) bool {
@@ -128,12 +129,11 @@ fn prefixHolds(prefix: *const [16]u8, bits: u8, address: *const [16]u8) bool {
 
 const Direction = enum { inbound, outbound };
 
-/// A flow as this node sees it, whoever began it.
+/// A flow as this node sees it, whoever began it. Its identity is five words, so that two are compared,
+/// and hashed, without a loop over bytes.
 const Tuple = struct {
-    remote: [16]u8,
-    local: [16]u8,
-    /// Of an echo, 0 and its identifier.
-    remote_port: u16 = 0,
+    /// Remote address, local address, then family, protocol and ports.
+    words: [5]u64,
     local_port: u16 = 0,
     protocol: u8,
     family: u8,
@@ -142,18 +142,26 @@ const Tuple = struct {
     /// An ICMP error.
     is_error: bool = false,
 
-    const none: Tuple = .{ .remote = @splat(0), .local = @splat(0), .protocol = 0, .family = 0 };
+    const none: Tuple = .{ .words = @splat(0), .protocol = 0, .family = 0 };
 
     /// Null where the headers lead out of the packet.
     fn of(inner: *const Inner, packet: []const u8, direction: Direction) ?Tuple {
         assert(packet.len >= inner.total_length);
         const found = inner_packet.transport(packet, inner) orelse return null;
         const outbound = direction == .outbound;
+        const remote = if (outbound) &inner.destination else &inner.source;
+        const local = if (outbound) &inner.source else &inner.destination;
+        const family: u8 = @backingInt(inner.family);
         var tuple: Tuple = .{
-            .remote = if (outbound) inner.destination else inner.source,
-            .local = if (outbound) inner.source else inner.destination,
+            .words = .{
+                std.mem.readInt(u64, remote[0..8], .little),
+                std.mem.readInt(u64, remote[8..16], .little),
+                std.mem.readInt(u64, local[0..8], .little),
+                std.mem.readInt(u64, local[8..16], .little),
+                @as(u64, family) << 56 | @as(u64, found.protocol) << 48,
+            },
             .protocol = found.protocol,
-            .family = @backingInt(inner.family),
+            .family = family,
         };
         const header = packet[found.offset..inner.total_length];
         if (found.fragment) {
@@ -166,8 +174,7 @@ const Tuple = struct {
                 if (tuple.partial) return tuple;
                 const source = std.mem.readInt(u16, header[0..2], .big);
                 const destination = std.mem.readInt(u16, header[2..4], .big);
-                tuple.remote_port = if (outbound) destination else source;
-                tuple.local_port = if (outbound) source else destination;
+                if (outbound) tuple.setPorts(destination, source) else tuple.setPorts(source, destination);
             },
             icmp4, icmp6 => {
                 tuple.partial = header.len < 8;
@@ -177,14 +184,33 @@ const Tuple = struct {
                     kind == 3 or kind == 11 or kind == 12
                 else
                     kind >= 1 and kind <= 4;
-                tuple.local_port = std.mem.readInt(u16, header[4..6], .big);
-                // An echo and its answer are one flow; an echo of the other side is another.
+                // An echo and its answer are one flow, by its identifier; an echo of the other side is another.
                 const request: u8 = if (found.protocol == icmp4) 8 else 128;
-                tuple.remote_port = @intFromBool((kind == request) != outbound);
+                const theirs = @intFromBool((kind == request) != outbound);
+                tuple.setPorts(theirs, std.mem.readInt(u16, header[4..6], .big));
             },
             else => {},
         }
         return tuple;
+    }
+
+    fn setPorts(self: *Tuple, remote_port: u16, local_port: u16) void {
+        self.local_port = local_port;
+        self.words[4] |= @as(u64, remote_port) << 16 | local_port;
+    }
+
+    /// Whole flows alone are remembered, so nothing but the words needs a look.
+    fn equal(self: *const Tuple, other_: *const Tuple) bool {
+        var different: u64 = @intFromBool(self.partial) | @as(u64, @intFromBool(self.is_error));
+        for (self.words, other_.words) |a, b| different |= a ^ b;
+        return different == 0;
+    }
+
+    fn remoteAddress(self: *const Tuple) [16]u8 {
+        var address: [16]u8 = undefined;
+        std.mem.writeInt(u64, address[0..8], self.words[0], .little);
+        std.mem.writeInt(u64, address[8..16], self.words[1], .little);
+        return address;
     }
 
     fn idle(self: *const Tuple) u32 {
@@ -201,39 +227,72 @@ const Flows = struct {
     const ways = 4;
     const age_bits = 20;
     const Word = std.atomic.Value(u64);
-    const Hash = std.crypto.auth.siphash.SipHash64(1, 3);
 
-    key: [16]u8,
+    key: [2]u64,
     words: [constants.policy_flow_buckets][ways]Word,
 
     fn reset(self: *Flows, seed: [16]u8) void {
-        self.key = seed;
+        self.key = .{ std.mem.readInt(u64, seed[0..8], .little), std.mem.readInt(u64, seed[8..16], .little) };
         @memset(&self.words, @splat(.init(0)));
     }
 
     const Place = struct { bucket: *[ways]Word, fingerprint: u64 };
 
     fn place(self: *Flows, tuple: *const Tuple) Place {
-        var bytes: [40]u8 = @splat(0);
-        bytes[0..16].* = tuple.remote;
-        bytes[16..32].* = tuple.local;
-        std.mem.writeInt(u16, bytes[32..34], tuple.remote_port, .little);
-        std.mem.writeInt(u16, bytes[34..36], tuple.local_port, .little);
-        bytes[36] = tuple.protocol;
-        bytes[37] = tuple.family;
-        const hash = Hash.toInt(&bytes, &self.key);
+        const hash = hashOf(self.key, &tuple.words);
         // Never 0, which is an empty word; bits of its own, so that a bucket tells nothing of it.
         const fingerprint = @max(1, hash >> age_bits);
         return .{ .bucket = &self.words[hash % constants.policy_flow_buckets], .fingerprint = fingerprint };
     }
 
-    fn holds(self: *Flows, tuple: *const Tuple, now_s: u32) bool {
+    /// SipHash-1-3 over five words (Aumasson and Bernstein, 2012), its length left out: it never differs.
+    fn hashOf(key: [2]u64, words: *const [5]u64) u64 {
+        var v: [4]u64 = .{
+            key[0] ^ 0x736f6d6570736575,
+            key[1] ^ 0x646f72616e646f6d,
+            key[0] ^ 0x6c7967656e657261,
+            key[1] ^ 0x7465646279746573,
+        };
+        for (words) |word| {
+            v[3] ^= word;
+            sipRound(&v);
+            v[0] ^= word;
+        }
+        v[2] ^= 0xff;
+        inline for (0..3) |_| sipRound(&v);
+        return v[0] ^ v[1] ^ v[2] ^ v[3];
+    }
+
+    inline fn sipRound(v: *[4]u64) void {
+        const rotl = std.math.rotl;
+        v[0] +%= v[1];
+        v[1] = rotl(u64, v[1], 13) ^ v[0];
+        v[0] = rotl(u64, v[0], 32);
+        v[2] +%= v[3];
+        v[3] = rotl(u64, v[3], 16) ^ v[2];
+        v[0] +%= v[3];
+        v[3] = rotl(u64, v[3], 21) ^ v[0];
+        v[2] +%= v[1];
+        v[1] = rotl(u64, v[1], 17) ^ v[2];
+        v[2] = rotl(u64, v[2], 32);
+    }
+
+    /// Whether the flow is known and has not been silent for too long; it is fresh again then.
+    fn renew(self: *Flows, tuple: *const Tuple, now_s: u32) bool {
         const at = self.place(tuple);
         for (at.bucket) |*word| {
             const value = word.load(.monotonic);
-            if (value >> age_bits == at.fingerprint) return age(value, now_s) <= tuple.idle();
+            if (value >> age_bits != at.fingerprint) continue;
+            const silent = age(value, now_s);
+            if (silent > tuple.idle()) return false;
+            if (silent != 0) word.store(wordOf(at.fingerprint, now_s), .monotonic);
+            return true;
         }
         return false;
+    }
+
+    fn wordOf(fingerprint: u64, now_s: u32) u64 {
+        return fingerprint << age_bits | (now_s & age_mask);
     }
 
     fn note(self: *Flows, tuple: *const Tuple, now_s: u32) void {
@@ -253,7 +312,7 @@ const Flows = struct {
             }
         }
         // The other thread may take the same word in this moment: then one flow is judged anew.
-        oldest.store(at.fingerprint << age_bits | (now_s & age_mask), .monotonic);
+        oldest.store(wordOf(at.fingerprint, now_s), .monotonic);
     }
 
     const age_mask: u32 = (1 << age_bits) - 1;
@@ -373,6 +432,18 @@ test "what this node begins is answered, by that host and port alone, and for a 
     try testing.expect(!scene.in(packet4(&buffer, other, own, tcp, answer, 0)));
     scene.now_ns += (udp_idle_s + 1) * constants.ns_per_s;
     try testing.expect(!scene.in(packet4(&buffer, other, own, udp, answer, 0)));
+}
+
+test "the hash is SipHash-1-3, but for the length of what it hashes" {
+    const bytes: [16]u8 = @splat(3);
+    const words: [5]u64 = .{ 1, 2, 3, 4, 5 };
+    const key: [2]u64 = @splat(std.mem.readInt(u64, bytes[0..8], .little));
+    // The reference ends with a word that holds the length; one with it as a word of data is the same.
+    var data: [32]u8 = undefined;
+    for (words[0..4], 0..) |word, at| std.mem.writeInt(u64, data[at * 8 ..][0..8], word, .little);
+    const last = @as(u64, data.len) << 56;
+    const reference = std.crypto.auth.siphash.SipHash64(1, 3).toInt(&data, &bytes);
+    try testing.expectEqual(reference, Flows.hashOf(key, &.{ 1, 2, 3, 4, last }));
 }
 
 test "an echo is answered, and lets no echo of the other side in" {
