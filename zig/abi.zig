@@ -103,7 +103,9 @@ pub const Config = extern struct {
     flags: u32 = 0,
     /// For the whole process: the last device that is opened says.
     cipher: Cipher = .auto,
-    padding: u32 = 0,
+    /// Pairs of packet threads, a power of two; 0 = 1. The low bits of a session's index are those
+    /// of its peer's slot.
+    lanes: u32 = 0,
 };
 
 pub const CommandKind = enum(u32) {
@@ -278,7 +280,7 @@ pub const DeviceInfo = extern struct {
     mtu: u32 = 0,
     flags: u32 = 0,
     segments_max: u32 = 0,
-    padding: u32 = 0,
+    lanes: u32 = 0,
     /// Name of the implementation that seals and opens packets, zero-terminated.
     cipher: [16]u8 = @splat(0),
 };
@@ -352,6 +354,9 @@ pub const Counter = enum(u32) {
     /// ICMP answers into the TUN, and those that were not worth one more.
     icmp_sent,
     icmp_limited,
+    /// Between lanes; what found no place is in the second.
+    handed_over,
+    handover_full,
 };
 
 comptime {

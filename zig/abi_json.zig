@@ -13,6 +13,7 @@ const shared_constants = .{
     "introduction_bytes",
     "control_message_bytes_max",
     "control_datagram_bytes_max",
+    "lanes_max",
     "peers_max",
     "sessions_max",
     "prefixes_max",

@@ -97,6 +97,13 @@ pub const staged_packets_max: usize = 128;
 pub const staged_bytes_max: usize = 256 * 1024;
 pub const staging_peers_max: usize = 256;
 
+// Lanes: pairs of packet threads, each with a queue of the TUN and a socket of its own (lane.zig).
+/// A power of two: the lane of a session is in the low bits of its index.
+pub const lanes_max: usize = 8;
+/// What one lane may have waiting that came in at another.
+pub const handover_packets: usize = 128;
+pub const handover_bytes: usize = 512 * 1024;
+
 // Packet buffers.
 pub const ip_packet_bytes_max: usize = 65_535;
 pub const udp_payload_bytes_max: usize = 65_507;
@@ -130,6 +137,10 @@ comptime {
     assert(control_datagram_bytes_max >= introduction_bytes);
     assert(control_datagram_bytes_max >= control_message_bytes_max + transport_overhead_bytes);
     assert(tun_batch_bytes > 2 * tun_read_bytes_max);
+    assert(std.math.isPowerOfTwo(lanes_max));
+    assert(handover_bytes > 2 * tun_read_bytes_max);
+    // Receive names the path of a datagram by a byte.
+    assert(receive_batch_messages + handover_packets <= 256);
     assert(send_arena_bytes > 2 * udp_payload_bytes_max);
     assert(rekey_on_receive_after_ns == 165 * ns_per_s);
 }

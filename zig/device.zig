@@ -10,11 +10,13 @@ const aead = @import("aead_dispatch.zig");
 const constants = @import("constants.zig");
 const crypto = @import("crypto.zig");
 const inner_packet = @import("inner_packet.zig");
+const lane_ = @import("lane.zig");
 const metrics = @import("metrics.zig");
 const netlink = @import("netlink.zig");
 const system_errno = @import("system_errno.zig");
 const tables_ = @import("tables.zig");
 const tun_linux = @import("tun_linux.zig");
+const udp_group = @import("udp_group.zig");
 const udp_linux = @import("udp_linux.zig");
 const uapi = @import("uapi.zig");
 const Peer = @import("peer.zig").Peer;
@@ -22,14 +24,23 @@ const Rx = @import("rx.zig").Rx;
 const Tables = tables_.Tables;
 const Tx = @import("tx.zig").Tx;
 
+/// The two threads of a lane and what they alone read and write.
+const PacketPath = struct {
+    tx: *Tx,
+    rx: *Rx,
+    tun: ?tun_linux.Tun,
+};
+
 pub const Device = struct {
     allocator: Allocator,
     tables: Tables,
-    tx: *Tx,
-    rx: *Rx,
-    udp: udp_linux.Udp,
+    /// One for each lane; so are the sockets.
+    paths: [constants.lanes_max]PacketPath = undefined,
+    paths_count: u8 = 0,
+    sockets: udp_group.Group,
     udp_offload: bool,
     fwmark: u32,
+    /// The first queue of the TUN.
     tun: ?tun_linux.Tun = null,
     netlink: ?netlink.Netlink = null,
     monitor: ?netlink.Monitor = null,
@@ -38,7 +49,9 @@ pub const Device = struct {
     counters: metrics.Counters = .{},
     uapi_counters: metrics.Counters = .{},
     stopping: std.atomic.Value(bool) = .init(false),
-    threads: ?[2]std.Thread = null,
+    /// Two for each lane, while they run.
+    threads: [2 * constants.lanes_max]std.Thread = undefined,
+    threads_count: usize = 0,
 
     /// Makes the TUN and binds the socket; no thread runs yet.
     pub fn open(allocator: Allocator, config: *const abi.Config, out: *?*Device) abi.Error {
@@ -49,6 +62,9 @@ pub const Device = struct {
     fn openInner(allocator: Allocator, config: *const abi.Config) !*Device {
         if (config.listen_port > 65_535) return error.InvalidArgument;
         if (config.mtu < constants.mtu_min or config.mtu > constants.mtu_max)
+            return error.InvalidArgument;
+        const lanes = @max(1, config.lanes);
+        if (lanes > constants.lanes_max or !std.math.isPowerOfTwo(lanes))
             return error.InvalidArgument;
         try crypto.init();
         try aead.setMode(switch (config.cipher) {
@@ -64,23 +80,24 @@ pub const Device = struct {
         self.* = .{
             .allocator = allocator,
             .tables = undefined,
-            .tx = undefined,
-            .rx = undefined,
-            .udp = undefined,
+            .sockets = undefined,
             .udp_offload = udp_offload,
             .fwmark = config.fwmark,
         };
-        try self.openInterface(config);
+        try self.openInterface(config, lanes > 1);
         errdefer self.closeInterface();
-        self.udp = try .open(@intCast(config.listen_port), config.fwmark, .{ .offload = udp_offload });
-        errdefer self.udp.close();
-        try self.tables.init(allocator, config.mtu);
+        self.sockets = try .open(
+            @intCast(lanes),
+            @intCast(config.listen_port),
+            config.fwmark,
+            .{ .offload = udp_offload },
+        );
+        errdefer self.sockets.close();
+        try self.tables.init(allocator, config.mtu, @intCast(lanes));
         errdefer self.tables.deinit();
-        self.tx = try .create(allocator, &self.tables);
-        errdefer self.tx.destroy(allocator);
-        self.rx = try .create(allocator, &self.tables);
-        errdefer self.rx.destroy(allocator);
-        self.connectThreads();
+        errdefer self.closePaths();
+        for (0..lanes) |number| try self.openPath(@intCast(number));
+        if (self.tun != null) self.limitSuperPackets();
         if (config.flags & abi.config_flag_uapi != 0)
             self.uapi = try .open(allocator, self.interfaceName(), .{
                 .notify = .{ .context = self, .call = uapiNotify },
@@ -88,11 +105,11 @@ pub const Device = struct {
         return self;
     }
 
-    fn openInterface(self: *Device, config: *const abi.Config) !void {
+    fn openInterface(self: *Device, config: *const abi.Config, queues: bool) !void {
         if (config.flags & abi.config_flag_no_tun != 0) return;
         const name = std.mem.sliceTo(&config.interface_name, 0);
         const offload = config.flags & abi.config_flag_no_tun_offload == 0;
-        self.tun = try .open(name, .{ .offload = offload });
+        self.tun = try .open(name, .{ .offload = offload, .queues = queues });
         errdefer self.closeInterface();
         self.netlink = try .open();
         self.monitor = try .open();
@@ -108,30 +125,48 @@ pub const Device = struct {
         self.tun = null;
     }
 
-    fn connectThreads(self: *Device) void {
-        self.tx.udp = &self.udp;
-        self.tx.stopping = &self.stopping;
-        self.rx.udp = &self.udp;
-        self.rx.stopping = &self.stopping;
-        if (self.tun) |*tun| {
-            self.tx.tun = tun;
-            self.tx.monitor = &self.monitor.?;
-            self.tx.interface_index = tun.interface_index;
-            self.rx.tun = tun;
-            self.rx.coalescer.init(.{ .tcp = tun.offload, .udp = tun.offload_uso });
-            self.limitSuperPackets();
+    fn openPath(self: *Device, number: u8) !void {
+        const tx: *Tx = try .create(self.allocator, &self.tables, number);
+        errdefer tx.destroy(self.allocator);
+        const rx: *Rx = try .create(self.allocator, &self.tables, number);
+        errdefer rx.destroy(self.allocator);
+        const path = &self.paths[number];
+        path.* = .{ .tx = tx, .rx = rx, .tun = null };
+        if (self.tun) |*tun| path.tun = if (number == 0) tun.* else try tun.openQueue();
+        self.paths_count += 1;
+        tx.udp = &self.sockets.members[number];
+        tx.stopping = &self.stopping;
+        rx.udp = &self.sockets.members[number];
+        rx.stopping = &self.stopping;
+        const tun = if (path.tun) |*tun| tun else return;
+        tx.tun = tun;
+        rx.tun = tun;
+        rx.coalescer.init(.{ .tcp = tun.offload, .udp = tun.offload_uso });
+        if (number > 0) return;
+        tx.monitor = &self.monitor.?;
+        tx.interface_index = tun.interface_index;
+    }
+
+    fn closePaths(self: *Device) void {
+        for (self.paths[0..self.paths_count], 0..) |*path, number| {
+            path.tx.destroy(self.allocator);
+            path.rx.destroy(self.allocator);
+            // The first queue is the interface's own.
+            if (number > 0) if (path.tun) |*tun| tun.close();
         }
+        self.paths_count = 0;
     }
 
     /// Asks the kernel for super-packets that fit one segmented send, or each would go out as a
     /// full send and a small rest.
     fn limitSuperPackets(self: *Device) void {
         const tun = &self.tun.?;
-        if (!tun.offload or self.udp.segments_max < 2) return;
+        const segments_max = self.udp().segments_max;
+        if (!tun.offload or segments_max < 2) return;
         const mtu = self.tables.mtu.load(.monotonic);
         const sealed = inner_packet.paddedLength(mtu, mtu) + constants.transport_overhead_bytes;
         const fitting: u32 = @intCast(constants.udp_payload_bytes_max / sealed);
-        const segments = @max(1, @min(fitting, self.udp.segments_max));
+        const segments = @max(1, @min(fitting, segments_max));
         // IPv4 and TCP with timestamps; what the kernel takes off for headers (MAX_TCP_HEADER), and
         // less than one segment to spare.
         const payload = mtu -| 52;
@@ -143,36 +178,47 @@ pub const Device = struct {
     pub fn close(self: *Device) void {
         self.stop();
         if (self.uapi) |server| server.close();
-        self.tx.destroy(self.allocator);
-        self.rx.destroy(self.allocator);
+        self.closePaths();
         self.tables.deinit();
-        self.udp.close();
+        self.sockets.close();
         self.closeInterface();
         self.allocator.destroy(self);
     }
 
     pub fn start(self: *Device) abi.Error {
-        if (self.threads != null) return .wrong_state;
+        if (self.threads_count > 0) return .wrong_state;
         self.stopping.store(false, .release);
-        const sender = std.Thread.spawn(.{}, Tx.run, .{self.tx}) catch return .out_of_memory;
-        const receiver = std.Thread.spawn(.{}, Rx.run, .{self.rx}) catch {
-            self.stopping.store(true, .release);
-            Tables.wake(self.tables.wake_transmit);
-            sender.join();
-            return .out_of_memory;
-        };
-        self.threads = .{ sender, receiver };
+        for (self.paths[0..self.paths_count]) |*path| {
+            self.spawn(Tx.run, path.tx) catch return self.startFailed();
+            self.spawn(Rx.run, path.rx) catch return self.startFailed();
+        }
         return .ok;
+    }
+
+    fn spawn(self: *Device, comptime run: anytype, thread: anytype) !void {
+        self.threads[self.threads_count] = try .spawn(.{}, run, .{thread});
+        self.threads_count += 1;
+    }
+
+    fn startFailed(self: *Device) abi.Error {
+        self.stop();
+        return .out_of_memory;
     }
 
     /// Returns when no packet thread runs any more.
     pub fn stop(self: *Device) void {
-        const threads = self.threads orelse return;
         self.stopping.store(true, .release);
-        Tables.wake(self.tables.wake_transmit);
-        Tables.wake(self.tables.wake_receive);
-        for (threads) |thread| thread.join();
-        self.threads = null;
+        for (self.tables.lanes) |*lane| {
+            lane_.wake(lane.wake_transmit);
+            lane_.wake(lane.wake_receive);
+        }
+        for (self.threads[0..self.threads_count]) |thread| thread.join();
+        self.threads_count = 0;
+    }
+
+    /// The first lane's socket, which is the control plane's too.
+    fn udp(self: *const Device) *const udp_linux.Udp {
+        return &self.sockets.members[0];
     }
 
     pub fn interfaceName(self: *const Device) []const u8 {
@@ -181,14 +227,15 @@ pub const Device = struct {
 
     pub fn info(self: *const Device) abi.DeviceInfo {
         var out: abi.DeviceInfo = .{
-            .listen_port = self.udp.port,
+            .listen_port = self.udp().port,
             .mtu = self.tables.mtu.load(.monotonic),
-            .segments_max = self.udp.segments_max,
+            .segments_max = self.udp().segments_max,
+            .lanes = self.paths_count,
         };
         const cipher = aead.name();
         @memcpy(out.cipher[0..cipher.len], cipher);
-        if (self.udp.segments_max > 1) out.flags |= abi.device_flag_udp_segmentation;
-        if (self.udp.gro) out.flags |= abi.device_flag_udp_gro;
+        if (self.udp().segments_max > 1) out.flags |= abi.device_flag_udp_segmentation;
+        if (self.udp().gro) out.flags |= abi.device_flag_udp_gro;
         if (self.tun) |*tun| {
             out.interface_name = tun.interface_name;
             out.interface_index = tun.interface_index;
@@ -275,12 +322,12 @@ pub const Device = struct {
             .listen_port_set => {
                 if (command.number > 65_535) return error.InvalidArgument;
                 try self.rebind(@intCast(command.number));
-                status.value = self.udp.port;
+                status.value = self.udp().port;
                 return;
             },
             .fwmark_set => {
                 if (command.number > std.math.maxInt(u32)) return error.InvalidArgument;
-                try self.udp.setMark(@intCast(command.number));
+                for (self.sockets.slice()) |*socket| try socket.setMark(@intCast(command.number));
                 self.fwmark = @intCast(command.number);
                 return;
             },
@@ -326,7 +373,7 @@ pub const Device = struct {
         if (command.number > 65_535) return error.InvalidArgument;
         const peer = try self.tables.peerAt(command.peer);
         peer.keepalive_interval_ns = command.number * constants.ns_per_s;
-        Tables.wake(self.tables.wake_transmit);
+        lane_.wake(self.laneOf(peer.ref).wake_transmit);
     }
 
     fn installKeypair(self: *Device, command: *const abi.Command) !void {
@@ -337,19 +384,22 @@ pub const Device = struct {
         try self.tables.installKeypair(peer, command, tables_.nowNs());
     }
 
-    /// Another port, under the same descriptor number, so that the threads need not be told: a
-    /// poll that still waits on the old socket is woken, and lets go of it.
+    /// Another port, under the same descriptor numbers, so that the threads need not be told: a
+    /// poll that still waits on an old socket is woken, and lets go of it.
     fn rebind(self: *Device, port: u16) !void {
-        if (port != 0 and port == self.udp.port) return;
-        var fresh: udp_linux.Udp = try .open(port, self.fwmark, .{ .offload = self.udp_offload });
-        const rc = linux.dup3(fresh.fd, self.udp.fd, @bitCast(linux.O{ .CLOEXEC = true }));
-        if (linux.errno(rc) != .SUCCESS) {
-            fresh.close();
-            return error.System;
-        }
-        _ = linux.close(fresh.fd);
-        self.udp.port = fresh.port;
-        Tables.wake(self.tables.wake_receive);
+        if (port != 0 and port == self.udp().port) return;
+        var fresh: udp_group.Group = try .open(
+            self.paths_count,
+            port,
+            self.fwmark,
+            .{ .offload = self.udp_offload },
+        );
+        try self.sockets.replace(&fresh);
+        for (self.tables.lanes) |*lane| lane_.wake(lane.wake_receive);
+    }
+
+    fn laneOf(self: *Device, ref: abi.PeerRef) *lane_.Lane {
+        return &self.tables.lanes[self.tables.laneOf(ref.slot)];
     }
 
     /// Takes datagrams that wait; as many as both buffers hold.
@@ -373,15 +423,17 @@ pub const Device = struct {
     /// Sends datagrams at once, and hands session messages to the transmit thread. How many were
     /// taken; one that the kernel refuses is counted and taken. Null: a datagram outside the bytes.
     pub fn send(self: *Device, datagrams: []const abi.Datagram, bytes: []const u8) ?usize {
-        var wake = false;
-        defer if (wake) Tables.wake(self.tables.wake_transmit);
+        var wake: std.bit_set.IntegerBitSet(constants.lanes_max) = .empty;
+        defer for (self.tables.lanes, 0..) |*lane, number| {
+            if (wake.isSet(number)) lane_.wake(lane.wake_transmit);
+        };
         for (datagrams) |*datagram| {
             const end = @as(u64, datagram.offset) + datagram.length;
             if (end > bytes.len) return null;
             const message = bytes[datagram.offset..@intCast(end)];
             if (datagram.kind == .session_message) {
-                wake = true;
-                if (!self.tables.outbox.push(datagram.*, message))
+                wake.set(self.tables.laneOf(datagram.peer.slot));
+                if (!self.laneOf(datagram.peer).outbox.push(datagram.*, message))
                     self.counters.add(.outbox_ring_full, 1);
                 continue;
             }
@@ -408,10 +460,10 @@ pub const Device = struct {
             .iovecs = &.{.{ .base = message.ptr, .len = message.len }},
             .tos = trafficClass(message),
         };
-        self.udp.sendMessage(out) catch {
+        self.udp().sendMessage(out) catch {
             if (datagram.local.family == 0) return false;
             out.local = .{};
-            self.udp.sendMessage(out) catch return false;
+            self.udp().sendMessage(out) catch return false;
         };
         return true;
     }
@@ -460,10 +512,12 @@ pub const Device = struct {
     }
 
     pub fn readCounters(self: *const Device, out: []u64) usize {
-        const blocks = [_]*const metrics.Counters{
-            &self.tx.counters, &self.rx.counters, &self.counters, &self.uapi_counters,
-        };
-        const count = metrics.sum(&blocks, out);
+        var blocks: [2 * constants.lanes_max + 2]*const metrics.Counters = undefined;
+        blocks[0..2].* = .{ &self.counters, &self.uapi_counters };
+        for (self.paths[0..self.paths_count], 0..) |*path, number| {
+            blocks[2 + 2 * number ..][0..2].* = .{ &path.tx.counters, &path.rx.counters };
+        }
+        const count = metrics.sum(blocks[0 .. 2 + 2 * @as(usize, self.paths_count)], out);
         const refused = @backingInt(abi.Counter.uapi_refused);
         if (self.uapi) |server| if (refused < count) {
             out[refused] = server.refusedCount();

@@ -86,7 +86,7 @@ test "every datagram is received or counted as lost, over a change of the port" 
                     .peer = Pair.peer_b,
                     .remote = pair.b.endpoint(),
                 }});
-                try awaitDrained(pair.b.device.udp.fd);
+                try awaitDrained(pair.b.device.sockets.members[0].fd);
                 sent += flood + 1;
                 try pair.cross(.a_to_b, @intCast(flood));
                 try testing.expect(pair.b.counter(.udp_receive_overflow) > lost_before);

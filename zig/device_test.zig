@@ -233,12 +233,12 @@ test "what waited on a responder goes before what comes when its keypair is just
                 const waiting = makePacket(&room, .{ .way = .b_to_a, .number = @intCast(number) });
                 try pair.b.link.inject(waiting);
             }
-            _ = pair.b.device.tx.turn();
+            _ = pair.b.device.paths[0].tx.turn();
             try pair.b.expectCounter(.staged, 3);
             const slots = &pair.b.device.tables.peers[Pair.peer_a.slot].?.keypairs;
             try testing.expect(slots.confirm(slots.next.?));
             try pair.b.link.inject(makePacket(&room, .{ .way = .b_to_a, .number = 3 }));
-            _ = pair.b.device.tx.turn();
+            _ = pair.b.device.paths[0].tx.turn();
             for (0..4) |number| {
                 const expected = makePacket(&room, .{ .way = .b_to_a, .number = @intCast(number) });
                 try pair.a.link.expectNext(expected);

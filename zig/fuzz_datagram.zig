@@ -69,11 +69,9 @@ const Scene = struct {
             pair.window = .{};
             pair.created_ns = self.now_ns;
             pair.last_minute_renewed = false;
-            pair.next_retired = null;
         }
         self.peer.keypairs = .{ .current = .init(self.pairs[0]), .next = self.pairs[1] };
         self.peer.path.store(.{});
-        self.tables.retired = null;
         self.tables.gate.loaded_ns = null;
         self.tables.events.head = 0;
         self.tables.events.count = 0;
@@ -82,7 +80,7 @@ const Scene = struct {
         self.rx.counters = .{};
         self.rx.overflow_seen = 0;
         self.rx.batch.count = 0;
-        while (self.tables.attention.pop()) |_| {}
+        while (self.tables.lanes[0].attention.pop()) |_| {}
         return self;
     }
 
@@ -90,10 +88,10 @@ const Scene = struct {
         const allocator = std.heap.page_allocator;
         self.* = .{ .tables = undefined, .rx = undefined, .peer = undefined, .pairs = undefined };
         const tables = &self.tables;
-        try tables.init(allocator, constants.mtu_default);
+        try tables.init(allocator, constants.mtu_default, 1);
         tables.gate.setLocalKey(&fuzz_gate.public_key);
         tables.gate.setIntroductionKey(&fuzz_gate.identity);
-        self.rx = try .create(allocator, tables);
+        self.rx = try .create(allocator, tables, 0);
         try tables.addPeer(peer_ref, &@splat(1));
         try tables.addPeer(other_ref, &@splat(2));
         self.peer = try tables.peerAt(peer_ref);

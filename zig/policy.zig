@@ -28,12 +28,12 @@ pub const Policy = struct {
     /// What happens to what no rule speaks of.
     default_allow: bool = true,
     flows: ?*Flows = null,
-    /// Receive: the flow of the last packet, which the next one mostly is of as well.
-    last_in: Tuple = .none,
-    last_in_s: u32 = 0,
-    /// Transmit: the same.
-    last_out: Tuple = .none,
-    last_out_s: u32 = 0,
+    /// Of each lane: the flow of the last packet, which the next one mostly is of as well. Receive.
+    last_in: [constants.lanes_max]Last = @splat(.{}),
+    /// The same; transmit.
+    last_out: [constants.lanes_max]Last = @splat(.{}),
+
+    const Last = struct { tuple: Tuple = .none, at_s: u32 = 0 };
 
     /// Both sides are held. What was let through before is judged anew. `seed` keys the fingerprints.
     pub fn set(
@@ -59,22 +59,23 @@ pub const Policy = struct {
     }
 
     /// Transmit side: what comes back of this flow is let in.
-    pub fn noteOutbound(self: *Policy, inner: *const Inner, packet: []const u8, now_ns: u64) void {
+    pub fn noteOutbound(self: *Policy, lane: u8, inner: *const Inner, packet: []const u8, now_ns: u64) void {
         const flows = self.active() orelse return;
         const tuple = Tuple.of(inner, packet, .outbound) orelse return;
         const now_s = seconds(now_ns);
-        if (now_s == self.last_out_s and tuple.equal(&self.last_out)) return;
+        const last = &self.last_out[lane];
+        if (now_s == last.at_s and tuple.equal(&last.tuple)) return;
         flows.note(&tuple, now_s);
-        self.last_out = tuple;
-        self.last_out_s = now_s;
+        last.* = .{ .tuple = tuple, .at_s = now_s };
     }
 
     /// Receive side: whether the packet may go on. `packet` is cut to its length.
-    pub fn admits(self: *Policy, inner: *const Inner, packet: []const u8, now_ns: u64) bool {
+    pub fn admits(self: *Policy, lane: u8, inner: *const Inner, packet: []const u8, now_ns: u64) bool {
         const flows = self.active() orelse return true;
         const tuple = Tuple.of(inner, packet, .inbound) orelse return false;
         const now_s = seconds(now_ns);
-        if (now_s == self.last_in_s and tuple.equal(&self.last_in)) return true;
+        const last = &self.last_in[lane];
+        if (now_s == last.at_s and tuple.equal(&last.tuple)) return true;
         // Errors belong to flows whose packet they carry; a path's MTU is learnt from them.
         if (tuple.is_error) return true;
         if (tuple.partial) return self.allowsNew(&tuple);
@@ -82,8 +83,7 @@ pub const Policy = struct {
             if (!self.allowsNew(&tuple)) return false;
             flows.note(&tuple, now_s);
         }
-        self.last_in = tuple;
-        self.last_in_s = now_s;
+        last.* = .{ .tuple = tuple, .at_s = now_s };
         return true;
     }
 
@@ -345,12 +345,12 @@ const Scene = struct {
 
     fn in(self: *Scene, packet: []const u8) bool {
         const inner = inner_packet.parse(packet).?;
-        return self.policy.admits(&inner, packet, self.now_ns);
+        return self.policy.admits(0, &inner, packet, self.now_ns);
     }
 
     fn out(self: *Scene, packet: []const u8) void {
         const inner = inner_packet.parse(packet).?;
-        self.policy.noteOutbound(&inner, packet, self.now_ns);
+        self.policy.noteOutbound(0, &inner, packet, self.now_ns);
     }
 };
 

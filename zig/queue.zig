@@ -57,9 +57,9 @@ pub const DatagramRing = struct {
         self.head.store(self.head.raw +% 1, .release);
     }
 
-    /// How many datagrams wait: in the producer's thread alone.
+    /// How many datagrams wait: exact in the producer's thread, elsewhere as of just now.
     pub fn count(self: *const DatagramRing) u32 {
-        return self.tail.raw -% self.head.load(.acquire);
+        return self.tail.load(.monotonic) -% self.head.load(.acquire);
     }
 
     pub fn isEmpty(self: *const DatagramRing) bool {

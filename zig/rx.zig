@@ -21,6 +21,9 @@ const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
 const udp_linux = @import("udp_linux.zig");
 const Counters = @import("metrics.zig").Counters;
+const Handover = @import("handover.zig").Handover;
+const Lane = @import("lane.zig").Lane;
+const lane_ = @import("lane.zig");
 const Path = peer_.Path;
 const Peer = peer_.Peer;
 const Session = tables_.Session;
@@ -29,12 +32,18 @@ const Tun = @import("tun_linux.zig").Tun;
 const Udp = udp_linux.Udp;
 
 const segments_max = constants.receive_batch_segments;
+const paths_max = constants.receive_batch_messages + constants.handover_packets;
 const replies_max = constants.cookie_replies_per_turn;
+/// Handshakes and introductions are judged in one thread: the gate has one writer.
+const gate_lane: u8 = 0;
 
 const Reply = struct { path: Path, bytes: cookie.Reply };
 
 pub const Rx = struct {
     tables: *Tables,
+    /// The lane that this is the receive thread of, and its number.
+    lane: *Lane,
+    lane_number: u8,
     tun: ?*const Tun = null,
     udp: *const Udp = undefined,
     stopping: *const std.atomic.Value(bool) = undefined,
@@ -48,12 +57,16 @@ pub const Rx = struct {
     sessions: [segments_max]Session = undefined,
     paths: [segments_max]u8 = undefined,
     jobs_count: usize = 0,
-    /// One for each received message of the batch.
-    message_paths: [constants.receive_batch_messages]Path = undefined,
-    message_ecns: [constants.receive_batch_messages]u2 = undefined,
+    /// One for each received message of the batch, then one for each that was handed over.
+    message_paths: [paths_max]Path = undefined,
+    message_ecns: [paths_max]u2 = undefined,
     /// The message, and the offset in it, that is sorted next.
     message_at: usize = 0,
     offset_at: usize = 0,
+    /// What other lanes received for peers of this one, and how far it is sorted.
+    handed: ?*Handover.Load = null,
+    handed_at: usize = 0,
+    handed_offset: usize = 0,
 
     /// Cookie replies of this turn.
     replies: [replies_max]Reply = undefined,
@@ -63,13 +76,18 @@ pub const Rx = struct {
     gathered: coalesce.Gathered = undefined,
     now_ns: u64 = 0,
 
-    pub fn create(allocator: Allocator, tables: *Tables) Allocator.Error!*Rx {
+    pub fn create(allocator: Allocator, tables: *Tables, lane_number: u8) Allocator.Error!*Rx {
         const self = try allocator.create(Rx);
         errdefer allocator.destroy(self);
         const batch = try allocator.create(udp_linux.ReceiveBatch);
         errdefer allocator.destroy(batch);
         try batch.init(allocator);
-        self.* = .{ .tables = tables, .batch = batch };
+        self.* = .{
+            .tables = tables,
+            .lane = &tables.lanes[lane_number],
+            .lane_number = lane_number,
+            .batch = batch,
+        };
         self.coalescer.init(.{});
         return self;
     }
@@ -89,14 +107,16 @@ pub const Rx = struct {
 
     /// One turn; false where nothing was received.
     pub fn turn(self: *Rx) bool {
-        const received = self.udp.receiveBatch(self.batch) catch return false;
-        self.counters.add(.udp_receive_calls, 1);
+        const received = self.udp.receiveBatch(self.batch) catch 0;
+        self.takeHandover();
+        if (received == 0 and self.handed == null) return false;
+        if (received > 0) self.counters.add(.udp_receive_calls, 1);
         self.message_at = 0;
         self.offset_at = 0;
-        while (self.message_at < received) {
-            self.tables.lock.enter(.receive);
+        while (self.message_at < received or self.handed != null) {
+            self.tables.lock.enter(.receive, self.lane_number);
             self.work(received, tables_.nowNs());
-            self.tables.lock.leave(.receive);
+            self.tables.lock.leave(.receive, self.lane_number);
             self.writeTun();
             self.sendReplies();
         }
@@ -110,9 +130,32 @@ pub const Rx = struct {
         self.now_ns = now_ns;
         self.jobs_count = 0;
         self.replies_count = 0;
+        self.sortHandedOver();
         self.sortMessages(received);
         self.open();
         self.acceptAll();
+    }
+
+    fn takeHandover(self: *Rx) void {
+        const handover = if (self.lane.to_receive) |*handover| handover else return;
+        self.handed = handover.take();
+        self.handed_at = 0;
+        self.handed_offset = 0;
+    }
+
+    /// Sorts what was handed over until it or the room for jobs ends.
+    fn sortHandedOver(self: *Rx) void {
+        const load = self.handed orelse return;
+        while (self.handed_at < load.count) : (self.handed_at += 1) {
+            if (self.jobs_count == segments_max) return;
+            const path: u8 = @intCast(constants.receive_batch_messages + self.handed_at);
+            self.message_paths[path] = load.paths[self.handed_at];
+            self.message_ecns[path] = load.ecns[self.handed_at];
+            const length = load.lengths[self.handed_at];
+            self.sortDatagram(load.bytes[self.handed_offset..][0..length], path);
+            self.handed_offset += length;
+        }
+        self.handed = null;
     }
 
     /// Sorts datagrams until the batch or the room for jobs ends.
@@ -139,7 +182,8 @@ pub const Rx = struct {
             while (self.offset_at < message.payload.len) {
                 if (self.jobs_count == segments_max) return;
                 const rest = message.payload[self.offset_at..];
-                self.sortDatagram(rest[0..@min(size, rest.len)]);
+                self.counters.add(.udp_receive_datagrams, 1);
+                self.sortDatagram(rest[0..@min(size, rest.len)], @intCast(self.message_at));
                 self.offset_at += size;
             }
         }
@@ -167,12 +211,16 @@ pub const Rx = struct {
     }
 
     /// A transport message becomes a job; anything else is judged by the gate.
-    fn sortDatagram(self: *Rx, datagram: []u8) void {
-        self.counters.add(.udp_receive_datagrams, 1);
+    fn sortDatagram(self: *Rx, datagram: []u8, path: u8) void {
         if (datagram.len < 4) return self.counters.add(.malformed, 1);
         const kind = std.mem.readInt(u32, datagram[0..4], .little);
-        if (kind != constants.message_transport) return self.judge(datagram);
+        if (kind != constants.message_transport) {
+            if (self.lane_number != gate_lane) return self.handOver(gate_lane, datagram, path);
+            return self.judge(datagram, &self.message_paths[path]);
+        }
         if (datagram.len < constants.transport_bytes_min) return self.counters.add(.malformed, 1);
+        const owner = self.tables.laneOfIndex(transport.receiverIndex(datagram));
+        if (owner != self.lane_number) return self.handOver(owner, datagram, path);
         const session = self.tables.sessions.lookup(transport.receiverIndex(datagram)) orelse
             return self.counters.add(.unknown_index, 1);
         const counter = transport.counterOf(datagram);
@@ -181,12 +229,23 @@ pub const Rx = struct {
         if (session.keypair.isExpired(self.now_ns)) return self.counters.add(.keypair_expired, 1);
         self.jobs[self.jobs_count] = .{ .bytes = datagram, .counter = counter };
         self.sessions[self.jobs_count] = session;
-        self.paths[self.jobs_count] = @intCast(self.message_at);
+        self.paths[self.jobs_count] = path;
         self.jobs_count += 1;
     }
 
-    fn judge(self: *Rx, datagram: []const u8) void {
-        const path = &self.message_paths[self.message_at];
+    /// To the lane that owns the session, or to the gate's: the kernel steers by its own lights
+    /// where it knows no better (udp_linux.steer).
+    fn handOver(self: *Rx, owner: u8, datagram: []const u8, path: u8) void {
+        const lane = &self.tables.lanes[owner];
+        switch (lane.to_receive.?.push(self.message_paths[path], self.message_ecns[path], datagram)) {
+            .full => return self.counters.add(.handover_full, 1),
+            .first => lane_.wake(lane.wake_receive),
+            .added => {},
+        }
+        self.counters.add(.handed_over, 1);
+    }
+
+    fn judge(self: *Rx, datagram: []const u8, path: *const Path) void {
         const queued = self.tables.inbox.count();
         switch (self.tables.gate.admit(datagram, &path.remote, self.now_ns, queued)) {
             .refuse => |counter| self.counters.add(counter, 1),
@@ -217,7 +276,7 @@ pub const Rx = struct {
         path: *const Path,
         bytes: []const u8,
     ) void {
-        const taken = self.tables.inbox.push(.{
+        const taken = self.tables.toControl(.{
             .kind = kind,
             .peer = ref,
             .at_ns = self.now_ns,
@@ -316,7 +375,7 @@ pub const Rx = struct {
         const inner = inner_packet.parse(text) orelse return self.counters.add(.inner_malformed, 1);
         if (self.tables.sourceOwner(&inner) != peer)
             return self.counters.add(.inner_source_refused, 1);
-        if (!self.tables.policy.admits(&inner, text[0..inner.total_length], self.now_ns))
+        if (!self.tables.policy.admits(self.lane_number, &inner, text[0..inner.total_length], self.now_ns))
             return self.counters.add(.policy_refused, 1);
         const bits = ecn.decapsulate(inner.ecn, outer_ecn) orelse
             return self.counters.add(.ecn_refused, 1);
@@ -369,13 +428,13 @@ pub const Rx = struct {
     fn wait(self: *Rx) void {
         var polled = [_]linux.pollfd{
             .{ .fd = self.udp.fd, .events = linux.POLL.IN, .revents = 0 },
-            .{ .fd = self.tables.wake_receive, .events = linux.POLL.IN, .revents = 0 },
+            .{ .fd = self.lane.wake_receive, .events = linux.POLL.IN, .revents = 0 },
         };
         crypto.wipeStack();
         _ = linux.poll(&polled, polled.len, -1);
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;
-            _ = linux.read(self.tables.wake_receive, &count, count.len);
+            _ = linux.read(self.lane.wake_receive, &count, count.len);
         }
     }
 };

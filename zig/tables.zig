@@ -1,7 +1,7 @@
 //! What the two packet threads and `apply` share: peers, sessions by index, allowed IPs, the gate,
 //! and the queues to and from the control plane. Owns all peers and keypairs.
 //!
-//! Whoever reads the tables holds a side of `lock`; whoever changes them holds both. The one
+//! Whoever reads the tables holds a side of `lock`; whoever changes them holds all. The one
 //! exception is a keypair's move between slots, which the receive side does, because it alone reads
 //! `next` and `previous`.
 const std = @import("std");
@@ -20,9 +20,12 @@ const Gate = @import("gate.zig").Gate;
 const IndexTable = @import("index_table.zig").IndexTable;
 const Inner = @import("inner_packet.zig").Inner;
 const Keypair = keypair.Keypair;
+const lane_ = @import("lane.zig");
+const Lane = lane_.Lane;
 const Peer = @import("peer.zig").Peer;
 const Policy = @import("policy.zig").Policy;
 const Staging = @import("staging.zig").Staging;
+const Mutex = @import("table_lock.zig").Mutex;
 const TableLock = @import("table_lock.zig").TableLock;
 
 pub const Session = struct { peer: *Peer, keypair: *Keypair };
@@ -39,23 +42,22 @@ pub const Tables = struct {
     /// Receive; what the keys are, apply.
     gate: Gate,
     mtu: std.atomic.Value(u32),
-    /// Staging blocks in use: transmit; apply.
-    staging_count: u32 = 0,
+    /// Staging blocks in use: transmit of any lane; apply.
+    staging_count: std.atomic.Value(u32) = .init(0),
+    /// One or a power of two.
+    lanes: []Lane,
 
     events: queue.EventRing,
-    /// Datagrams for the control plane: written by receive alone.
+    /// Datagrams for the control plane: written by receive of any lane, one at a time.
     inbox: queue.DatagramRing,
-    /// Session messages from the control plane, sealed by transmit.
-    outbox: queue.DatagramRing,
-    attention: queue.Attention,
+    inbox_mutex: Mutex = .{},
     doorbell: queue.Doorbell,
-    /// Eventfds that wake the threads out of their polls.
-    wake_transmit: linux.fd_t,
-    wake_receive: linux.fd_t,
 
     pub const InitError = error{ OutOfMemory, SystemResources };
 
-    pub fn init(self: *Tables, allocator: Allocator, mtu: u32) InitError!void {
+    /// `lanes_count`: a power of two, at most `lanes_max`.
+    pub fn init(self: *Tables, allocator: Allocator, mtu: u32, lanes_count: u8) InitError!void {
+        assert(std.math.isPowerOfTwo(lanes_count) and lanes_count <= constants.lanes_max);
         const peers = try allocator.alloc(?*Peer, constants.peers_max);
         errdefer allocator.free(peers);
         @memset(peers, null);
@@ -63,18 +65,15 @@ pub const Tables = struct {
         errdefer events.deinit(allocator);
         var inbox = try queue.DatagramRing.init(allocator, constants.control_ring_datagrams);
         errdefer inbox.deinit(allocator);
-        var outbox = try queue.DatagramRing.init(allocator, constants.outbox_ring_datagrams);
-        errdefer outbox.deinit(allocator);
-        var attention = try queue.Attention.init(allocator);
-        errdefer attention.deinit(allocator);
         var doorbell = try queue.Doorbell.init();
         errdefer doorbell.deinit();
         var gate = try Gate.init(allocator, crypto.random);
         errdefer gate.deinit(allocator);
-        const wake_transmit = try eventfd();
-        errdefer _ = linux.close(wake_transmit);
+        const lanes = try initLanes(allocator, lanes_count);
         self.* = .{
             .allocator = allocator,
+            .lock = .{ .lanes = lanes_count },
+            .lanes = lanes,
             .peers = peers,
             .sessions = .init(allocator, constants.sessions_max),
             .allowed_ips = .{},
@@ -82,12 +81,22 @@ pub const Tables = struct {
             .mtu = .init(mtu),
             .events = events,
             .inbox = inbox,
-            .outbox = outbox,
-            .attention = attention,
             .doorbell = doorbell,
-            .wake_transmit = wake_transmit,
-            .wake_receive = try eventfd(),
         };
+    }
+
+    fn initLanes(allocator: Allocator, count: u8) InitError![]Lane {
+        const lanes = try allocator.alloc(Lane, count);
+        var ready: usize = 0;
+        errdefer {
+            for (lanes[0..ready]) |*lane| lane.deinit(allocator);
+            allocator.free(lanes);
+        }
+        for (lanes) |*lane| {
+            lane.* = try .init(allocator, count == 1);
+            ready += 1;
+        }
+        return lanes;
     }
 
     /// No thread may be in the tables any more.
@@ -97,24 +106,26 @@ pub const Tables = struct {
         self.allowed_ips.deinit(self.allocator);
         self.policy.deinit(self.allocator);
         self.gate.deinit(self.allocator);
-        _ = linux.close(self.wake_transmit);
-        _ = linux.close(self.wake_receive);
+        for (self.lanes) |*lane| lane.deinit(self.allocator);
+        self.allocator.free(self.lanes);
         self.doorbell.deinit();
-        self.attention.deinit(self.allocator);
-        self.outbox.deinit(self.allocator);
         self.inbox.deinit(self.allocator);
         self.events.deinit(self.allocator);
         self.allocator.free(self.peers);
         self.* = undefined;
     }
 
-    fn eventfd() error{SystemResources}!linux.fd_t {
-        const rc = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
-        if (linux.errno(rc) != .SUCCESS) return error.SystemResources;
-        return @intCast(rc);
+    // Look-ups: any side.
+
+    /// The number of the lane that owns a peer.
+    pub fn laneOf(self: *const Tables, slot: u32) u8 {
+        return @intCast(slot & (self.lanes.len - 1));
     }
 
-    // Look-ups: either side.
+    /// The number of the lane that owns a session: its index is chosen so.
+    pub fn laneOfIndex(self: *const Tables, local_index: u32) u8 {
+        return @intCast(local_index & (self.lanes.len - 1));
+    }
 
     pub fn peerAt(self: *const Tables, ref: abi.PeerRef) error{ NoSuchPeer, StalePeer }!*Peer {
         if (ref.slot >= self.peers_end) return error.NoSuchPeer;
@@ -168,12 +179,17 @@ pub const Tables = struct {
     // To the transmit thread: any thread that holds a side.
 
     pub fn attend(self: *Tables, peer: *Peer) void {
-        if (self.attention.push(peer.ref.slot)) wake(self.wake_transmit);
+        const lane = &self.lanes[self.laneOf(peer.ref.slot)];
+        if (lane.attention.push(peer.ref.slot)) lane_.wake(lane.wake_transmit);
     }
 
-    pub fn wake(fd: linux.fd_t) void {
-        const one: u64 = 1;
-        _ = linux.write(fd, std.mem.asBytes(&one), 8);
+    // The receive side.
+
+    /// A datagram for the control plane; false where the ring is full.
+    pub fn toControl(self: *Tables, datagram: abi.Datagram, bytes: []const u8) bool {
+        self.inbox_mutex.lock();
+        defer self.inbox_mutex.unlock();
+        return self.inbox.push(datagram, bytes);
     }
 
     // Changes: both sides.
@@ -209,6 +225,8 @@ pub const Tables = struct {
         now_ns: u64,
     ) InstallError!void {
         errdefer releaseSecrets(command);
+        if (self.laneOfIndex(command.local_index) != self.laneOf(peer.ref.slot))
+            return error.InvalidArgument;
         const send_key = try secrets.pointer(command.secret_send);
         const receive_key = try secrets.pointer(command.secret_receive);
         const pair = try self.allocator.create(Keypair);
@@ -261,15 +279,16 @@ pub const Tables = struct {
         const staging = peer.staging orelse return;
         staging.destroy(self.allocator);
         peer.staging = null;
-        self.staging_count -= 1;
+        _ = self.staging_count.fetchSub(1, .monotonic);
     }
 
     /// Transmit. Null where too many peers stage at once.
     pub fn stagingOf(self: *Tables, peer: *Peer) ?*Staging {
         if (peer.staging) |staging| return staging;
-        if (self.staging_count == constants.staging_peers_max) return null;
-        peer.staging = Staging.create(self.allocator) catch return null;
-        self.staging_count += 1;
+        if (self.staging_count.fetchAdd(1, .monotonic) < constants.staging_peers_max) {
+            peer.staging = Staging.create(self.allocator) catch null;
+        }
+        if (peer.staging == null) _ = self.staging_count.fetchSub(1, .monotonic);
         return peer.staging;
     }
 

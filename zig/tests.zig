@@ -26,8 +26,10 @@ comptime {
     _ = @import("io_test.zig");
     _ = @import("key_file.zig");
     _ = @import("key_text.zig");
+    _ = @import("handover.zig");
     _ = @import("keypair.zig");
     _ = @import("load.zig");
+    _ = @import("lane.zig");
     _ = @import("metrics.zig");
     _ = @import("model_test.zig");
     _ = @import("netlink.zig");
@@ -52,6 +54,7 @@ comptime {
     _ = @import("tun_linux_test.zig");
     _ = @import("uapi_test.zig");
     _ = @import("uapi_text.zig");
+    _ = @import("udp_group.zig");
     _ = @import("udp_linux.zig");
     _ = @import("udp_linux_test.zig");
     _ = @import("vectors_test.zig");

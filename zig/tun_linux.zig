@@ -36,6 +36,8 @@ pub const WriteError = error{
 pub const Options = struct {
     /// false: every packet is at most one MTU with complete checksums.
     offload: bool = true,
+    /// Whether `openQueue` will be called.
+    queues: bool = false,
 };
 
 pub const name_bytes_max: usize = linux.IFNAMESIZE - 1;
@@ -57,7 +59,7 @@ pub const Tun = struct {
         const fd = try openClone();
         errdefer _ = linux.close(fd);
 
-        const interface_name = try setInterface(fd, requested_name);
+        const interface_name = try setInterface(fd, requested_name, options.queues);
         try setHeaderLength(fd);
         var tun: Tun = .{
             .fd = fd,
@@ -68,6 +70,17 @@ pub const Tun = struct {
         };
         try tun.setOffloads(options.offload);
         return tun;
+    }
+
+    /// Another descriptor of an interface that was opened with `queues`: packets to it are spread by
+    /// flow, and a flow that was written through one descriptor comes back through it.
+    pub fn openQueue(tun: *const Tun) OpenError!Tun {
+        const fd = try openClone();
+        errdefer _ = linux.close(fd);
+        _ = try setInterface(fd, tun.name(), true);
+        var queue = tun.*;
+        queue.fd = fd;
+        return queue;
     }
 
     pub fn close(tun: *Tun) void {
@@ -166,8 +179,14 @@ fn openClone() OpenError!linux.fd_t {
 }
 
 /// The name the interface got.
-fn setInterface(fd: linux.fd_t, requested_name: []const u8) OpenError![linux.IFNAMESIZE]u8 {
-    var request: InterfaceRequest = .{ .value = .{ .flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR } };
+fn setInterface(
+    fd: linux.fd_t,
+    requested_name: []const u8,
+    queues: bool,
+) OpenError![linux.IFNAMESIZE]u8 {
+    const several: u16 = if (queues) IFF_MULTI_QUEUE else 0;
+    const flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | several;
+    var request: InterfaceRequest = .{ .value = .{ .flags = flags } };
     @memcpy(request.name[0..requested_name.len], requested_name);
     switch (ioctl(fd, TUNSETIFF, @intFromPtr(&request))) {
         .SUCCESS => return request.name,
@@ -219,6 +238,7 @@ const TUNSETIFF: u32 = 0x400454ca;
 const TUNSETOFFLOAD: u32 = 0x400454d0;
 const TUNSETVNETHDRSZ: u32 = 0x400454d8;
 const IFF_TUN: u16 = 0x0001;
+const IFF_MULTI_QUEUE: u16 = 0x0100;
 const IFF_NO_PI: u16 = 0x1000;
 const IFF_VNET_HDR: u16 = 0x4000;
 const TUN_F_CSUM: usize = 0x01;

@@ -20,6 +20,8 @@ const routing_loop = @import("routing_loop.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
 const Counters = @import("metrics.zig").Counters;
+const Lane = @import("lane.zig").Lane;
+const lane_ = @import("lane.zig");
 const Keypair = @import("keypair.zig").Keypair;
 const Peer = @import("peer.zig").Peer;
 const Tables = tables_.Tables;
@@ -48,6 +50,9 @@ const MessageOrigin = struct { first: u16, count: u16, peer: abi.PeerRef };
 
 pub const Tx = struct {
     tables: *Tables,
+    /// The lane that this is the transmit thread of, and its number.
+    lane: *Lane,
+    lane_number: u8,
     tun: ?*const Tun,
     udp: *const Udp,
     monitor: ?*netlink.Monitor,
@@ -57,9 +62,9 @@ pub const Tx = struct {
     link_gone: bool = false,
     link_is_up: bool = false,
 
-    // Packets as they were read, each behind its virtio header.
+    // Packets as they were read or handed over, each behind its virtio header.
     read_bytes: []u8,
-    reads: [constants.tun_batch_packets]struct { offset: u32, length: u32 } = undefined,
+    reads: [constants.tun_batch_packets + constants.handover_packets][]const u8 = undefined,
     reads_count: usize = 0,
     /// The packet, and the segment of it, that is laid out next.
     read_at: usize = 0,
@@ -89,7 +94,7 @@ pub const Tx = struct {
     /// When the timers have to be looked at; 0 = now.
     timers_due_ns: u64 = 0,
 
-    pub fn create(allocator: Allocator, tables: *Tables) Allocator.Error!*Tx {
+    pub fn create(allocator: Allocator, tables: *Tables, lane_number: u8) Allocator.Error!*Tx {
         const self = try allocator.create(Tx);
         errdefer allocator.destroy(self);
         const read_bytes = try allocator.alloc(u8, constants.tun_batch_bytes);
@@ -99,6 +104,8 @@ pub const Tx = struct {
         const segments = try allocator.alloc(Segment, segments_max);
         self.* = .{
             .tables = tables,
+            .lane = &tables.lanes[lane_number],
+            .lane_number = lane_number,
             .tun = null,
             .udp = undefined,
             .monitor = null,
@@ -131,12 +138,12 @@ pub const Tx = struct {
         var worked = self.reads_count > 0;
         var more = true;
         while (more) {
-            self.tables.lock.enter(.transmit);
+            self.tables.lock.enter(.transmit, self.lane_number);
             self.now_ns = tables_.nowNs();
             more = !self.layOut();
             self.seal();
             self.compose();
-            self.tables.lock.leave(.transmit);
+            self.tables.lock.leave(.transmit, self.lane_number);
             worked = worked or self.messages_count > 0;
             self.send();
             self.writeAnswers();
@@ -149,10 +156,12 @@ pub const Tx = struct {
         self.reads_count = 0;
         self.read_at = 0;
         self.segment_at = 0;
+        self.takeHandover();
         const tun = self.tun orelse return;
         if (self.link_gone) return;
+        const handed = self.reads_count;
         var used: usize = 0;
-        while (self.reads_count < self.reads.len and used < constants.tun_batch_bytes_enough) {
+        while (self.reads_count - handed < constants.tun_batch_packets and used < constants.tun_batch_bytes_enough) {
             const room = self.read_bytes[used..];
             if (room.len < constants.tun_read_bytes_max) break;
             const length = tun.read(room) catch |err| {
@@ -163,13 +172,25 @@ pub const Tx = struct {
                 }
                 break;
             };
-            self.reads[self.reads_count] = .{ .offset = @intCast(used), .length = @intCast(length) };
+            self.reads[self.reads_count] = room[0..length];
             self.reads_count += 1;
             used += length;
         }
-        if (self.reads_count == 0) return;
-        self.counters.add(.tun_read_calls, self.reads_count);
+        if (used == 0) return;
+        self.counters.add(.tun_read_calls, self.reads_count - handed);
         self.counters.add(.tun_read_bytes, used);
+    }
+
+    /// What other lanes read for peers of this one.
+    fn takeHandover(self: *Tx) void {
+        const handover = if (self.lane.to_transmit) |*handover| handover else return;
+        const load = handover.take() orelse return;
+        var at: usize = 0;
+        for (load.lengths[0..load.count]) |length| {
+            self.reads[self.reads_count] = load.bytes[at..][0..length];
+            self.reads_count += 1;
+            at += length;
+        }
     }
 
     fn linkGone(self: *Tx) void {
@@ -202,7 +223,7 @@ pub const Tx = struct {
     /// Peers whose keypair or endpoint has come: staged packets go now, or at least a keepalive, so
     /// that the responder may use the keypair too.
     fn flushAttention(self: *Tx) bool {
-        while (self.tables.attention.pop()) |slot| {
+        while (self.lane.attention.pop()) |slot| {
             const peer = self.tables.peers[slot] orelse continue;
             // What is owed stays owed until there is an endpoint.
             if (peer.path.load().remote.family == 0) continue;
@@ -244,7 +265,7 @@ pub const Tx = struct {
 
     /// Session messages of the control plane.
     fn drainOutbox(self: *Tx) bool {
-        while (self.tables.outbox.peek()) |slot| {
+        while (self.lane.outbox.peek()) |slot| {
             if (self.tables.peerAt(slot.datagram.peer)) |peer| {
                 const bytes = slot.bytes[0..slot.datagram.length];
                 switch (self.place(peer, bytes.len, true)) {
@@ -256,15 +277,14 @@ pub const Tx = struct {
                     .dropped => {},
                 }
             } else |_| {}
-            self.tables.outbox.pop();
+            self.lane.outbox.pop();
         }
         return true;
     }
 
     fn layOutReads(self: *Tx) bool {
         while (self.read_at < self.reads_count) {
-            const read = self.reads[self.read_at];
-            if (!self.layOutPacket(self.read_bytes[read.offset..][0..read.length])) return false;
+            if (!self.layOutPacket(self.reads[self.read_at])) return false;
             self.read_at += 1;
             self.segment_at = 0;
         }
@@ -287,7 +307,9 @@ pub const Tx = struct {
         const remote = peer.path.load().remote;
         if (routing_loop.leadsBack(&remote, &inner, packet)) return self.refuse(.no_route);
         if (remote.family == 0) self.answerUnreachable(packet, &inner);
-        self.tables.policy.noteOutbound(&inner, packet[0..inner.total_length], self.now_ns);
+        const owner = self.tables.laneOf(peer.ref.slot);
+        if (owner != self.lane_number) return self.handOver(owner, bytes);
+        self.tables.policy.noteOutbound(self.lane_number, &inner, packet[0..inner.total_length], self.now_ns);
         while (self.segment_at < split.count) : (self.segment_at += 1) {
             switch (self.place(peer, split.segmentLength(self.segment_at), true)) {
                 .into => |into| _ = split.write(self.segment_at, into),
@@ -304,6 +326,19 @@ pub const Tx = struct {
             .added, .not_due => {},
             .limited => self.counters.add(.icmp_limited, 1),
         }
+    }
+
+    /// To the lane of the packet's peer; the kernel will find it by itself once an answer has been
+    /// written to that lane's queue (tun_flow_update in drivers/net/tun.c).
+    fn handOver(self: *Tx, owner: u8, bytes: []const u8) bool {
+        const lane = &self.tables.lanes[owner];
+        switch (lane.to_transmit.?.push(.{}, 0, bytes)) {
+            .full => return self.refuse(.handover_full),
+            .first => lane_.wake(lane.wake_transmit),
+            .added => {},
+        }
+        self.counters.add(.handed_over, 1);
+        return true;
     }
 
     fn refuse(self: *Tx, counter: abi.Counter) bool {
@@ -395,6 +430,7 @@ pub const Tx = struct {
         var due: u64 = never;
         for (self.tables.peers[0..self.tables.peers_end]) |entry| {
             const peer = entry orelse continue;
+            if (self.tables.laneOf(peer.ref.slot) != self.lane_number) continue;
             due = @min(due, self.runPeerTimers(peer));
         }
         // Receive sets deadlines at least this far ahead, so they are seen in time.
@@ -644,7 +680,7 @@ pub const Tx = struct {
         const monitor_fd = if (self.monitor) |monitor| monitor.fd else -1;
         var polled = [_]linux.pollfd{
             .{ .fd = tun_fd, .events = linux.POLL.IN, .revents = 0 },
-            .{ .fd = self.tables.wake_transmit, .events = linux.POLL.IN, .revents = 0 },
+            .{ .fd = self.lane.wake_transmit, .events = linux.POLL.IN, .revents = 0 },
             .{ .fd = monitor_fd, .events = linux.POLL.IN, .revents = 0 },
         };
         const now_ns = tables_.nowNs();
@@ -654,7 +690,7 @@ pub const Tx = struct {
         _ = linux.poll(&polled, polled.len, timeout_ms);
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;
-            _ = linux.read(self.tables.wake_transmit, &count, count.len);
+            _ = linux.read(self.lane.wake_transmit, &count, count.len);
             // Whoever woke us may have brought a deadline nearer.
             self.timers_due_ns = 0;
         }

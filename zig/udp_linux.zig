@@ -30,6 +30,8 @@ pub const Options = struct {
     offload: bool = true,
     /// false: an AF_INET socket, as where IPv6 does not exist.
     ipv6: bool = true,
+    /// Others of this user may bind the same port (SO_REUSEPORT).
+    shared: bool = false,
 };
 
 pub const Udp = struct {
@@ -53,6 +55,7 @@ pub const Udp = struct {
 
         try udp.setOptions();
         if (fwmark != 0) try udp.setMark(fwmark);
+        if (options.shared) try require(setOption(fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, 1));
         if (options.offload) {
             udp.gro = setOption(fd, linux.IPPROTO.UDP, linux.UDP.GRO, 1) == .SUCCESS;
             udp.segments_max = probeSegments();

@@ -1,6 +1,7 @@
 /** `meshvpn device IFNAME`: a plain WireGuard device, configured by `wg` and wg-quick. */
 import { defineCommand } from "citty";
-import { type CipherChoice, cipherChoices } from "../native/dataplane.ts";
+import { laneChoices } from "../daemon/lanes.ts";
+import { cipherChoices } from "../native/dataplane.ts";
 import { usageError } from "./errors.ts";
 
 /** What has no flag, for the help. */
@@ -8,6 +9,7 @@ export const deviceVariables = [
   "Environment:",
   "  MESHVPN_STATE_DIR  where replay protection is remembered (/var/lib/meshvpn)",
   `  MESHVPN_AEAD       what seals packets: ${cipherChoices.join(", ")} (auto)`,
+  `  MESHVPN_LANES      pairs of packet threads: ${laneChoices.join(", ")} (auto)`,
   "  LOG_LEVEL          silent, error, verbose or info, debug (error)",
   "  MESHVPN_LOG_FILE   where a device in the background logs",
 ].join("\n");
@@ -19,6 +21,7 @@ export default defineCommand({
       "Run a plain WireGuard device, for wg and wg-quick to configure. Environment: " +
       "MESHVPN_STATE_DIR (/var/lib/meshvpn), " +
       `MESHVPN_AEAD (${cipherChoices.join(", ")}), ` +
+      `MESHVPN_LANES (${laneChoices.join(", ")}), ` +
       "LOG_LEVEL (silent, error, verbose or info, debug), MESHVPN_LOG_FILE. " +
       "Example: meshvpn device wg0 && wg setconf wg0 wg0.conf",
   },
@@ -50,7 +53,9 @@ export async function deviceCommand(interfaceName: string, foreground: boolean):
     const { loadLibrary } = await import("../native/library.ts");
     const stateDirectory = process.env.MESHVPN_STATE_DIR || "/var/lib/meshvpn";
     const log = new Log(logLevel(process.env.LOG_LEVEL), interfaceName);
-    const options = { interfaceName, stateDirectory, cipher: cipherOf(), log };
+    const cipher = chosen("MESHVPN_AEAD", cipherChoices);
+    const lanes = chosen("MESHVPN_LANES", laneChoices);
+    const options = { interfaceName, stateDirectory, cipher, lanes, log };
     return await runDevice(loadLibrary(), options, () => readiness.ok());
   } catch (error) {
     if (readiness.failed(error)) return 1;
@@ -58,16 +63,15 @@ export async function deviceCommand(interfaceName: string, foreground: boolean):
   }
 }
 
-/** wireguard-go's calling convention has no flags: what `up --aead` says comes by MESHVPN_AEAD. */
-function cipherOf(): CipherChoice {
-  const said = process.env.MESHVPN_AEAD || "auto";
-  const choice = cipherChoices.find((each) => each === said);
+/** wireguard-go's calling convention has no flags: what flags of `up` say comes by variables. */
+function chosen<Choice extends string>(variable: string, choices: readonly Choice[]): Choice {
+  const said = process.env[variable] || "auto";
+  const choice = choices.find((each) => each === said);
   if (choice !== undefined) return choice;
-  const choices = cipherChoices.join(", ");
   throw usageError(
-    `MESHVPN_AEAD=${said} is not acceptable`,
-    "there is no such cipher",
-    `give one of ${choices}`,
+    `${variable}=${said} is not acceptable`,
+    "there is no such choice",
+    `give one of ${choices.join(", ")}`,
   );
 }
 

@@ -20,6 +20,7 @@ import { networkNameDefault } from "../trust/identity.ts";
 import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
 import { readConfigFile } from "./config-file.ts";
 import { type HttpListen, parseHttpListen } from "./http-listen.ts";
+import { type LaneChoice, laneChoices } from "./lanes.ts";
 import { type LogFormat, type LogLevel, logFormats, logLevel, logLevelWords } from "./log.ts";
 import { parseSeed, type SeedName } from "./seeds.ts";
 
@@ -36,6 +37,7 @@ export interface MeshConfig {
   readonly port: number;
   readonly mtu: number;
   readonly aead: CipherChoice;
+  readonly lanes: LaneChoice;
   readonly prefix: IpPrefix;
   readonly name: string;
   readonly network: string;
@@ -157,6 +159,13 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     fallback: "auto",
     parse: (said) => cipherChoices.find((choice) => choice === said),
     expects: `one of ${cipherChoices.join(", ")}`,
+  }),
+  lanes: text({
+    hint: laneChoices.join("|"),
+    describe: "pairs of packet threads; auto is one for every four processors, at least one",
+    fallback: "auto",
+    parse: (said) => laneChoices.find((choice) => choice === said),
+    expects: `one of ${laneChoices.join(", ")}`,
   }),
   tun: toggle("make a tunnel interface"),
   uapi: toggle("answer wg(8) on /var/run/wireguard/INTERFACE.sock"),

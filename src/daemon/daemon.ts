@@ -3,7 +3,7 @@
  * control socket and its signals. Composition only: what is started here is stopped here, in the
  * opposite order, and what the node wants kept is on disk before anything leaves that depends on it.
  */
-import { networkInterfaces } from "node:os";
+import { availableParallelism, networkInterfaces } from "node:os";
 import manifest from "../../package.json" with { type: "json" };
 import type { Instant } from "../base/clock.ts";
 import { formatEndpoint } from "../base/endpoint.ts";
@@ -22,6 +22,7 @@ import { Doctor } from "./doctor.ts";
 import { Driver, type Duties } from "./driver.ts";
 import { ownCandidates } from "./endpoints.ts";
 import { removeLeftovers } from "./files.ts";
+import { lanesFor } from "./lanes.ts";
 import { type Configuration, LiveSettings } from "./live-settings.ts";
 import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
@@ -96,6 +97,7 @@ export async function runMesh(
     uapi: answersUapi(config),
     tun: config.tun,
     cipher: config.aead,
+    lanes: lanesFor(config.lanes, availableParallelism()),
   };
   const dataplane = openDataplane(library, options, "--no-uapi");
   started.defer(() => dataplane.close());
@@ -470,7 +472,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   #status(withCounters: boolean): MeshStatus {
     const { config, dataplane } = this.#parts;
     const status = this.#node.status();
-    const { listenPort, cipher } = dataplane.deviceState();
+    const { listenPort, cipher, lanes } = dataplane.deviceState();
     return {
       schema: statusSchema,
       version: manifest.version,
@@ -482,6 +484,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       addresses: status.addresses,
       port: listenPort,
       aead: cipher,
+      lanes,
       trusted: status.trusted,
       organisations: status.organisations,
       certificate: certificateStatus(status.certificate),

@@ -5,6 +5,7 @@
  * nothing behind but the memory of timestamps.
  */
 import { existsSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import type { Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
 import { MeshError } from "../base/errors.ts";
@@ -16,6 +17,7 @@ import type { CipherChoice, CommandFailure, NativeDataplane } from "../native/da
 import type { Library } from "../native/library.ts";
 import { systemClock } from "./clock.ts";
 import { Driver, type Duties } from "./driver.ts";
+import { type LaneChoice, lanesFor } from "./lanes.ts";
 import type { Log } from "./log.ts";
 import { openDataplane } from "./open-dataplane.ts";
 import { TimestampStore } from "./timestamps.ts";
@@ -28,6 +30,7 @@ export interface DeviceOptions {
   readonly interfaceName: string;
   readonly stateDirectory: string;
   readonly cipher: CipherChoice;
+  readonly lanes: LaneChoice;
   readonly log: Log;
 }
 
@@ -48,8 +51,10 @@ export async function runDevice(
     interfaceName,
     uapi: true,
     cipher: options.cipher,
+    lanes: lanesFor(options.lanes, availableParallelism()),
   });
-  log.verbose(`packets are sealed by ${dataplane.deviceState().cipher}`);
+  const { cipher, lanes } = dataplane.deviceState();
+  log.verbose(`packets are sealed by ${cipher}, in ${lanes} ${lanes === 1 ? "lane" : "lanes"}`);
   const device = new WireguardDevice(library, crypto, dataplane, options);
   try {
     return await device.run(ready);
@@ -82,7 +87,8 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
     this.#dataplane = dataplane;
     this.#log = log;
     this.#timestamps = new TimestampStore(stateDirectory, (text) => log.warning(text));
-    this.table = new PeerTable({ crypto, random: crypto });
+    const { lanes } = dataplane.deviceState();
+    this.table = new PeerTable({ crypto, random: crypto, lanes });
     this.#driver = new Driver(this.table, dataplane, systemClock(library), this);
   }
 

@@ -48,6 +48,8 @@ export interface MeshStatus {
   readonly port: number;
   /** What seals and opens packets here, such as `avx512ifma` or `libsodium`. */
   readonly aead: string;
+  /** Pairs of packet threads. */
+  readonly lanes: number;
   /** How many identities are trusted here. */
   readonly trusted: number;
   /** How many organisations are. */

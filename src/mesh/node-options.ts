@@ -40,4 +40,6 @@ export interface MeshNodeOptions {
   readonly members?: Iterable<Uint8Array>;
   readonly history?: HandshakeHistory;
   readonly probeTimes?: ProbeTimes;
+  /** Of the data plane. */
+  readonly lanes?: number;
 }

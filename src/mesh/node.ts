@@ -115,7 +115,7 @@ export class MeshNode {
       memberCount: () => this.#swim.table.size,
     });
     this.roster = this.#admission.roster;
-    this.peers = new PeerTable({ crypto, random, ...options.history });
+    this.peers = new PeerTable({ crypto, random, lanes: options.lanes ?? 1, ...options.history });
     this.#addressing = new Addressing({
       crypto,
       networkId,

@@ -56,6 +56,8 @@ export interface PeerTableOptions extends HandshakeHistory {
   readonly crypto: NoiseCrypto;
   readonly random: Random;
   readonly peersMax?: number;
+  /** Of the data plane; a power of two, 1 unless given. */
+  readonly lanes?: number;
 }
 
 class PeerState implements Peer {
@@ -104,11 +106,12 @@ class Context implements SessionContext<PeerState> {
   readonly counters: PeerTableCounters;
   local: LocalSide | undefined;
 
-  constructor(crypto: NoiseCrypto, random: Random) {
+  constructor({ crypto, random, lanes = 1 }: PeerTableOptions) {
     this.crypto = crypto;
     this.random = random;
     this.protocol = wireguardProtocol(crypto);
-    this.indices = new SessionIndices(random);
+    const laneOf = (peer: PeerState): number => peer.ref.slot;
+    this.indices = new SessionIndices(random, { count: lanes, laneOf });
     this.counters = {
       ...handshakeCounters(),
       messages_malformed: 0,
@@ -138,7 +141,7 @@ export class PeerTable {
   #timestampSent: Uint8Array | undefined;
 
   constructor(options: PeerTableOptions) {
-    this.#context = new Context(options.crypto, options.random);
+    this.#context = new Context(options);
     this.#peersMax = options.peersMax ?? peersMax;
     this.#restore(options);
   }

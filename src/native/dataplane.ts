@@ -41,7 +41,11 @@ export interface DataplaneConfig {
   readonly tunOffload?: boolean;
   readonly udpOffload?: boolean;
   readonly cipher?: CipherChoice;
+  /** Pairs of packet threads, a power of two up to `lanesMax`; 1 unless given. */
+  readonly lanes?: number;
 }
+
+export const lanesMax = abi.constants.lanes_max;
 
 /** `auto`: the widest batch that this processor can run, else libsodium. `avx2` is for comparisons. */
 export const cipherChoices = ["auto", "batch", "libsodium", "avx2"] as const;
@@ -66,6 +70,7 @@ export interface DeviceState {
   readonly segmentsMax: number;
   /** The implementation that seals and opens packets, such as `avx512ifma`. */
   readonly cipher: string;
+  readonly lanes: number;
 }
 
 export interface UapiRequest {
@@ -270,6 +275,7 @@ export class NativeDataplane {
       udpGro: (set & flags.device_flag_udp_gro) !== 0,
       segmentsMax: state.u32(layout.segments_max),
       cipher: textAt(layout.cipher),
+      lanes: state.u32(layout.lanes),
     };
   }
 
@@ -326,6 +332,7 @@ function encodeConfig(config: DataplaneConfig): Uint8Array {
   records.view.setUint32(layout.flags, set, true);
   const cipher = enums.Cipher[config.cipher ?? "auto"];
   records.view.setUint32(layout.cipher, cipher, true);
+  records.view.setUint32(layout.lanes, config.lanes ?? 1, true);
   return records.bytes;
 }
 

@@ -41,6 +41,7 @@ describe("status", () => {
     addresses: ["10.99.0.7", "fd00::7"],
     port: 51820,
     aead: "avx2",
+    lanes: 1,
     trusted: 1,
     organisations: 0,
     certificate: null,

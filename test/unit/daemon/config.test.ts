@@ -49,6 +49,7 @@ describe("the configuration", () => {
       port: 51820,
       mtu: 1360,
       aead: "auto",
+      lanes: "auto",
       prefix: { address: "10.99.0.0", bits: 16 },
       name: "alpha",
       network: "meshvpn",

@@ -126,3 +126,18 @@ test("session indices use all 32 bits", () => {
   const chiSquare = counts.reduce((sum, count) => sum + (count - 100) ** 2 / 100, 0);
   expect(chiSquare).toBeLessThan(400);
 });
+
+test("with several lanes an index ends in its owner's lane, and is random otherwise", () => {
+  const lanes = { count: 4, laneOf: (slot: number) => slot };
+  const indices = new SessionIndices<number>(new SeededRandom(5), lanes);
+  const seen = new Set<number>();
+  for (let slot = 0; slot < 1000; slot += 1) {
+    const index = indices.allot(slot);
+    expect(index % 4).toBe(slot % 4);
+    expect(index).toBeGreaterThan(0);
+    expect(index).toBeLessThan(2 ** 32);
+    seen.add(index >>> 2);
+  }
+  expect(seen.size).toBe(1000);
+  expect(() => new SessionIndices(new SeededRandom(6), { count: 3, laneOf: () => 0 })).toThrow();
+});

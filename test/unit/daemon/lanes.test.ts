@@ -1,0 +1,10 @@
+import { expect, test } from "bun:test";
+import { lanesFor } from "../../../src/daemon/lanes.ts";
+
+test("auto is one lane for every four processors, a power of two, one at least and eight at most", () => {
+  const asked = [1, 2, 4, 7, 8, 15, 16, 31, 32, 128];
+  expect(asked.map((processors) => lanesFor("auto", processors))).toEqual([
+    1, 1, 1, 1, 2, 2, 4, 4, 8, 8,
+  ]);
+  expect(lanesFor("4", 1)).toBe(4);
+});

@@ -1,0 +1,126 @@
+//! The sockets of a device with several lanes: one for each, on one port, and the rule by which the
+//! kernel chooses among them. Makes system calls only; what a datagram says is read elsewhere.
+const std = @import("std");
+const constants = @import("constants.zig");
+const system_errno = @import("system_errno.zig");
+const udp_linux = @import("udp_linux.zig");
+const Udp = udp_linux.Udp;
+const linux = std.os.linux;
+const fail = system_errno.fail;
+const assert = std.debug.assert;
+
+/// The sockets of a device, one for each lane, on one port: the kernel gives a transport message to
+/// the socket of the lane that its receiver index names, and everything else to the first.
+pub const Group = struct {
+    members: [constants.lanes_max]Udp = undefined,
+    count: u8 = 0,
+
+    pub fn open(count: u8, requested_port: u16, fwmark: u32, options: udp_linux.Options) udp_linux.OpenError!Group {
+        assert(std.math.isPowerOfTwo(count) and count <= constants.lanes_max);
+        var group: Group = .{};
+        errdefer group.close();
+        // Among sockets that share a port, another process of this user could join in unseen: one
+        // that shares nothing says first whether the port is free.
+        if (count > 1 and requested_port != 0) {
+            var alone: Udp = try .open(requested_port, 0, .{ .offload = false, .ipv6 = options.ipv6 });
+            alone.close();
+        }
+        var each = options;
+        each.shared = count > 1;
+        for (group.members[0..count]) |*member| {
+            const port = if (group.count == 0) requested_port else group.members[0].port;
+            member.* = try .open(port, fwmark, each);
+            group.count += 1;
+        }
+        if (count > 1) try group.steer();
+        return group;
+    }
+
+    pub fn close(group: *Group) void {
+        for (group.members[0..group.count]) |*member| member.close();
+        group.count = 0;
+    }
+
+    pub fn slice(group: *Group) []Udp {
+        return group.members[0..group.count];
+    }
+
+    /// Another group of the same size in the place of this one's descriptors; it is closed.
+    pub fn replace(group: *Group, fresh: *Group) error{System}!void {
+        assert(group.count == fresh.count);
+        defer fresh.close();
+        for (group.slice(), fresh.slice()) |*old, *new| {
+            const rc = linux.dup3(new.fd, old.fd, @bitCast(linux.O{ .CLOEXEC = true }));
+            if (linux.errno(rc) != .SUCCESS) return fail(linux.errno(rc), error.System);
+            old.port = new.port;
+        }
+    }
+
+    /// A program of classic BPF for the whole group, over the datagram from its first byte on: what
+    /// it returns is the place of a socket in the order in which they were bound. A load beyond the
+    /// datagram ends it with 0.
+    fn steer(group: *const Group) udp_linux.OpenError!void {
+        const Instruction = extern struct { code: u16, true_skip: u8 = 0, false_skip: u8 = 0, k: u32 };
+        const load_word, const load_byte, const jump_equal, const bit_and, const return_k, const return_a =
+            .{ 0x20, 0x30, 0x15, 0x54, 0x06, 0x16 };
+        const program = [_]Instruction{
+            .{ .code = load_word, .k = 0 },
+            .{ .code = jump_equal, .false_skip = 3, .k = @byteSwap(constants.message_transport) },
+            // The receiver index is little-endian: its low bits are in its first byte.
+            .{ .code = load_byte, .k = 4 },
+            .{ .code = bit_and, .k = group.count - 1 },
+            .{ .code = return_a, .k = 0 },
+            .{ .code = return_k, .k = 0 },
+        };
+        const Program = extern struct { length: u16, instructions: [*]const Instruction };
+        const value: Program = .{ .length = program.len, .instructions = &program };
+        const SO_ATTACH_REUSEPORT_CBPF = 51;
+        const level = linux.SOL.SOCKET;
+        const fd = group.members[0].fd;
+        const rc = linux.setsockopt(fd, level, SO_ATTACH_REUSEPORT_CBPF, std.mem.asBytes(&value), @sizeOf(Program));
+        if (linux.errno(rc) != .SUCCESS) return fail(linux.errno(rc), error.System);
+    }
+};
+
+test "a transport message comes to the lane that its index names, and all else to the first" {
+    const scene = @import("io_scene.zig");
+    try scene.inOwnNamespace(struct {
+        fn body(_: *@import("netlink.zig").Netlink) anyerror!void {
+            var group: Group = try .open(4, 0, 0, .{});
+            defer group.close();
+            var sender: Udp = try .open(0, 0, .{});
+            defer sender.close();
+            const batch = try scene.makeBatch();
+            defer scene.freeBatch(batch);
+            const remote = scene.v4(.{ 127, 0, 0, 1 }, group.members[0].port);
+            var message: [constants.transport_bytes_min]u8 = @splat(0xff);
+            for (0..16) |low| {
+                std.mem.writeInt(u32, message[0..4], constants.message_transport, .little);
+                std.mem.writeInt(u32, message[4..8], 0xabcd_ef00 + @as(u32, @intCast(low)), .little);
+                try sender.sendTo(remote, .{}, &message);
+                const lane = &group.members[low % 4];
+                try std.testing.expectEqualSlices(u8, &message, (try scene.receiveOne(lane, batch)).payload);
+                // A handshake with the same bytes behind its type, and what is too short for any.
+                message[0] = constants.message_initiation;
+                for ([_][]const u8{ &message, message[0..3] }) |other| {
+                    try sender.sendTo(remote, .{}, other);
+                    const first = try scene.receiveOne(&group.members[0], batch);
+                    try std.testing.expectEqualSlices(u8, other, first.payload);
+                }
+            }
+        }
+    }.body);
+}
+
+test "a port that is taken is refused, by one socket or by a group" {
+    try @import("io_scene.zig").inOwnNamespace(struct {
+        fn body(_: *@import("netlink.zig").Netlink) anyerror!void {
+            var group: Group = try .open(2, 0, 0, .{});
+            defer group.close();
+            const port = group.members[0].port;
+            try std.testing.expectEqual(port, group.members[1].port);
+            try std.testing.expectError(error.AddressInUse, Group.open(2, port, 0, .{}));
+            try std.testing.expectError(error.AddressInUse, Group.open(1, port, 0, .{}));
+        }
+    }.body);
+}
