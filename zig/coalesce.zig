@@ -59,6 +59,8 @@ pub const Write = struct {
     bytes: u32,
     /// How many of the packets that were added are in it.
     packets: u32,
+    /// So many again, where each is a datagram that a program takes one by one.
+    datagrams: u32 = 0,
 };
 
 /// What the TUN takes.
@@ -141,6 +143,7 @@ pub const Coalescer = struct {
             .iovecs = out.iovecs[0..used],
             .bytes = @intCast(VirtioNetHdr.size + group.total_length),
             .packets = group.parts,
+            .datagrams = if (group.is_tcp) 0 else group.parts,
         };
     }
 

@@ -121,6 +121,8 @@ pub const send_segments_max: usize = 1024;
 /// Datagrams (each up to 64 KiB when the kernel coalesces) received before they are opened together.
 pub const receive_batch_messages: usize = 8;
 pub const receive_batch_segments: usize = 2048;
+/// Datagrams written to the TUN before the receive thread gives way to those who read them.
+pub const datagrams_before_yield: usize = 64;
 /// Segments in one UDP_SEGMENT send: Linux before 6.9 takes 64; probed at start.
 pub const udp_segments_max_old: usize = 64;
 pub const udp_segments_max: usize = 128;

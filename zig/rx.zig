@@ -75,6 +75,8 @@ pub const Rx = struct {
     coalescer: coalesce.Coalescer = undefined,
     gathered: coalesce.Gathered = undefined,
     now_ns: u64 = 0,
+    /// Since the thread last gave way to those who read them.
+    datagrams_written: usize = 0,
 
     pub fn create(allocator: Allocator, tables: *Tables, lane_number: u8) Allocator.Error!*Rx {
         const self = try allocator.create(Rx);
@@ -102,6 +104,7 @@ pub const Rx = struct {
     pub fn run(self: *Rx) void {
         while (!self.stopping.load(.acquire)) {
             if (!self.turn()) self.wait();
+            self.yieldToReceivers();
         }
     }
 
@@ -393,10 +396,19 @@ pub const Rx = struct {
                 self.counters.add(.tun_write_failed, write.packets);
                 continue;
             };
+            self.datagrams_written += write.datagrams;
             self.counters.add(.tun_write_calls, 1);
             self.counters.add(.tun_write_packets, write.packets);
             self.counters.add(.tun_write_bytes, write.bytes);
         }
+    }
+
+    /// A program's socket holds some 200 small datagrams by default, and where the processors are
+    /// all busy it gets one only when its turn comes: what is written meanwhile is lost.
+    fn yieldToReceivers(self: *Rx) void {
+        if (self.datagrams_written < constants.datagrams_before_yield) return;
+        self.datagrams_written = 0;
+        _ = linux.syscall0(.sched_yield);
     }
 
     /// Sends the turn's cookie replies. None of them is worth a wait or a second try.
