@@ -106,6 +106,9 @@ pub const Config = extern struct {
     /// Pairs of packet threads, a power of two; 0 = 1. The low bits of a session's index are those
     /// of its peer's slot.
     lanes: u32 = 0,
+    /// Threads beside each packet thread that seal and open with it, at most 8.
+    crypto_workers: u32 = 0,
+    padding: u32 = 0,
 };
 
 pub const CommandKind = enum(u32) {
@@ -281,6 +284,8 @@ pub const DeviceInfo = extern struct {
     flags: u32 = 0,
     segments_max: u32 = 0,
     lanes: u32 = 0,
+    crypto_workers: u32 = 0,
+    padding: u32 = 0,
     /// Name of the implementation that seals and opens packets, zero-terminated.
     cipher: [16]u8 = @splat(0),
 };
@@ -361,9 +366,9 @@ pub const Counter = enum(u32) {
 
 comptime {
     const sizes = .{
-        .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 },     .{ Config, 40 },
+        .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 },     .{ Config, 48 },
         .{ Command, 144 },  .{ Status, 16 },     .{ Event, 80 },      .{ Datagram, 80 },
-        .{ PeerStats, 96 }, .{ DeviceInfo, 56 }, .{ PolicyRule, 32 },
+        .{ PeerStats, 96 }, .{ DeviceInfo, 64 }, .{ PolicyRule, 32 },
     };
     for (sizes) |row| {
         if (@sizeOf(row[0]) != row[1]) @compileError(std.fmt.comptimePrint(

@@ -14,6 +14,7 @@ const shared_constants = .{
     "control_message_bytes_max",
     "control_datagram_bytes_max",
     "lanes_max",
+    "crypto_workers_max",
     "peers_max",
     "sessions_max",
     "prefixes_max",

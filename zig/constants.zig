@@ -104,6 +104,9 @@ pub const lanes_max: usize = 8;
 pub const handover_packets: usize = 128;
 pub const handover_bytes: usize = 512 * 1024;
 
+/// Threads that seal or open for one packet thread, at most.
+pub const crypto_workers_max: usize = 8;
+
 // Packet buffers.
 pub const ip_packet_bytes_max: usize = 65_535;
 pub const udp_payload_bytes_max: usize = 65_507;

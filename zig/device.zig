@@ -40,6 +40,7 @@ pub const Device = struct {
     sockets: udp_group.Group,
     udp_offload: bool,
     fwmark: u32,
+    crypto_workers: u32,
     /// The first queue of the TUN.
     tun: ?tun_linux.Tun = null,
     netlink: ?netlink.Netlink = null,
@@ -64,6 +65,7 @@ pub const Device = struct {
         if (config.mtu < constants.mtu_min or config.mtu > constants.mtu_max)
             return error.InvalidArgument;
         const lanes = @max(1, config.lanes);
+        if (config.crypto_workers > constants.crypto_workers_max) return error.InvalidArgument;
         if (lanes > constants.lanes_max or !std.math.isPowerOfTwo(lanes))
             return error.InvalidArgument;
         try crypto.init();
@@ -83,6 +85,7 @@ pub const Device = struct {
             .sockets = undefined,
             .udp_offload = udp_offload,
             .fwmark = config.fwmark,
+            .crypto_workers = config.crypto_workers,
         };
         try self.openInterface(config, lanes > 1);
         errdefer self.closeInterface();
@@ -189,6 +192,8 @@ pub const Device = struct {
         if (self.threads_count > 0) return .wrong_state;
         self.stopping.store(false, .release);
         for (self.paths[0..self.paths_count]) |*path| {
+            path.tx.crypto_queue.start(self.crypto_workers) catch return self.startFailed();
+            path.rx.crypto_queue.start(self.crypto_workers) catch return self.startFailed();
             self.spawn(Tx.run, path.tx) catch return self.startFailed();
             self.spawn(Rx.run, path.rx) catch return self.startFailed();
         }
@@ -214,6 +219,10 @@ pub const Device = struct {
         }
         for (self.threads[0..self.threads_count]) |thread| thread.join();
         self.threads_count = 0;
+        for (self.paths[0..self.paths_count]) |*path| {
+            path.tx.crypto_queue.stop();
+            path.rx.crypto_queue.stop();
+        }
     }
 
     /// The first lane's socket, which is the control plane's too.
@@ -231,6 +240,7 @@ pub const Device = struct {
             .mtu = self.tables.mtu.load(.monotonic),
             .segments_max = self.udp().segments_max,
             .lanes = self.paths_count,
+            .crypto_workers = self.crypto_workers,
         };
         const cipher = aead.name();
         @memcpy(out.cipher[0..cipher.len], cipher);

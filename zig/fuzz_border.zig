@@ -190,8 +190,8 @@ fn border(input: []const u8) !u64 {
     if (secrets.count() != Shared.baseline) return error.SecretLeft;
     if (device.tables.sessions.count != 0) return error.SessionLeft;
     if (device.tables.allowed_ips.count != 0) return error.PrefixLeft;
-    while (device.tables.attention.pop()) |_| {}
-    while (device.tables.outbox.peek()) |_| device.tables.outbox.pop();
+    while (device.tables.lanes[0].attention.pop()) |_| {}
+    while (device.tables.lanes[0].outbox.peek()) |_| device.tables.lanes[0].outbox.pop();
     while (device.tables.inbox.peek()) |_| device.tables.inbox.pop();
     return outcome;
 }

@@ -72,7 +72,7 @@ const Scene = struct {
         }
         self.peer.keypairs = .{ .current = .init(self.pairs[0]), .next = self.pairs[1] };
         self.peer.path.store(.{});
-        self.tables.gate.loaded_ns = null;
+        self.tables.gate.load = .{};
         self.tables.events.head = 0;
         self.tables.events.count = 0;
         self.tables.inbox.head.raw = 0;
@@ -218,7 +218,7 @@ fn demultiplexer(input: []const u8) !u64 {
     }
     var coalesced: Coalesced = .{};
     try scene.turn(&coalesced, Coalesced.look);
-    if (coalesced.replies > 0 and scene.tables.gate.loaded_ns == null) return error.CookieWithoutLoad;
+    if (coalesced.replies > 0 and scene.tables.gate.load.seen_ns == null) return error.CookieWithoutLoad;
     if (coalesced.replies * constants.cookie_reply_bytes > bytes) return error.Amplified;
     if (scene.count(.opened_packets) == 0) {
         if (scene.peer.path.load().remote.family != 0) return error.PathMoved;

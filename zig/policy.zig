@@ -2,9 +2,9 @@
 //! let through. What this node begins is answered; what others begin needs a rule. Pure: packets and
 //! the time are arguments.
 //!
-//! Two threads use it at once, each within its side of the table lock: transmit notes what leaves,
-//! receive judges what comes. What they share is a table of atomic words, a flow's fingerprint and the
-//! second of its last packet in one, so that a word is never read half. Rules change under both sides.
+//! All packet threads use it at once, each within its side of the table lock: transmit notes what
+//! leaves, receive judges what comes. What they share is a table of atomic words, a flow's fingerprint and the
+//! second of its last packet in one, so that a word is never read half. Rules change under all sides.
 const std = @import("std");
 const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
@@ -35,7 +35,7 @@ pub const Policy = struct {
 
     const Last = struct { tuple: Tuple = .none, at_s: u32 = 0 };
 
-    /// Both sides are held. What was let through before is judged anew. `seed` keys the fingerprints.
+    /// All sides are held. What was let through before is judged anew. `seed` keys the fingerprints.
     pub fn set(
         self: *Policy,
         allocator: Allocator,

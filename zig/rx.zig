@@ -12,6 +12,7 @@ const abi = @import("abi.zig");
 const coalesce = @import("coalesce.zig");
 const constants = @import("constants.zig");
 const control_message = @import("control_message.zig");
+const CryptoQueue = @import("crypto_queue.zig").CryptoQueue;
 const cookie = @import("cookie.zig");
 const crypto = @import("crypto.zig");
 const ecn = @import("ecn.zig");
@@ -57,6 +58,7 @@ pub const Rx = struct {
     sessions: [segments_max]Session = undefined,
     paths: [segments_max]u8 = undefined,
     jobs_count: usize = 0,
+    crypto_queue: CryptoQueue = .{},
     /// One for each received message of the batch, then one for each that was handed over.
     message_paths: [paths_max]Path = undefined,
     message_ecns: [paths_max]u2 = undefined,
@@ -297,9 +299,10 @@ pub const Rx = struct {
             const pair = self.sessions[start].keypair;
             var end = start + 1;
             while (end < self.jobs_count and self.sessions[end].keypair == pair) end += 1;
-            transport.openBatch(pair.receive_key, self.jobs[start..end]);
+            self.crypto_queue.add(.open, pair.receive_key, self.jobs[start..end]);
             start = end;
         }
+        self.crypto_queue.flush();
     }
 
     fn acceptAll(self: *Rx) void {

@@ -13,6 +13,7 @@ comptime {
     _ = @import("control_message.zig");
     _ = @import("cookie.zig");
     _ = @import("crypto.zig");
+    _ = @import("crypto_queue.zig");
     _ = @import("device_churn_test.zig");
     _ = @import("device_hostile_test.zig");
     _ = @import("device_offload_test.zig");

@@ -13,12 +13,14 @@ const constants = @import("constants.zig");
 const crypto = @import("crypto.zig");
 const ecn = @import("ecn.zig");
 const icmp = @import("icmp.zig");
+const CryptoQueue = @import("crypto_queue.zig").CryptoQueue;
 const inner_packet = @import("inner_packet.zig");
 const netlink = @import("netlink.zig");
 const offload = @import("offload.zig");
 const routing_loop = @import("routing_loop.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
+const tx_timers = @import("tx_timers.zig");
 const Counters = @import("metrics.zig").Counters;
 const Lane = @import("lane.zig").Lane;
 const lane_ = @import("lane.zig");
@@ -84,6 +86,7 @@ pub const Tx = struct {
     messages: [segments_max]udp_linux.SendMessage = undefined,
     origins: [segments_max]MessageOrigin = undefined,
     messages_count: usize = 0,
+    crypto_queue: CryptoQueue = .{},
     /// Peers whose segmented send was refused; marked at the next turn.
     refused: [64]abi.PeerRef = undefined,
     refused_count: usize = 0,
@@ -206,7 +209,7 @@ pub const Tx = struct {
         self.batch += 1;
         self.markRefused();
         if (!self.flushAttention()) return false;
-        if (self.now_ns >= self.timers_due_ns) self.runTimers();
+        if (self.now_ns >= self.timers_due_ns) self.timers_due_ns = tx_timers.run(self);
         if (!self.drainOutbox()) return false;
         return self.layOutReads();
     }
@@ -258,7 +261,7 @@ pub const Tx = struct {
         return true;
     }
 
-    fn usableKeypair(self: *const Tx, peer: *const Peer) ?*Keypair {
+    pub fn usableKeypair(self: *const Tx, peer: *const Peer) ?*Keypair {
         const pair = peer.keypairs.current.load(.acquire) orelse return null;
         return if (pair.canSend(self.now_ns)) pair else null;
     }
@@ -306,9 +309,9 @@ pub const Tx = struct {
         };
         const remote = peer.path.load().remote;
         if (routing_loop.leadsBack(&remote, &inner, packet)) return self.refuse(.no_route);
-        if (remote.family == 0) self.answerUnreachable(packet, &inner);
         const owner = self.tables.laneOf(peer.ref.slot);
         if (owner != self.lane_number) return self.handOver(owner, bytes);
+        if (remote.family == 0) self.answerUnreachable(packet, &inner);
         self.tables.policy.noteOutbound(self.lane_number, &inner, packet[0..inner.total_length], self.now_ns);
         while (self.segment_at < split.count) : (self.segment_at += 1) {
             switch (self.place(peer, split.segmentLength(self.segment_at), true)) {
@@ -346,11 +349,11 @@ pub const Tx = struct {
         return true;
     }
 
-    const Place = union(enum) { into: []u8, full, dropped };
+    pub const Place = union(enum) { into: []u8, full, dropped };
 
     /// Where a plaintext packet of `length` bytes for `peer` is to be written: in the arena, or,
     /// while there is no keypair, among what is staged.
-    fn place(self: *Tx, peer: *Peer, length: usize, data: bool) Place {
+    pub fn place(self: *Tx, peer: *Peer, length: usize, data: bool) Place {
         if (peer.path.load().remote.family == 0) {
             self.counters.add(.no_endpoint, 1);
             return .dropped;
@@ -424,69 +427,6 @@ pub const Tx = struct {
         peer.batch_last = at;
     }
 
-    /// Keepalives, unanswered data and sessions that ended; sets when to look again.
-    fn runTimers(self: *Tx) void {
-        const never = std.math.maxInt(u64);
-        var due: u64 = never;
-        for (self.tables.peers[0..self.tables.peers_end]) |entry| {
-            const peer = entry orelse continue;
-            if (self.tables.laneOf(peer.ref.slot) != self.lane_number) continue;
-            due = @min(due, self.runPeerTimers(peer));
-        }
-        // Receive sets deadlines at least this far ahead, so they are seen in time.
-        const look_again = self.now_ns + constants.rekey_timeout_ns;
-        self.timers_due_ns = @min(due, look_again);
-    }
-
-    fn runPeerTimers(self: *Tx, peer: *Peer) u64 {
-        var due: u64 = std.math.maxInt(u64);
-        const keepalive = peer.keepalive_due_ns.load(.monotonic);
-        if (keepalive != 0 and keepalive <= self.now_ns) {
-            self.sendKeepalive(peer, .no_keypair);
-            peer.keepalive_due_ns.store(0, .monotonic);
-            if (peer.keepalive_again.swap(false, .monotonic)) {
-                const next = self.now_ns + constants.keepalive_timeout_ns;
-                peer.keepalive_due_ns.store(next, .monotonic);
-                due = next;
-            }
-        } else if (keepalive != 0) due = keepalive;
-
-        const answer = peer.answer_due_ns.load(.monotonic);
-        if (answer != 0 and answer <= self.now_ns) {
-            peer.answer_due_ns.store(0, .monotonic);
-            self.tables.want(&self.counters, peer, .no_answer, self.now_ns);
-        } else if (answer != 0) due = @min(due, answer);
-
-        if (peer.persistentDue()) |persistent| {
-            if (persistent <= self.now_ns) {
-                self.sendKeepalive(peer, .persistent_keepalive);
-                due = @min(due, self.now_ns + constants.ns_per_s);
-            } else due = @min(due, persistent);
-        }
-
-        if (peer.session_ns != 0) {
-            const expires = peer.session_ns + constants.session_wipe_after_ns;
-            if (expires <= self.now_ns) {
-                peer.session_ns = 0;
-                self.tables.post(&self.counters, .{
-                    .kind = .session_expired,
-                    .peer = peer.ref,
-                    .at_ns = self.now_ns,
-                });
-            } else due = @min(due, expires);
-        }
-        return due;
-    }
-
-    fn sendKeepalive(self: *Tx, peer: *Peer, reason: abi.HandshakeReason) void {
-        if (peer.path.load().remote.family == 0) return;
-        if (self.usableKeypair(peer) == null) {
-            self.tables.want(&self.counters, peer, reason, self.now_ns);
-            return;
-        }
-        if (self.place(peer, 0, false) == .into) self.counters.add(.keepalives_sent, 1);
-    }
-
     /// Seals runs of one keypair together.
     fn seal(self: *Tx) void {
         const segments = self.segments[0..self.segments_count];
@@ -504,9 +444,10 @@ pub const Tx = struct {
             const pair = segments[start].keypair;
             var end = start + 1;
             while (end < segments.len and segments[end].keypair == pair) end += 1;
-            transport.sealBatch(pair.send_key, self.jobs[start..end]);
+            self.crypto_queue.add(.seal, pair.send_key, self.jobs[start..end]);
             start = end;
         }
+        self.crypto_queue.flush();
         if (segments.len == 0) return;
         self.counters.add(.sealed_packets, segments.len);
         self.counters.add(.sealed_bytes, bytes);

@@ -1,6 +1,6 @@
 /** `meshvpn device IFNAME`: a plain WireGuard device, configured by `wg` and wg-quick. */
 import { defineCommand } from "citty";
-import { laneChoices } from "../daemon/lanes.ts";
+import { laneChoices, workerChoices } from "../daemon/threads.ts";
 import { cipherChoices } from "../native/dataplane.ts";
 import { usageError } from "./errors.ts";
 
@@ -10,6 +10,7 @@ export const deviceVariables = [
   "  MESHVPN_STATE_DIR  where replay protection is remembered (/var/lib/meshvpn)",
   `  MESHVPN_AEAD       what seals packets: ${cipherChoices.join(", ")} (auto)`,
   `  MESHVPN_LANES      pairs of packet threads: ${laneChoices.join(", ")} (auto)`,
+  `  MESHVPN_ENCRYPT_WORKERS  threads beside each of them: auto, 0 to ${workerChoices.at(-1)} (auto)`,
   "  LOG_LEVEL          silent, error, verbose or info, debug (error)",
   "  MESHVPN_LOG_FILE   where a device in the background logs",
 ].join("\n");
@@ -55,7 +56,8 @@ export async function deviceCommand(interfaceName: string, foreground: boolean):
     const log = new Log(logLevel(process.env.LOG_LEVEL), interfaceName);
     const cipher = chosen("MESHVPN_AEAD", cipherChoices);
     const lanes = chosen("MESHVPN_LANES", laneChoices);
-    const options = { interfaceName, stateDirectory, cipher, lanes, log };
+    const workers = chosen("MESHVPN_ENCRYPT_WORKERS", workerChoices);
+    const options = { interfaceName, stateDirectory, cipher, lanes, workers, log };
     return await runDevice(loadLibrary(), options, () => readiness.ok());
   } catch (error) {
     if (readiness.failed(error)) return 1;

@@ -20,9 +20,9 @@ import { networkNameDefault } from "../trust/identity.ts";
 import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
 import { readConfigFile } from "./config-file.ts";
 import { type HttpListen, parseHttpListen } from "./http-listen.ts";
-import { type LaneChoice, laneChoices } from "./lanes.ts";
 import { type LogFormat, type LogLevel, logFormats, logLevel, logLevelWords } from "./log.ts";
 import { parseSeed, type SeedName } from "./seeds.ts";
+import { type LaneChoice, laneChoices, type WorkerChoice, workerChoices } from "./threads.ts";
 
 /** An address that others are told of; without a port, the one that is listened on. */
 export interface Announced {
@@ -38,6 +38,7 @@ export interface MeshConfig {
   readonly mtu: number;
   readonly aead: CipherChoice;
   readonly lanes: LaneChoice;
+  readonly encrypt_workers: WorkerChoice;
   readonly prefix: IpPrefix;
   readonly name: string;
   readonly network: string;
@@ -166,6 +167,13 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     fallback: "auto",
     parse: (said) => laneChoices.find((choice) => choice === said),
     expects: `one of ${laneChoices.join(", ")}`,
+  }),
+  encrypt_workers: text({
+    hint: "auto|0..8",
+    describe: "threads beside each packet thread; auto is one from four processors on",
+    fallback: "auto",
+    parse: (said) => workerChoices.find((choice) => choice === said),
+    expects: `auto, or 0 to ${workerChoices.at(-1)}`,
   }),
   tun: toggle("make a tunnel interface"),
   uapi: toggle("answer wg(8) on /var/run/wireguard/INTERFACE.sock"),

@@ -22,7 +22,6 @@ import { Doctor } from "./doctor.ts";
 import { Driver, type Duties } from "./driver.ts";
 import { ownCandidates } from "./endpoints.ts";
 import { removeLeftovers } from "./files.ts";
-import { lanesFor } from "./lanes.ts";
 import { type Configuration, LiveSettings } from "./live-settings.ts";
 import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
@@ -43,6 +42,7 @@ import {
   statusSchema,
 } from "./status.ts";
 import { Supervisor } from "./supervisor.ts";
+import { lanesFor, workersFor } from "./threads.ts";
 import { TimestampStore } from "./timestamps.ts";
 import { TrustStore } from "./trust-store.ts";
 import { MeshUapi, statsBySlot } from "./uapi.ts";
@@ -98,6 +98,7 @@ export async function runMesh(
     tun: config.tun,
     cipher: config.aead,
     lanes: lanesFor(config.lanes, availableParallelism()),
+    cryptoWorkers: workersFor(config.encrypt_workers, availableParallelism()),
   };
   const dataplane = openDataplane(library, options, "--no-uapi");
   started.defer(() => dataplane.close());

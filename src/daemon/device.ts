@@ -17,9 +17,9 @@ import type { CipherChoice, CommandFailure, NativeDataplane } from "../native/da
 import type { Library } from "../native/library.ts";
 import { systemClock } from "./clock.ts";
 import { Driver, type Duties } from "./driver.ts";
-import { type LaneChoice, lanesFor } from "./lanes.ts";
 import type { Log } from "./log.ts";
 import { openDataplane } from "./open-dataplane.ts";
+import { type LaneChoice, lanesFor, type WorkerChoice, workersFor } from "./threads.ts";
 import { TimestampStore } from "./timestamps.ts";
 
 /** UAPI requests answered in one turn. */
@@ -31,6 +31,7 @@ export interface DeviceOptions {
   readonly stateDirectory: string;
   readonly cipher: CipherChoice;
   readonly lanes: LaneChoice;
+  readonly workers: WorkerChoice;
   readonly log: Log;
 }
 
@@ -52,6 +53,7 @@ export async function runDevice(
     uapi: true,
     cipher: options.cipher,
     lanes: lanesFor(options.lanes, availableParallelism()),
+    cryptoWorkers: workersFor(options.workers, availableParallelism()),
   });
   const { cipher, lanes } = dataplane.deviceState();
   log.verbose(`packets are sealed by ${cipher}, in ${lanes} ${lanes === 1 ? "lane" : "lanes"}`);

@@ -124,4 +124,6 @@ export const counterHelp: Readonly<Record<string, string>> = {
   dataplane_ecn_refused: "Packets dropped because congestion was marked that they do not know",
   dataplane_icmp_sent: "Answers that a packet cannot reach its destination",
   dataplane_icmp_limited: "Packets without a destination that got no answer any more",
+  dataplane_handed_over: "Packets that came in at another lane than their peer's",
+  dataplane_handover_full: "Packets that found no place on their way to their peer's lane",
 };

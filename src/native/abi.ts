@@ -9,6 +9,7 @@ export const abi = {
     control_message_bytes_max: 1232,
     control_datagram_bytes_max: 1536,
     lanes_max: 8,
+    crypto_workers_max: 8,
     peers_max: 65536,
     sessions_max: 65536,
     prefixes_max: 1048576,
@@ -210,7 +211,7 @@ export const abi = {
       padding: 30,
     },
     Config: {
-      size: 40,
+      size: 48,
       interface_name: 0,
       mtu: 16,
       listen_port: 20,
@@ -218,6 +219,8 @@ export const abi = {
       flags: 28,
       cipher: 32,
       lanes: 36,
+      crypto_workers: 40,
+      padding: 44,
     },
     Command: {
       size: 144,
@@ -276,7 +279,7 @@ export const abi = {
       remote: 72,
     },
     DeviceInfo: {
-      size: 56,
+      size: 64,
       interface_name: 0,
       interface_index: 16,
       listen_port: 20,
@@ -284,7 +287,9 @@ export const abi = {
       flags: 28,
       segments_max: 32,
       lanes: 36,
-      cipher: 40,
+      crypto_workers: 40,
+      padding: 44,
+      cipher: 48,
     },
   },
 } as const;

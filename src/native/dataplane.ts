@@ -43,7 +43,11 @@ export interface DataplaneConfig {
   readonly cipher?: CipherChoice;
   /** Pairs of packet threads, a power of two up to `lanesMax`; 1 unless given. */
   readonly lanes?: number;
+  /** Threads beside each packet thread that seal and open with it, up to `cryptoWorkersMax`. */
+  readonly cryptoWorkers?: number;
 }
+
+export const cryptoWorkersMax = abi.constants.crypto_workers_max;
 
 export const lanesMax = abi.constants.lanes_max;
 
@@ -71,6 +75,7 @@ export interface DeviceState {
   /** The implementation that seals and opens packets, such as `avx512ifma`. */
   readonly cipher: string;
   readonly lanes: number;
+  readonly cryptoWorkers: number;
 }
 
 export interface UapiRequest {
@@ -276,6 +281,7 @@ export class NativeDataplane {
       segmentsMax: state.u32(layout.segments_max),
       cipher: textAt(layout.cipher),
       lanes: state.u32(layout.lanes),
+      cryptoWorkers: state.u32(layout.crypto_workers),
     };
   }
 
@@ -333,6 +339,7 @@ function encodeConfig(config: DataplaneConfig): Uint8Array {
   const cipher = enums.Cipher[config.cipher ?? "auto"];
   records.view.setUint32(layout.cipher, cipher, true);
   records.view.setUint32(layout.lanes, config.lanes ?? 1, true);
+  records.view.setUint32(layout.crypto_workers, config.cryptoWorkers ?? 0, true);
   return records.bytes;
 }
 

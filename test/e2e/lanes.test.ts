@@ -1,5 +1,5 @@
 /**
- * A device with several lanes: peers, streams and datagrams find their lane whichever the kernel
+ * A device with several lanes, and workers in each: peers, streams and datagrams find their lane whichever the kernel
  * gives their packets to, and what moves an endpoint or renews a session works in all of them.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
@@ -8,7 +8,7 @@ import { type Host, Stage } from "./support/stage.ts";
 import { datagrams, firstPing, ping, transfer } from "./support/traffic.ts";
 import { tunnelMtu, WireGuardDevice } from "./support/wireguard.ts";
 
-const lanes = { ...ours, env: { MESHVPN_LANES: "4" } };
+const lanes = { ...ours, env: { MESHVPN_LANES: "4", MESHVPN_ENCRYPT_WORKERS: "2" } };
 /** More than lanes, so that some share one. */
 const peers = 6;
 const port = 51820;

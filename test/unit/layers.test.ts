@@ -40,9 +40,10 @@ const ambientAllowed = ["native", "daemon", "cli"];
 const zigPure = [
   ...["abi", "abi_json", "allowed_ips", "checksum", "coalesce", "constants", "control_message"],
   ...["crypto", "gate", "index_table", "inner_packet", "key_text", "keypair", "metrics", "offload"],
-  ...["cookie", "peer", "policy", "rate_limiter", "replay", "segment", "staging", "transport"],
+  ...["cookie", "peer", "policy", "rate_limiter", "replay", "routing_loop", "segment", "staging"],
+  "transport",
 ];
-const zigSystem = ["netlink", "tun_linux", "udp_linux", "uring_linux"];
+const zigSystem = ["netlink", "tun_linux", "udp_group", "udp_linux", "uring_linux"];
 const zigMayUseSystem = ["device", "exports", "rx", "tx", "uapi", ...zigSystem];
 /** Roots of libraries beside exports.zig itself. */
 const zigRoots = ["cipher_free"];

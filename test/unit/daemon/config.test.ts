@@ -50,6 +50,7 @@ describe("the configuration", () => {
       mtu: 1360,
       aead: "auto",
       lanes: "auto",
+      encrypt_workers: "auto",
       prefix: { address: "10.99.0.0", bits: 16 },
       name: "alpha",
       network: "meshvpn",
