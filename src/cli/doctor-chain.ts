@@ -35,6 +35,9 @@ export interface MachineEvidence {
 /** What the own daemon knows, for the part without a member. */
 export interface NodeEvidence {
   readonly trusted: number;
+  readonly organisations: number;
+  /** It holds an invitation that was not redeemed yet. */
+  readonly joining: boolean;
   readonly members: number;
   readonly connected: number;
   readonly port: number;
@@ -115,14 +118,24 @@ function daemonLink({ daemon, socket }: MachineEvidence): Link {
   }
 }
 
+function trustLink({ trusted, organisations, joining, members }: NodeEvidence): Link {
+  if (joining) {
+    const mend = "see that its issuer is up and UDP reaches it, or ask for another token";
+    return broken("trust", "the invitation is not redeemed yet", mend);
+  }
+  if (trusted + organisations === 0 && members === 0) {
+    const mend = "run meshvpn trust KEY or meshvpn join TOKEN";
+    return broken("trust", "nobody is trusted, so there is no peer", mend);
+  }
+  const certified = organisations === 0 ? "" : ` and ${organisations} organisations`;
+  return ok("trust", `${trusted} identities${certified} are trusted`);
+}
+
 export function nodeLinks(evidence: NodeEvidence): readonly Link[] {
-  const { trusted, members, connected, port, seeds, counters } = evidence;
+  const { members, connected, port, seeds, counters } = evidence;
+  const trusted = evidence.trusted + evidence.organisations;
   const out: Link[] = [ok("port", `UDP ${port}`)];
-  out.push(
-    trusted === 0 && members === 0
-      ? broken("trust", "nobody is trusted, so there is no peer", "run meshvpn trust KEY")
-      : ok("trust", `${trusted} identities are trusted`),
-  );
+  out.push(trustLink(evidence));
   const unresolved = seeds.filter(({ addresses }) => addresses === 0).map(({ place }) => place);
   if (unresolved.length > 0) {
     const words = `no address is known for ${unresolved.join(", ")}`;

@@ -49,10 +49,12 @@ export class Doctor {
 
   /** `node` is doctor-chain.ts' evidence. */
   answer(about: string): { view: NodeView; node: object } {
-    const { trusted, members, port, counters } = this.#sources.status(true);
+    const status = this.#sources.status(true);
+    const { trusted, organisations, joining, members, port, counters } = status;
     const connected = members.filter(({ path }) => path !== "-").length;
     const seeds = this.#sources.seeds();
-    const node = { trusted, members: members.length, connected, port, seeds, counters };
+    const trust = { trusted, organisations, joining, members: members.length };
+    const node = { ...trust, connected, port, seeds, counters };
     return { view: this.#view(about), node };
   }
 

@@ -2,7 +2,7 @@
  * NAME.mesh on this machine: a DNS server at the node's own address in the mesh, and systemd-resolved
  * told of it where that runs. Owns the socket and the zone; the messages are mesh/names.ts'. An
  * operator's own word for a member comes before what members call themselves, and a name that two
- * claim is nobody's.
+ * claim is the older certificate's, or nobody's.
  */
 import { MeshError } from "../base/errors.ts";
 import { answerQuery, type Zone, zoneName } from "../mesh/names.ts";
@@ -85,7 +85,9 @@ export function zoneOf({ name: own, addresses, members }: Told): Zone {
   const taken = new Set(owners.keys());
   if (!taken.has(own)) owners.set(own, addresses);
   for (const member of members) {
-    if (!taken.has(member.name) && member.name !== own) claim(member.name, member.addresses);
+    // Of several the oldest certificate's, where there is one to tell: it alone has no clash.
+    const isTheirs = !member.name_clash && member.name !== own;
+    if (!taken.has(member.name) && isTheirs) claim(member.name, member.addresses);
   }
   return {
     addressesOf: (name) => {

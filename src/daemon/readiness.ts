@@ -10,7 +10,8 @@ export interface Readiness {
   readonly why: string;
 }
 
-export function readiness({ trusted, members }: MeshStatus): Readiness {
+export function readiness({ trusted, members, joining }: MeshStatus): Readiness {
+  if (joining) return { ready: false, why: "the invitation is not redeemed yet" };
   if (trusted === 0 && members.length === 0) {
     return { ready: true, why: "nobody is trusted, so nobody is expected" };
   }

@@ -102,9 +102,25 @@ describe("doctor's chain", () => {
     expect(links.filter(({ state }) => state === "broken")).toHaveLength(1);
   });
 
+  test("knows an organisation for trust, and an invitation that waits for none", () => {
+    const none = { trusted: 0, organisations: 0, joining: false, members: 0, connected: 0 };
+    const said = (changes: object) => {
+      const evidence = { ...none, port: 1, seeds: [], counters: {}, ...changes };
+      return nodeLinks(evidence).find(({ link }) => link === "trust");
+    };
+    expect(said({})).toMatchObject({ state: "broken", words: expect.stringContaining("nobody") });
+    expect(said({ organisations: 1 })).toMatchObject({ state: "ok" });
+    expect(said({ organisations: 1, joining: true })).toMatchObject({
+      state: "broken",
+      words: expect.stringContaining("not redeemed"),
+    });
+  });
+
   test("names the seeds that have no address before those that are silent", () => {
     const links = nodeLinks({
       trusted: 1,
+      organisations: 0,
+      joining: false,
       members: 1,
       connected: 0,
       port: 51820,

@@ -27,3 +27,13 @@ test("a name that two claim is nobody's, and nobody takes this node's own", () =
   expect(zone.addressesOf("alpha")).toEqual(["fd00::1"]);
   expect(zone.nameOf("fd00::1")).toBe("alpha");
 });
+
+test("of two that claim a name, it is that one's whom no older certificate contradicts", () => {
+  const members = [
+    { ...member("twin", "", "fd00::2"), name_clash: true },
+    { ...member("twin", "", "fd00::3"), name_clash: false },
+  ];
+  expect(zoneOf({ ...own, members }).addressesOf("twin")).toEqual(["fd00::3"]);
+  const nobodys = members.map((each) => ({ ...each, name_clash: true }));
+  expect(zoneOf({ ...own, members: nobodys }).addressesOf("twin")).toBeUndefined();
+});
