@@ -13,6 +13,7 @@ import { parseRequest } from "../../src/daemon/control.ts";
 import { readMembers, readMemory } from "../../src/daemon/state.ts";
 import { TimestampStore } from "../../src/daemon/timestamps.ts";
 import { addKey, readKeys } from "../../src/daemon/trust-files.ts";
+import { parsePolicy, ruleText } from "../../src/trust/policy.ts";
 import { ModelDevice } from "../support/uapi-device.ts";
 import { type FuzzTarget, rule, type SeededRandom, sentence, textOf } from "./target.ts";
 
@@ -284,6 +285,31 @@ class StateFiles implements FuzzTarget {
   }
 }
 
+const policyWords = [
+  ...["allow ", "deny ", "default ", "any ", "tcp ", "udp ", "icmp ", "ant ", "22", "-", "65535"],
+  ...["1-2", "\n", "#", "\t", "ANT ", `${formatKey(identity)} `, "65536 ", "0 ", "any\n", "22\n"],
+];
+
+const policyText: FuzzTarget = {
+  name: "policy-text",
+  bytesMax: 400,
+  generate: (random) => sentence(random, policyWords, 20),
+  one(input) {
+    const policy = parsePolicy(textOf(input));
+    if ("why" in policy) {
+      rule(policy.line >= 1 && policy.why !== "", "a mistake without a place");
+      return policy.why.replace(/.*(is|more|whom|has)/, "$1").slice(0, 24);
+    }
+    // What is shown of a policy is that policy.
+    const shown = [`default ${policy.default}`, ...policy.rules.map(ruleText)];
+    const again = parsePolicy(shown.join("\n"));
+    rule(!("why" in again), "what is shown is no policy");
+    rule(again.default === policy.default, "another default");
+    rule(again.rules.map(ruleText).join() === shown.slice(1).join(), "other rules");
+    return `taken ${Math.min(3, policy.rules.length)} ${policy.default}`;
+  },
+};
+
 function joined(kind: number, rest: Uint8Array): Uint8Array {
   return new Uint8Array(Buffer.concat([Uint8Array.of(kind), rest]));
 }
@@ -293,4 +319,5 @@ export const daemonTargets: readonly FuzzTarget[] = [
   controlRequest,
   uapiRequest,
   new StateFiles(),
+  policyText,
 ];
