@@ -62,6 +62,8 @@ pub const Policy = struct {
     pub fn noteOutbound(self: *Policy, lane: u8, inner: *const Inner, packet: []const u8, now_ns: u64) void {
         const flows = self.active() orelse return;
         const tuple = Tuple.of(inner, packet, .outbound) orelse return;
+        // Neither names a flow: as one of port 0, it would let another in.
+        if (tuple.partial or tuple.is_error) return;
         const now_s = seconds(now_ns);
         const last = &self.last_out[lane];
         if (now_s == last.at_s and tuple.equal(&last.tuple)) return;
