@@ -71,7 +71,9 @@ function parseFile(path: string, content: string): Record<string, unknown> {
       );
       throw invalidFile(`${path}:${error.line}`, `it is no TOML: ${why}`);
     }
-    throw invalidFile(path, error instanceof Error ? error.message : String(error));
+    const why = error instanceof Error ? error.message : String(error);
+    // The parser quotes the file, whatever stands there: a line's end, or what moves a terminal.
+    throw invalidFile(path, why.replace(/\p{Cc}+/gu, "?"));
   }
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
     throw invalidFile(path, "it does not hold names and values");
