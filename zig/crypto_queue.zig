@@ -10,6 +10,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const assert = std.debug.assert;
 const constants = @import("constants.zig");
+const crypto = @import("crypto.zig");
 const transport = @import("transport.zig");
 
 pub const workers_max = constants.crypto_workers_max;
@@ -144,6 +145,7 @@ pub const CryptoQueue = struct {
             if (self.bell.load(.acquire) != heard) return;
             std.atomic.spinLoopHint();
         }
+        crypto.wipeStack();
         _ = self.sleeping.fetchAdd(1, .seq_cst);
         defer _ = self.sleeping.fetchSub(1, .seq_cst);
         _ = linux.futex_4arg(&self.bell.raw, .{ .cmd = .WAIT, .private = true }, heard, null);
@@ -160,7 +162,7 @@ comptime {
 }
 
 test "every message is sealed once and opened once, whoever does it, and all are done after a flush" {
-    try @import("crypto.zig").init();
+    try crypto.init();
     const allocator = std.testing.allocator;
     const messages_max = 600;
     const bytes_each = 64;
