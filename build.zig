@@ -49,6 +49,21 @@ pub fn build(b: *std.Build) void {
     const test_step = b.step("test", "Run the Zig tests");
     b.getInstallStep().dependOn(lib_step);
 
+    // Whoever attacks in tests needs no libsodium, and no library.
+    inline for (.{ "attacker", "relay" }) |name| {
+        const program = b.addExecutable(.{
+            .name = name,
+            .root_module = b.createModule(.{
+                .root_source_file = b.path("test/attack/" ++ name ++ ".zig"),
+                .target = target,
+                .optimize = .fast,
+                .strip = true,
+            }),
+        });
+        const step = b.step(name, "Install test/attack/" ++ name ++ ".zig's program");
+        step.dependOn(&b.addInstallArtifact(program, .{}).step);
+    }
+
     const sodium_root = libsodium_path orelse {
         const missing = b.addFail("no libsodium: run scripts/build, or pass -Dlibsodium=PATH to its source folder");
         for ([_]*std.Build.Step{ lib_step, sodium_step, test_step }) |step| step.dependOn(&missing.step);

@@ -534,6 +534,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     const dataplane = Object.entries(this.#parts.dataplane.counters());
     return {
       ...this.#node.allCounters(),
+      diffie_hellman: this.#parts.crypto.diffieHellman,
       ...Object.fromEntries(dataplane.map(([name, count]) => [`dataplane_${name}`, count])),
     };
   }

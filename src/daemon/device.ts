@@ -2,7 +2,7 @@
  * The plain WireGuard device: a table of peers over one data plane, configured by WireGuard's UAPI
  * alone. Owns the device's life, from the interface to its removal, and what is on disk for it. It
  * ends when the interface or the UAPI socket is deleted, on SIGTERM, SIGINT and SIGHUP, and leaves
- * nothing behind but the memory of timestamps.
+ * nothing behind but the memory of timestamps. On SIGUSR2 it logs its counters.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -103,6 +103,7 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
       this.#end?.(0);
     };
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, stop);
+    process.on("SIGUSR2", () => this.#log.asked(`counters: ${JSON.stringify(this.#counters())}`));
     this.#dataplane.start();
     await this.#driver.start();
     this.#log.verbose("the device is up");
@@ -247,6 +248,10 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
       const stats = bySlot.get(ref.slot);
       return stats?.peer.generation === ref.generation ? stats : { txBytes: 0, rxBytes: 0 };
     };
+  }
+
+  #counters(): Readonly<Record<string, number>> {
+    return { ...this.#dataplane.counters(), diffie_hellman: this.#crypto.diffieHellman };
   }
 
   #applied(failures: readonly CommandFailure[]): number {

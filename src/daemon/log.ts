@@ -69,6 +69,11 @@ export class Log {
     this.#line("verbose", "info", text);
   }
 
+  /** What somebody asked for, whatever the level. */
+  asked(text: string): void {
+    this.#line("silent", "info", text);
+  }
+
   debug(text: string): void {
     this.#line("debug", "debug", text);
   }

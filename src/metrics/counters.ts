@@ -64,6 +64,7 @@ export const counterHelp: Readonly<Record<string, string>> = {
   swim_records_received: "Member records that gossip brought",
   swim_transmits_dropped: "Gossip messages that found no place on their way out",
   swim_events_dropped: "Gossip events that found no place",
+  diffie_hellman: "X25519 with the keys of others: the dearest thing that strangers can ask for",
   dataplane_tun_read_calls: "Reads from the TUN",
   dataplane_tun_read_packets: "Packets from the TUN, each segment counted",
   dataplane_tun_read_bytes: "Bytes from the TUN",

@@ -15,6 +15,7 @@ const storeReplace = 1;
 export class NativeCrypto implements Crypto, Random {
   readonly #symbols: Library["symbols"];
   readonly #handles = new Uint32Array(3);
+  #diffieHellman = 0;
 
   constructor(library: Library) {
     this.#symbols = library.symbols;
@@ -65,8 +66,14 @@ export class NativeCrypto implements Crypto, Random {
     return out;
   }
 
+  /** How often `dh` was asked: the dearest thing that a stranger can make this node do. */
+  get diffieHellman(): number {
+    return this.#diffieHellman;
+  }
+
   dh(secret: Secret, point: Uint8Array): Secret | undefined {
     assert(point.length === 32, "a point is 32 bytes");
+    this.#diffieHellman += 1;
     const code = this.#symbols.meshvpn_x25519(secret, point, this.#handles);
     return this.#refused(code, "low_order_point", "agree on a key") ? undefined : this.#handle(0);
   }

@@ -55,16 +55,17 @@ export class WireGuardDevice {
     this.daemon = daemon;
   }
 
-  /** Up and answering `wg`, without a configuration. */
+  /** Up and answering `wg`, without a configuration; with the keys of an earlier one, or its own. */
   static async start(
     host: Host,
     implementation: Implementation,
     name: string = host.stage.interfaceName(),
+    keys?: Keys,
   ): Promise<WireGuardDevice> {
     const state = join(host.stage.directory, "state");
     const env = { LOG_LEVEL: "error", MESHVPN_STATE_DIR: state, ...implementation.env };
     const daemon = host.start([implementation.program, "-f", name], env);
-    const device = new WireGuardDevice(host, name, await generateKeys(), daemon);
+    const device = new WireGuardDevice(host, name, keys ?? (await generateKeys()), daemon);
     await until(`${implementation.name} to answer wg`, () => device.#answers(), {
       timeoutMs: 15_000,
       everyMs: 50,
