@@ -11,6 +11,7 @@ import {
   spoofedPrefix,
   unboundPort,
 } from "../support/attacker.ts";
+import { type Counters, countersOf, difference } from "../support/counters.ts";
 import { ours } from "../support/implementations.ts";
 import { until } from "../support/process.ts";
 import { type Host, Stage } from "../support/stage.ts";
@@ -21,8 +22,6 @@ const mtu = 1420;
 /** An attack lasts this much longer than what is measured, half of it before. */
 const marginSeconds = 1;
 const loadPort = "5201";
-
-export type Counters = Readonly<Record<string, number>>;
 
 export interface Measured {
   /** Of the tunnel, from the friend to the victim. */
@@ -216,27 +215,4 @@ export class Battlefield implements AsyncDisposable {
     const [, wentBytes] = /counter went \{\s*packets \d+ bytes (\d+)/.exec(shown) ?? [];
     return { in: Number(cameBytes), out: Number(wentBytes) };
   }
-}
-
-/** What a device of ours says when it is asked by signal. */
-export async function countersOf({ daemon }: WireGuardDevice): Promise<Counters> {
-  const said = daemon.log().length;
-  daemon.kill("SIGUSR2");
-  return await until(
-    "the counters",
-    () => {
-      if (!daemon.running)
-        throw new Error(`${daemon.command} ended:\n${daemon.log().slice(-2000)}`);
-      const line = /counters: (\{.*\})\n/.exec(daemon.log().slice(said))?.[1];
-      return line === undefined ? undefined : (JSON.parse(line) as Counters);
-    },
-    { timeoutMs: 20_000, evidence: () => daemon.log().slice(-2000) },
-  );
-}
-
-export function difference(before: Counters, after: Counters): Counters {
-  const grown = Object.entries(after).map(
-    ([name, count]) => [name, count - (before[name] ?? 0)] as const,
-  );
-  return Object.fromEntries(grown.filter(([, count]) => count !== 0));
 }

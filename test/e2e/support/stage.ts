@@ -94,6 +94,11 @@ export class Stage implements AsyncDisposable {
     return await this.#host(0);
   }
 
+  /** As `bare`, with the addresses of the outside network that `plug` gives to its eth0. */
+  async host(number: number): Promise<Host> {
+    return await this.#host(number);
+  }
+
   /** A wire between two hosts whose ends are up, have these names, and no address but these. */
   async wire(...ends: readonly [WireEnd, WireEnd]): Promise<void> {
     const [one, other] = ends;
