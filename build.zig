@@ -49,6 +49,19 @@ pub fn build(b: *std.Build) void {
     const test_step = b.step("test", "Run the Zig tests");
     b.getInstallStep().dependOn(lib_step);
 
+    const wall_clock = b.addLibrary(.{
+        .name = "wall_clock",
+        .linkage = .dynamic,
+        .root_module = b.createModule(.{
+            .root_source_file = b.path("test/attack/wall_clock.zig"),
+            .target = target,
+            .optimize = .small,
+            .link_libc = true,
+        }),
+    });
+    const wall_clock_step = b.step("libwall_clock.so", "Install test/attack/wall_clock.zig's library");
+    wall_clock_step.dependOn(&b.addInstallArtifact(wall_clock, .{}).step);
+
     // Whoever attacks in tests needs no libsodium, and no library.
     inline for (.{ "attacker", "relay" }) |name| {
         const program = b.addExecutable(.{

@@ -22,6 +22,9 @@ export function lockStateDirectory(directory: string): StateLock {
     closeSync(openSync(path, "a", 0o600));
     database = new Database(path);
     database.run("PRAGMA busy_timeout = 0");
+    // Nothing is written, so a disk that is full locks nobody out.
+    // Nothing reaches the disk, so one that is full locks nobody out.
+    database.run("PRAGMA journal_mode = MEMORY");
     database.run("BEGIN EXCLUSIVE");
     return { release: () => database?.close() };
   } catch (error) {

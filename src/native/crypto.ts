@@ -66,7 +66,8 @@ export class NativeCrypto implements Crypto, Random {
     return out;
   }
 
-  /** How often `dh` was asked: the dearest thing that a stranger can make this node do. */
+  /** How often X25519 was asked, the dearest thing that a stranger can make this node do: by `dh`,
+   * and by `openSealed`. */
   get diffieHellman(): number {
     return this.#diffieHellman;
   }
@@ -206,6 +207,7 @@ export class NativeCrypto implements Crypto, Random {
 
   openSealed(seed: Secret, sealed: Uint8Array): Uint8Array | undefined {
     if (sealed.length < sealedBoxBytes) return undefined;
+    this.#diffieHellman += 1;
     const out = new Uint8Array(sealed.length - sealedBoxBytes);
     const code = this.#symbols.meshvpn_identity_open(seed, sealed, sealed.length, out);
     return this.#refused(code, "not_authentic", "open what was sealed to us") ? undefined : out;

@@ -1,8 +1,10 @@
 /** All trials of a form, or some of them, and whether every figure held. */
+import { endurance } from "./endurance.ts";
+import { meshTrials } from "./mesh-trials.ts";
 import type { Figure, Form, Trial } from "./trial.ts";
 import { trials } from "./trials.ts";
 
-export const allTrials: readonly Trial[] = [...trials];
+export const allTrials: readonly Trial[] = [...trials, ...meshTrials, ...endurance];
 
 export interface Tried {
   readonly name: string;

@@ -1,6 +1,6 @@
 /** A trial: what an attack must not do, in figures that are measured, each beside its limit. */
 import type { Attack } from "../support/attacker.ts";
-import type { Battlefield, Measured } from "./battlefield.ts";
+import type { Field, Measured } from "./field.ts";
 
 export interface Form {
   readonly quick: boolean;
@@ -16,6 +16,9 @@ export const quickForm: Form = { quick: true, rounds: 3, seconds: 1 };
 export const fullForm: Form = { quick: false, rounds: 5, seconds: 4 };
 /** Of the control, whatever the attack: the quick form's share of the tunnel. */
 const quickShareMin = 0.5;
+
+/** What strangers may cost, whatever they send. */
+export const diffieHellmanPerSecondMax = 500;
 
 export interface Figure {
   readonly what: string;
@@ -60,7 +63,7 @@ export interface Rounds {
 
 /** Control and attack in turn, as often as the form says. */
 export async function againstControl(
-  field: Battlefield,
+  field: Field,
   form: Form,
   attack: Omit<Attack, "seconds">,
   shareMin: number,

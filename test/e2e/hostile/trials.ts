@@ -8,6 +8,7 @@ import {
   againstControl,
   atLeast,
   atMost,
+  diffieHellmanPerSecondMax,
   equal,
   type Figure,
   type Form,
@@ -18,8 +19,6 @@ import {
 } from "./trial.ts";
 
 const port = listenPort;
-/** A handshake of ours costs its responder 7, and one of strangers is known by its second at latest. */
-const diffieHellmanPerSecondMax = 500;
 const newHandshakeSecondsMax = 1;
 /** Under a quick form's load anything but failure will do. */
 const newHandshakeSecondsMaxQuick = 10;

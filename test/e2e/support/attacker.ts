@@ -57,7 +57,9 @@ export interface Heard {
 const built = new Map<string, Promise<string>>();
 
 /** A program of test/attack, built where that is needed. */
-export async function attackProgram(name: "attacker" | "relay"): Promise<string> {
+export async function attackProgram(
+  name: "attacker" | "relay" | "libwall_clock.so",
+): Promise<string> {
   const command = [join(root, "scripts/lib/attack-program"), name];
   const building = built.get(name) ?? runOk(command, { timeoutMs: buildTimeoutMs });
   built.set(name, building);

@@ -180,6 +180,16 @@ export class Tunnel {
     return inside[family][device === this.left ? 0 : 1];
   }
 
+  /** The initiator forgets its session, and begins another with its next packet. */
+  async renew(): Promise<void> {
+    const { initiator, responder } = this;
+    const key = responder.keys.publicKey;
+    const endpoint = await initiator.endpointOf(key);
+    const allowed = `${this.address(responder, 4)}/32,${this.address(responder, 6)}/128`;
+    await initiator.setPeer(key, "remove");
+    await initiator.setPeer(key, `allowed-ips ${allowed} endpoint ${endpoint}`);
+  }
+
   async close(): Promise<void> {
     await Promise.all([this.left, this.right].map((device) => device.daemon.stop()));
   }
