@@ -123,6 +123,10 @@ pub const send_arena_bytes: usize = 256 * 1024;
 pub const send_segments_max: usize = 1024;
 /// Datagrams (each up to 64 KiB when the kernel coalesces) received before they are opened together.
 pub const receive_batch_messages: usize = 8;
+/// As many where most of the last were small: strangers' floods are not merged by the kernel, and
+/// what a tunnel carries waits between their datagrams.
+pub const receive_batch_messages_max: usize = 32;
+pub const receive_small_bytes: usize = 2048;
 pub const receive_batch_segments: usize = 2048;
 /// Datagrams written to the TUN before the receive thread gives way to those who read them.
 pub const datagrams_before_yield: usize = 64;
@@ -145,7 +149,7 @@ comptime {
     assert(std.math.isPowerOfTwo(lanes_max));
     assert(handover_bytes > 2 * tun_read_bytes_max);
     // Receive names the path of a datagram by a byte.
-    assert(receive_batch_messages + handover_packets <= 256);
+    assert(receive_batch_messages_max + handover_packets <= 256);
     assert(send_arena_bytes > 2 * udp_payload_bytes_max);
     assert(rekey_on_receive_after_ns == 165 * ns_per_s);
 }

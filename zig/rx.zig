@@ -33,7 +33,7 @@ const Tun = @import("tun_linux.zig").Tun;
 const Udp = udp_linux.Udp;
 
 const segments_max = constants.receive_batch_segments;
-const paths_max = constants.receive_batch_messages + constants.handover_packets;
+const paths_max = constants.receive_batch_messages_max + constants.handover_packets;
 const replies_max = constants.cookie_replies_per_turn;
 /// Handshakes and introductions are judged in one thread: the gate has one writer.
 const gate_lane: u8 = 0;
@@ -153,7 +153,7 @@ pub const Rx = struct {
         const load = self.handed orelse return;
         while (self.handed_at < load.count) : (self.handed_at += 1) {
             if (self.jobs_count == segments_max) return;
-            const path: u8 = @intCast(constants.receive_batch_messages + self.handed_at);
+            const path: u8 = @intCast(constants.receive_batch_messages_max + self.handed_at);
             self.message_paths[path] = load.paths[self.handed_at];
             self.message_ecns[path] = load.ecns[self.handed_at];
             const length = load.lengths[self.handed_at];

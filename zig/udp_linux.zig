@@ -79,16 +79,17 @@ pub const Udp = struct {
         };
     }
 
-    /// Takes what waits, up to constants.receive_batch_messages datagrams; returns how many (never
+    /// Takes what waits, up to constants.receive_batch_messages_max datagrams; returns how many (never
     /// 0). They stay in `batch` until the next call.
     pub fn receiveBatch(udp: *const Udp, batch: *ReceiveBatch) ReceiveError!usize {
         batch.reset();
         while (true) {
-            const rc = linux.recvmmsg(udp.fd, &batch.headers, batch.headers.len, linux.MSG.DONTWAIT, null);
+            const rc = linux.recvmmsg(udp.fd, &batch.headers, @intCast(batch.wanted), linux.MSG.DONTWAIT, null);
             switch (linux.errno(rc)) {
                 .SUCCESS => {
-                    assert(rc <= batch.headers.len);
+                    assert(rc <= batch.wanted);
                     batch.count = rc;
+                    batch.adapt();
                     return rc;
                 },
                 .INTR => continue,
@@ -235,7 +236,7 @@ pub const ReceivedMessage = struct {
 
 /// The buffers of one receiving thread. Points into itself after `reset`, so it must not move.
 pub const ReceiveBatch = struct {
-    const messages_max = constants.receive_batch_messages;
+    const messages_max = constants.receive_batch_messages_max;
 
     headers: [messages_max]linux.mmsghdr,
     iovecs: [messages_max]std.posix.iovec,
@@ -244,11 +245,14 @@ pub const ReceiveBatch = struct {
     /// One buffer of receive_buffer_bytes a message, page aligned.
     buffers: []align(std.heap.page_size_min) u8,
     count: usize,
+    /// How many are asked for.
+    wanted: usize,
 
     pub fn init(batch: *ReceiveBatch, allocator: std.mem.Allocator) error{OutOfMemory}!void {
         const alignment = comptime std.mem.Alignment.fromByteUnits(std.heap.page_size_min);
         batch.buffers = try allocator.alignedAlloc(u8, alignment, messages_max * receive_buffer_bytes);
         batch.count = 0;
+        batch.wanted = constants.receive_batch_messages;
     }
 
     pub fn deinit(batch: *ReceiveBatch, allocator: std.mem.Allocator) void {
@@ -272,12 +276,23 @@ pub const ReceiveBatch = struct {
         };
     }
 
+    /// Many where most were small; few where they are large, which stay in the cache until they are
+    /// opened.
+    fn adapt(batch: *ReceiveBatch) void {
+        var small: usize = 0;
+        for (batch.headers[0..batch.count]) |*header| {
+            if (header.len < constants.receive_small_bytes) small += 1;
+        }
+        const flood = batch.count >= constants.receive_batch_messages and 2 * small > batch.count;
+        batch.wanted = if (flood) messages_max else constants.receive_batch_messages;
+    }
+
     /// The kernel changes lengths and flags, so all are set again; and the control areas are
     /// cleared, so that the last datagram's segment size can never be read for the next.
     fn reset(batch: *ReceiveBatch) void {
         batch.count = 0;
-        @memset(std.mem.asBytes(&batch.controls), 0);
-        for (&batch.headers, 0..) |*header, i| {
+        @memset(std.mem.sliceAsBytes(batch.controls[0..batch.wanted]), 0);
+        for (batch.headers[0..batch.wanted], 0..) |*header, i| {
             batch.iovecs[i] = .{ .base = batch.bufferAt(i), .len = receive_buffer_bytes };
             header.* = .{ .hdr = .{
                 .name = @ptrCast(&batch.addresses[i]),

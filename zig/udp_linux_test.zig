@@ -148,6 +148,37 @@ test "a batch stops at the message that fails and goes on when the caller asks a
     }.body);
 }
 
+test "more messages are taken at a time while most are small, and few again when they are not" {
+    try inOwnNamespace(struct {
+        fn body(_: *Netlink) anyerror!void {
+            var sender = try Udp.open(0, 0, .{});
+            defer sender.close();
+            var receiver = try Udp.open(0, 0, .{ .offload = false });
+            defer receiver.close();
+            const batch = try makeBatch();
+            defer freeBatch(batch);
+            const remote = v4(.{ 127, 0, 0, 1 }, receiver.port);
+            const few = constants.receive_batch_messages;
+            const many = constants.receive_batch_messages_max;
+            const large: [constants.receive_small_bytes]u8 = @splat(0);
+            for ([_][]const u8{ "small", &large }) |bytes| {
+                for (0..few + 2 * many) |_| try sender.sendTo(remote, .{}, bytes);
+                try awaitReadable(receiver.fd);
+                const first = try receiver.receiveBatch(batch);
+                const second = try receiver.receiveBatch(batch);
+                const small = bytes.len < constants.receive_small_bytes;
+                // What came before says how many are taken now.
+                try testing.expectEqual(if (small) few else many, first);
+                try testing.expectEqual(if (small) many else few, second);
+                while (receiver.receiveBatch(batch)) |_| {} else |_| {}
+                if (!small) continue;
+                for (0..many) |_| try sender.sendTo(remote, .{}, bytes);
+                try testing.expectEqual(many, try receiver.receiveBatch(batch));
+            }
+        }
+    }.body);
+}
+
 test "the source address and the traffic class are chosen, and told to the receiver, for both families" {
     try inOwnNamespace(struct {
         fn body(netlink: *Netlink) anyerror!void {
