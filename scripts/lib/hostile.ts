@@ -20,9 +20,30 @@ async function main(quick: boolean, json: boolean, only: readonly string[]): Pro
     if (!json) print(result);
   }
   const holds = tried.every((each) => each.holds);
-  if (json) console.log(JSON.stringify({ quick, holds, trials: tried }));
+  if (json) console.log(JSON.stringify({ quick, holds, ...byName(tried) }));
   else console.log(`${tried.filter((each) => each.holds).length} of ${tried.length} hold`);
   return holds ? 0 : 1;
+}
+
+/** By the trial's name. What other trials measure of F4 stands under that name too. */
+function byName(tried: readonly Tried[]): object {
+  const rows: [string, object][] = tried.map(({ name, figures, ...rest }) => [
+    name,
+    {
+      ...rest,
+      figures: Object.fromEntries(figures.map(({ what, ...figure }) => [what, figure])),
+    },
+  ]);
+  const reflected = tried.flatMap(({ name, figures }) =>
+    figures
+      .filter(({ what }) => what.startsWith("F4: "))
+      .map(({ what, ...figure }) => [`${name}: ${what.slice(4)}`, figure] as const),
+  );
+  if (reflected.length > 0) {
+    const holds = reflected.every(([, figure]) => figure.holds);
+    rows.push(["F4", { holds, figures: Object.fromEntries(reflected) }]);
+  }
+  return Object.fromEntries(rows);
 }
 
 function print({ name, title, seconds, figures, holds, error }: Tried): void {

@@ -1,11 +1,16 @@
 /** A battlefield of mesh nodes: the victim, and a member that is connected to it. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Attacker } from "../support/attacker.ts";
 import type { Counters } from "../support/counters.ts";
 import { Node, untilConnected } from "../support/mesh.ts";
+import { until } from "../support/process.ts";
 import { type Host, Stage } from "../support/stage.ts";
 import { Field } from "./field.ts";
 
 const connectTimeoutMs = 20_000;
+const ticksPerSecond = 100;
+const rogueProgram = join(import.meta.dir, "rogue.ts");
 const dataplanePrefix = /^dataplane_/;
 
 export class MeshField extends Field {
@@ -67,6 +72,31 @@ export class MeshField extends Field {
     return Object.fromEntries(
       entries.map(([name, count]) => [name.replace(dataplanePrefix, ""), count]),
     );
+  }
+
+  /** The friend starts anew as one that multiplies its gossip; at 0 it is as honest as before. */
+  async rogue(perSecond: number): Promise<void> {
+    const { friend } = this;
+    await friend.ok("down");
+    await friend.daemon?.exited;
+    const words = [process.execPath, rogueProgram, `${perSecond}`, "--seed", this.victim.seed];
+    friend.daemon = friend.host.start(words, friend.env);
+    const { daemon } = friend;
+    await until("the rogue to be up", () => daemon.log().includes("meshvpn: up: "), {
+      timeoutMs: connectTimeoutMs,
+      evidence: () => daemon.log(),
+    });
+    await untilConnected([this.victim, friend], connectTimeoutMs);
+    // Some gossip of its own first.
+    await Bun.sleep(1500);
+    if (perSecond > 0) daemon.kill("SIGUSR1");
+  }
+
+  /** Of the victim, so far. */
+  cpuSeconds(): number {
+    const stat = readFileSync(`/proc/${this.victim.daemon?.pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
   }
 
   /** How long a node that the victim trusts takes to reach it, from its start, in seconds. */

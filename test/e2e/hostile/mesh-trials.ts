@@ -8,6 +8,7 @@ import {
   atMost,
   diffieHellmanPerSecondMax,
   equal,
+  type Form,
   perSecond,
   type Trial,
   told,
@@ -18,6 +19,10 @@ import {
 const newMemberSecondsMax = 8;
 const newMemberSecondsMaxQuick = 20;
 const connectTimeoutMs = 30_000;
+const floodPerSecond = 10_000;
+const coreShareMax = 0.2;
+/** On a machine that has other work the quick form takes any that is no whole core. */
+const coreShareMaxQuick = 0.9;
 
 export const meshTrials: readonly Trial[] = [
   {
@@ -52,7 +57,62 @@ export const meshTrials: readonly Trial[] = [
       ];
     },
   },
+  {
+    name: "F13",
+    title: "an admitted member that sends 10,000 gossip messages a second",
+    run: async (form) => {
+      const quiet = form.quick ? undefined : await joinBeside(0, form);
+      const flooded = await joinBeside(floodPerSecond, form);
+      return [
+        atLeast("messages a second that came", flooded.messagesPerSecond, floodPerSecond / 2),
+        atMost(
+          "share of a core that they cost",
+          flooded.cpu - (quiet?.cpu ?? 0),
+          form.quick ? coreShareMaxQuick : coreShareMax,
+        ),
+        atMost(
+          "seconds until a new member is connected",
+          flooded.joinSeconds,
+          quiet === undefined ? newMemberSecondsMaxQuick : 2 * Math.max(quiet.joinSeconds, 1),
+        ),
+        told("seconds without the flood", quiet?.joinSeconds ?? "not measured"),
+        equal("the victim lives", flooded.lives, true),
+        told("refused as over its share", flooded.overBudget),
+      ];
+    },
+  },
 ];
+
+interface Joined {
+  readonly joinSeconds: number;
+  /** Of a core, that the victim used. */
+  readonly cpu: number;
+  readonly messagesPerSecond: number;
+  readonly overBudget: number;
+  readonly lives: boolean;
+}
+
+/** A member whose gossip is multiplied to so many a second, and what becomes of the victim. */
+async function joinBeside(perSecondWanted: number, form: Form): Promise<Joined> {
+  await using field = await MeshField.open();
+  await field.rogue(perSecondWanted);
+  const [before, cpuBefore, start] = [
+    await field.counters(),
+    field.cpuSeconds(),
+    performance.now(),
+  ];
+  await Bun.sleep(form.quick ? 1000 : 10_000);
+  const [after, cpuAfter] = [await field.counters(), field.cpuSeconds()];
+  const seconds = (performance.now() - start) / 1000;
+  const grown = (name: string): number => (after[name] ?? 0) - (before[name] ?? 0);
+  return {
+    cpu: (cpuAfter - cpuBefore) / seconds,
+    messagesPerSecond: grown("session_messages_received") / seconds,
+    overBudget: grown("swim_over_budget"),
+    joinSeconds: await field.newMemberSeconds(connectTimeoutMs),
+    lives: field.victimLives,
+  };
+}
 
 function seen(attacks: Parameters<typeof total>[0]): number {
   return total(attacks, "introductions_received") + total(attacks, "introduction_cookie_invalid");
