@@ -13,11 +13,12 @@ import {
 import { type Counters, difference } from "../support/counters.ts";
 import { until } from "../support/process.ts";
 import type { Host, Stage } from "../support/stage.ts";
-import { answers } from "../support/traffic.ts";
+import { answers, firstPing } from "../support/traffic.ts";
 import { listenPort } from "../support/wireguard.ts";
 
 /** An attack lasts this much longer than what is measured, half of it before. */
 const marginSeconds = 1;
+const drainTimeoutMs = 10_000;
 const loadPort = "5201";
 
 export interface Measured {
@@ -88,10 +89,11 @@ export abstract class Field implements AsyncDisposable {
     return await this.measure(seconds, { ...attack, port: unboundPort });
   }
 
-  /** That a tunnel that was there is there still: ten pings, at once. */
+  /** That a tunnel that was there is there still: ten pings, once what waited in sockets is gone. */
   async tunnelHolds(): Promise<boolean> {
+    await firstPing(this.friendHost, this.victimAddress, drainTimeoutMs);
     for (let count = 0; count < 10; count += 1) {
-      if (!(await answers(this.friendHost, this.victimAddress, "-W", "2"))) return false;
+      if (!(await answers(this.friendHost, this.victimAddress, "-W", "5"))) return false;
     }
     return this.victimLives;
   }
