@@ -7,3 +7,10 @@ export interface Instant {
   readonly ms: number;
   readonly wallMs: number;
 }
+
+/** The earliest of some deadlines; undefined where there is none. */
+export function earliest(times: readonly (number | undefined)[]): number | undefined {
+  let first: number | undefined;
+  for (const at of times) if (at !== undefined && (first === undefined || at < first)) first = at;
+  return first;
+}

@@ -54,6 +54,9 @@ const requestsPerTurn = 16;
 const interfacesMs = 15_000;
 /** Addresses may move without an event. */
 const policyMs = 1_000;
+/** How long the end waits for the farewell to be sealed and sent. */
+const farewellMs = 200;
+const farewellLookMs = 5;
 
 /**
  * Runs a node of the mesh until it is told to end. `ready` is called once it takes part,
@@ -238,16 +241,28 @@ class MeshDaemon implements Duties<NodeEvent> {
     }, interfacesMs);
   }
 
-  close(): void {
+  /** The others are told that this node goes, where it still can be said. */
+  async close(): Promise<void> {
     clearInterval(this.#interfaceTimer);
     clearInterval(this.#policyTimer);
     this.#live.stop();
     this.#doctor.stop();
     this.#nameServer.stop();
-    this.#driver.stop();
+    const sentBefore = this.#messagesSent();
+    const now = this.#clock();
+    this.#node.leave(now);
+    const waiting = this.#driver.finish(now);
+    const untilMs = now.ms + farewellMs;
+    while (this.#messagesSent() < sentBefore + waiting && this.#clock().ms < untilMs) {
+      await Bun.sleep(farewellLookMs);
+    }
     this.#members.close();
     this.#timestamps.close();
     this.#trust.close();
+  }
+
+  #messagesSent(): number {
+    return this.#parts.dataplane.counters().session_messages_sent ?? 0;
   }
 
   /** For the line that says it is up. */

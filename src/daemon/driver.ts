@@ -91,6 +91,16 @@ export class Driver<Report> {
     this.#doorbell = undefined;
   }
 
+  /** Sends what the engine has to say, in a last turn. How many transmits there were. */
+  finish(now: Instant): number {
+    if (this.#stopped) return 0;
+    this.flush(now);
+    const transmits = collect(() => this.#engine.pollTransmit());
+    if (transmits.length > 0) this.#dataplane.send(transmits);
+    this.stop();
+    return transmits.length;
+  }
+
   /** Takes a turn soon: something outside has spoken to the engine. */
   wake(): void {
     if (this.#stopped || this.#soon !== undefined) return;

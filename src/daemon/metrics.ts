@@ -69,7 +69,9 @@ function perMember(
 }
 
 function byState(members: readonly MemberStatus[]): readonly Sample[] {
-  const counts = new Map(["alive", "suspect", "dead", "not met"].map((state) => [state, 0]));
+  const counts = new Map(
+    ["alive", "suspect", "dead", "left", "not met"].map((state) => [state, 0]),
+  );
   for (const { state } of members) counts.set(state, (counts.get(state) ?? 0) + 1);
   return [...counts].map(([state, value]) => ({ labels: [state], value }));
 }

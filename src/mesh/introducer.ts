@@ -235,6 +235,20 @@ export class Introducer {
     }
   }
 
+  /** Whether it is one of those that are dialled until they are reached. */
+  dials(identity: Uint8Array): boolean {
+    let name: string | undefined;
+    for (const target of this.#targets()) {
+      if (target.seed.identity !== undefined) {
+        if (equalBytes(target.seed.identity, identity)) return true;
+      } else if (target.identity !== undefined) {
+        name ??= formatIdentity(identity);
+        if (target.identity === name) return true;
+      }
+    }
+    return false;
+  }
+
   /** Whether the identity is reached: a session lives and its probes are answered. Then it is not dialled. */
   setLink(now: Instant, identity: string, live: boolean): void {
     if (live === this.#live.has(identity)) return;
@@ -304,12 +318,9 @@ export class Introducer {
   }
 
   nextTimeout(): number | undefined {
-    let next: number | undefined;
-    for (const target of this.#targets()) {
-      if (this.#isReached(target)) continue;
-      if (next === undefined || target.nextAtMs < next) next = target.nextAtMs;
-    }
-    return next;
+    let next = earliest(undefined, this.#seeds, this.#live);
+    if (this.#hints.length > 0) next = earliest(next, this.#hints, this.#live);
+    return this.#members.size === 0 ? next : earliest(next, this.#members.values(), this.#live);
   }
 
   pollTransmit(): Transmit | undefined {
@@ -539,4 +550,18 @@ export class Introducer {
     if (this.#events.length >= eventsMax) this.counters.overflow += 1;
     else this.#events.push(event);
   }
+}
+
+/** When the first that is not reached is dialled next. This is asked for at every turn. */
+function earliest(
+  before: number | undefined,
+  targets: Iterable<Target>,
+  live: ReadonlySet<string>,
+): number | undefined {
+  let next = before;
+  for (const { identity, nextAtMs } of targets) {
+    if (identity !== undefined && live.has(identity)) continue;
+    if (next === undefined || nextAtMs < next) next = nextAtMs;
+  }
+  return next;
 }

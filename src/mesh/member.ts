@@ -121,3 +121,10 @@ export class Members {
     this.#byWireguardKey.delete(formatKey(member.peer.publicKey));
   }
 }
+
+const hintEndpointsMax = 2;
+
+/** Where to look for one whose record has expired. */
+export function hintEndpoints(record: Record): readonly Endpoint[] {
+  return udpEndpoints(record).slice(0, hintEndpointsMax);
+}

@@ -5,12 +5,16 @@ import type { Candidate } from "../base/candidate.ts";
 import type { Crypto, Secret } from "../base/crypto.ts";
 import type { IpPrefix } from "../base/ip.ts";
 import type { Random } from "../base/random.ts";
-import type { ProbeTimes } from "../swim/probe.ts";
+import type { Profile } from "../swim/profile.ts";
+import type { MemberState } from "../swim/state.ts";
+import type { SignedStore } from "../swim/store.ts";
 import type { Identity } from "../trust/identity.ts";
 import type { InviteBook } from "../trust/invite-book.ts";
+import type { Record, Verified } from "../trust/record.ts";
+import type { Roster } from "../trust/roster.ts";
 import type { TrustState } from "./admission.ts";
 import type { Joining, Seed } from "./dial-target.ts";
-import type { HandshakeHistory } from "./peer-table.ts";
+import type { HandshakeHistory, PeerTable } from "./peer-table.ts";
 import type { NodeMemory } from "./report.ts";
 
 export interface MeshNodeOptions {
@@ -39,7 +43,23 @@ export interface MeshNodeOptions {
   /** Members' records as `persist_member` gave them. */
   readonly members?: Iterable<Uint8Array>;
   readonly history?: HandshakeHistory;
-  readonly probeTimes?: ProbeTimes;
   /** Of the data plane. */
   readonly lanes?: number;
+  readonly profile?: Profile;
+  /** For many nodes in one process. */
+  readonly shared?: SharedParts;
+}
+
+/**
+ * What a process of many nodes (a simulation) gives each of them in place of its own: the stores of
+ * signed bytes, whom it admits, and its peers. Then a member has a peer only while a session with it
+ * lives or is wanted, no routes and no place on disk: that is the simulation's.
+ */
+export interface SharedParts {
+  readonly records: SignedStore<Verified<Record>>;
+  readonly statements: SignedStore;
+  readonly roster: Roster;
+  readonly peers: PeerTable;
+  /** Sees every verdict on a member, by its slot. */
+  readonly watch?: (slot: number, state: MemberState) => void;
 }

@@ -6,60 +6,44 @@
  */
 import { equalBytes } from "../base/bytes.ts";
 import type { Candidate } from "../base/candidate.ts";
-import type { Instant } from "../base/clock.ts";
+import { earliest, type Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
-import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
+import { sameEndpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
 import { Fifo } from "../base/fifo.ts";
-import { shortId } from "../swim/message.ts";
 import { type MemberState, selfSlot } from "../swim/state.ts";
 import { Swim } from "../swim/swim.ts";
 import { decodeCertificate } from "../trust/certificate.ts";
 import { formatIdentity } from "../trust/identity.ts";
-import {
-  decodeRecord,
-  type Record,
-  type Unverified,
-  type Verified,
-  verifyRecord,
-  verifyStoredRecord,
-} from "../trust/record.ts";
+import type { Record, Verified } from "../trust/record.ts";
 import type { Roster } from "../trust/roster.ts";
 import { Addressing } from "./addressing.ts";
 import { Admission, noBytes, type TrustState, trustOf } from "./admission.ts";
 import type { Command, DataplaneEvent, ReceivedDatagram, Transmit } from "./dataplane.ts";
 import type { Joining } from "./dial-target.ts";
 import { Introducer, type Seed } from "./introducer.ts";
-import { Member, Members, udpEndpoints } from "./member.ts";
+import { hintEndpoints, Member, Members } from "./member.ts";
 import type { MeshNodeOptions } from "./node-options.ts";
 import { memberStatus, withClashes } from "./node-status.ts";
-import { Openings } from "./openings.ts";
+import {
+  askedGraceMs,
+  attemptIntervalMs,
+  attemptsAlone,
+  attemptsLazyMax,
+  attemptsMax,
+  Openings,
+} from "./openings.ts";
 import { advertised, OwnRecord } from "./own-record.ts";
 import { type HandshakeHistory, type Peer, PeerTable, type PeerTableEvent } from "./peer-table.ts";
-import {
-  type NodeCounters,
-  type NodeEvent,
-  type NodeStatus,
-  prefixed,
-  type WarningCode,
-} from "./report.ts";
+import { isNews, RecordIntake, type RecordSource } from "./record-intake.ts";
+import { type NodeEvent, type NodeStatus, nodeCounters, prefixed } from "./report.ts";
+import { ReportQueue } from "./report-queue.ts";
+import { statementSigner } from "./statements.ts";
 import { isTrustMessage } from "./trust-message.ts";
 
 export type { Seed } from "./introducer.ts";
-export type { MeshNodeOptions } from "./node-options.ts";
+export type { MeshNodeOptions, SharedParts } from "./node-options.ts";
 export type { MemberStatus, NodeEvent, NodeMemory, NodeStatus, WarningCode } from "./report.ts";
-
-/** Between two attempts at a session, each at the next endpoint; above WireGuard's 5 s. */
-const attemptIntervalMs = 5_400;
-/** Then probing takes over, ever more slowly. */
-const attemptsMax = 16;
-/** Who asked for an introduction opens the session; after this we try ourselves. */
-const askedGraceMs = 1_000;
-/** So many attempts in vain: it may lack our record, and is introduced to us. */
-const attemptsAlone = 2;
-const hintEndpointsMax = 2;
-const eventsMax = 65_536;
-const warningsMax = 256;
 
 export class MeshNode {
   readonly roster: Roster;
@@ -67,20 +51,12 @@ export class MeshNode {
   #joining: Joining | undefined;
   /** For a status and for plain peers; members' peers are this node's alone. */
   readonly peers: PeerTable;
-  readonly counters: NodeCounters = {
-    records_malformed: 0,
-    records_not_authentic: 0,
-    records_not_admitted: 0,
-    wireguard_key_duplicates: 0,
-    members_refused: 0,
-    own_record_jumps: 0,
-    strangers: 0,
-    messages_without_member: 0,
-    session_attempts: 0,
-    events_dropped: 0,
-  };
+  readonly counters = nodeCounters();
   readonly #options: MeshNodeOptions;
   readonly #swim: Swim;
+  readonly #records: RecordIntake;
+  /** Members have peers only while sessions are wanted. */
+  readonly #onDemand: boolean;
   readonly #introducer: Introducer;
   readonly #addressing: Addressing;
   readonly #openings = new Openings();
@@ -89,11 +65,9 @@ export class MeshNode {
   readonly #members = new Members();
   #candidates: readonly Candidate[];
   #started = false;
-  #timestampSent: NodeEvent | undefined;
-  readonly #warned = new Set<string>();
   readonly #commands = new Fifo<Command>();
   readonly #transmits = new Fifo<Transmit>();
-  readonly #events = new Fifo<NodeEvent>();
+  readonly #reports = new ReportQueue();
 
   constructor(options: MeshNodeOptions) {
     const { crypto, random, identity, networkId, memory } = options;
@@ -114,8 +88,13 @@ export class MeshNode {
       pickLinked: (count) => this.#swim.table.pickLinked(random, count, selfSlot),
       memberCount: () => this.#swim.table.size,
     });
-    this.roster = this.#admission.roster;
-    this.peers = new PeerTable({ crypto, random, lanes: options.lanes ?? 1, ...options.history });
+    const { shared } = options;
+    this.#onDemand = shared !== undefined;
+    this.#records = new RecordIntake(crypto, networkId, shared?.records);
+    this.roster = shared?.roster ?? this.#admission.roster;
+    this.peers =
+      shared?.peers ??
+      new PeerTable({ crypto, random, lanes: options.lanes ?? 1, ...options.history });
     this.#addressing = new Addressing({
       crypto,
       networkId,
@@ -126,9 +105,15 @@ export class MeshNode {
       members: this.#members,
       seniorityOf: (name) => this.#admission.seniorityOf(name),
     });
-    const { probeTimes: times } = options;
-    const self = identity.publicKey;
-    this.#swim = new Swim(times === undefined ? { self, random } : { self, random, times });
+    const { profile } = options;
+    this.#swim = new Swim({
+      self: identity.publicKey,
+      random,
+      signer: statementSigner(crypto, networkId, identity),
+      records: this.#records.store,
+      ...(shared === undefined ? {} : { statements: shared.statements }),
+      ...(profile === undefined ? {} : { profile }),
+    });
     this.#introducer = new Introducer({
       crypto,
       random,
@@ -136,7 +121,7 @@ export class MeshNode {
       identity,
       roster: this.roster,
       record: () => this.#own.bytes,
-      held: (member) => this.#members.named(formatIdentity(member))?.record,
+      held: (identity) => this.#records.held(this.#swim.table, identity),
       redeemer: this.#admission.redeemer,
     });
   }
@@ -187,6 +172,24 @@ export class MeshNode {
     this.#settle(now);
   }
 
+  /** Tells the others that this node goes, so that nobody suspects it. What it says leaves at once. */
+  leave(now: Instant): void {
+    if (!this.#started) return;
+    this.#swim.leave(now);
+    this.#settle(now);
+  }
+
+  /** What this node thinks of each member, for those who watch many nodes. */
+  get membership(): Swim {
+    return this.#swim;
+  }
+
+  /** The peer of a member that has come to us, made if there is none yet: where peers are on demand. */
+  peerOf(now: Instant, identity: Uint8Array): Peer | undefined {
+    const slot = this.#swim.table.find(identity);
+    return slot === undefined || slot === 0 ? undefined : this.#activate(now, slot).peer;
+  }
+
   setSeeds(now: Instant, seeds: readonly Seed[]): void {
     this.#introducer.setSeeds(now, seeds);
     this.#settle(now);
@@ -211,7 +214,9 @@ export class MeshNode {
   rotateKey(now: Instant, key: Secret, history?: HandshakeHistory): void {
     this.peers.setLocalKey(now, key, history);
     this.#publish(now);
-    for (const member of this.#members) this.#openings.schedule(member, now.ms);
+    if (this.#swim.eager) {
+      for (const member of this.#members) this.#openings.schedule(member, now.ms);
+    }
     this.#settle(now);
   }
 
@@ -248,8 +253,7 @@ export class MeshNode {
   }
 
   nextTimeout(): number | undefined {
-    let next: number | undefined;
-    for (const at of [
+    return earliest([
       this.peers.nextTimeout(),
       this.#introducer.nextTimeout(),
       this.#swim.nextTimeout(),
@@ -257,10 +261,7 @@ export class MeshNode {
       this.#openings.nextTimeout(),
       this.#started ? this.#own.dueMs : undefined,
       this.#addressing.settlesAtMs,
-    ]) {
-      if (at !== undefined && (next === undefined || at < next)) next = at;
-    }
-    return next;
+    ]);
   }
 
   pollCommand(): Command | undefined {
@@ -272,16 +273,14 @@ export class MeshNode {
   }
 
   pollEvent(): NodeEvent | undefined {
-    const stamp = this.#timestampSent;
-    this.#timestampSent = undefined;
-    return stamp ?? this.#events.shift();
+    return this.#reports.poll();
   }
 
   status(): NodeStatus {
     const { ipv4, ipv6, ipv4Prefix, ipv6Prefix } = this.#addressing;
+    const self = { identity: this.#self, name: this.#options.name };
     return {
-      identity: this.#self,
-      name: this.#options.name,
+      ...self,
       wireguardKey: this.peers.localPublicKey,
       sequence: this.#own.sequence,
       addresses: ipv4 === undefined ? [ipv6] : [ipv6, ipv4],
@@ -294,11 +293,7 @@ export class MeshNode {
       joining: this.#joining !== undefined,
       candidates: this.#candidates,
       members: withClashes(
-        {
-          identity: this.#self,
-          name: this.#options.name,
-          seniority: this.#admission.seniorityOf(),
-        },
+        { ...self, seniority: this.#admission.seniorityOf() },
         [...this.#members].map((member) =>
           memberStatus(member, this.#addressing.of(member), this.#swim.table, this.roster),
         ),
@@ -310,6 +305,7 @@ export class MeshNode {
   allCounters(): Readonly<globalThis.Record<string, number>> {
     return {
       ...this.counters,
+      events_dropped: this.#reports.dropped,
       ...this.peers.counters,
       ...prefixed("trust", this.#admission.allCounters()),
       ...prefixed("introductions", this.#introducer.counters),
@@ -334,11 +330,12 @@ export class MeshNode {
           const issuer = this.#members.named(formatIdentity(it.receiver));
           const linked = issuer?.linked === true ? issuer : undefined;
           this.#admission.forward(now, linked, it.sealed, it.datagram);
-        } else this.#warn(it.kind, `${it.endpoint.address} ${it.endpoint.port}`);
+        } else this.#reports.warn(it.kind, `${it.endpoint.address} ${it.endpoint.port}`);
       }
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
         quiet = false;
         if (it.kind === "record") this.#receiveRecord(now, it.bytes, it.from);
+        else if (it.kind === "open") this.#open(now, it.slot);
         else this.#handleState(now, it.slot, it.state);
       }
       if (this.#admission.takeChanged()) {
@@ -347,28 +344,28 @@ export class MeshNode {
       }
     }
     const statements = this.#admission.takeStatements();
-    if (statements !== undefined) this.#emit({ kind: "persist_statements", statements });
+    if (statements !== undefined) this.#reports.push({ kind: "persist_statements", statements });
     for (let it = this.#admission.pollTransmit(); it; it = this.#admission.pollTransmit()) {
       const member = it.kind === "message" ? this.#members.inSlot(it.to) : undefined;
       if (it.kind === "datagram") this.#transmits.push(it);
-      else if (member !== undefined) this.#sendMessage(now, member, it.bytes);
+      else if (member !== undefined) this.#sendMessage(member, it.bytes);
     }
     for (let it = this.#introducer.pollTransmit(); it; it = this.#introducer.pollTransmit()) {
       this.#transmits.push(it);
     }
     for (let it = this.#swim.pollTransmit(); it; it = this.#swim.pollTransmit()) {
       const member = this.#members.inSlot(it.to);
-      if (member !== undefined) this.#sendMessage(now, member, it.bytes);
+      if (member?.linked === true) this.#sendMessage(member, it.bytes);
     }
   }
 
   #handlePeerEvent(now: Instant, event: PeerTableEvent): void {
     switch (event.kind) {
       case "timestamp_sent":
-        this.#timestampSent = event;
+        this.#reports.stamp(event);
         return;
       case "timestamp_accepted":
-        this.#emit(event);
+        this.#reports.push(event);
         return;
       case "stranger":
         // It may be a member whose record has not come to us yet.
@@ -382,6 +379,8 @@ export class MeshNode {
         this.#setLinked(now, event.peer, false);
         return;
       case "handshake_failed":
+        if (this.#onDemand) this.#giveUp(now, event.peer);
+        return;
       case "endpoint_changed":
         return; // attempts go on by their own clock; `seen` is taken when a session comes up
     }
@@ -397,18 +396,48 @@ export class MeshNode {
     }
     const changed = member.linked !== linked;
     member.linked = linked;
-    if (changed && !linked) this.#openings.schedule(member, now.ms);
-    this.#swim.setLink(now, member.slot, linked);
-    this.#introducer.setLink(now, member.name, this.#isReached(member));
+    if (changed && !linked && this.#swim.eager) this.#openings.schedule(member, now.ms);
+    this.#swim.setLink(now, member.slot, linked, member.proven !== undefined);
+    this.#tellReached(now, member.slot);
     if (!changed) return;
     if (linked) this.#admission.linked(now, member);
-    this.#emit({ kind: linked ? "session_up" : "session_down", identity: member.name });
+    this.#reports.push({ kind: linked ? "session_up" : "session_down", identity: member.name });
+    if (!linked && this.#onDemand && member.openAtMs === undefined) this.#deactivate(now, member);
+  }
+
+  /** A session with the member is wanted: for a probe, soon. */
+  #open(now: Instant, slot: number): void {
+    if (!this.#swim.table.has(slot)) return;
+    const member = this.#activate(now, slot);
+    if (member.linked || member.openAtMs !== undefined) return;
+    if (member.attempts >= attemptsLazyMax && !this.#swim.eager) member.attempts = 0;
+    this.#openings.schedule(member, now.ms);
+  }
+
+  #activate(now: Instant, slot: number): Member {
+    const known = this.#members.inSlot(slot);
+    if (known !== undefined) return known;
+    const record = this.#records.store.value(this.#swim.table.record(slot));
+    return this.#join(now, formatIdentity(record.identity), slot, record);
+  }
+
+  #giveUp(now: Instant, peer: Peer): void {
+    const member = this.#members.ofPeer(peer.ref);
+    if (member === undefined || member.linked || member.openAtMs !== undefined) return;
+    this.#deactivate(now, member);
+  }
+
+  #deactivate(now: Instant, member: Member): void {
+    this.#openings.cancel(member);
+    this.peers.removePeer(now, member.peer);
+    this.#members.remove(member);
   }
 
   /** Whoever is admitted no longer goes, and whoever was only heard of may come. */
   #sweep(now: Instant): void {
-    for (const member of [...this.#members]) {
-      if (!this.roster.admitsText(member.name)) this.#remove(now, member);
+    const { table } = this.#swim;
+    for (let slot = 1; slot < table.slotsEnd; slot += 1) {
+      if (table.has(slot) && !this.roster.admits(table.identity(slot))) this.#remove(now, slot);
     }
     for (const identity of this.#swim.hearsay.identities()) {
       if (!this.roster.mayAdmitUnknown && !this.roster.admits(identity)) continue;
@@ -431,44 +460,26 @@ export class MeshNode {
     if (this.#joining === undefined || !this.#admission.takeGranted(now, bytes)) return;
     this.#joining = undefined;
     this.#introducer.setJoining(now, undefined);
-    this.#emit({ kind: "persist_certificate", certificate: bytes });
+    this.#reports.push({ kind: "persist_certificate", certificate: bytes });
     this.#publish(now);
   }
 
   /** A record out of a session: whose signature it bears does not depend on who brought it. */
   #receiveRecord(now: Instant, bytes: Uint8Array, from?: number): void {
-    const unverified = decodeRecord(bytes);
-    if (unverified === undefined) {
-      this.counters.records_malformed += 1;
-      return;
-    }
-    // Before the signature, which costs the most: is it news at all?
-    if (!this.#isNews(unverified.claimed)) return;
-    const record = this.#verify(now, unverified);
-    if (record === undefined) this.counters.records_not_authentic += 1;
-    else this.#accept(now, record, from === undefined ? {} : { from });
-  }
-
-  #isNews(claimed: Record): boolean {
-    const name = formatIdentity(claimed.identity);
-    if (name === this.#self) return this.#own.isNews(claimed);
-    const member = this.#members.named(name);
-    const heard = this.#swim.hearsay.sequence(shortId(claimed.identity));
-    return claimed.sequence > Math.max(heard, member?.record.sequence ?? 0);
-  }
-
-  #verify(now: Instant, unverified: Unverified<Record>): Verified<Record> | undefined {
-    const { crypto, networkId } = this.#options;
-    return verifyRecord(crypto, networkId, unverified, now);
+    const record = this.#records.read(now, bytes, (claimed) =>
+      isNews(claimed, this.#own, this.#swim),
+    );
+    if (record === "malformed") this.counters.records_malformed += 1;
+    else if (record === "not_authentic") this.counters.records_not_authentic += 1;
+    else if (record !== "old") this.#accept(now, record, from === undefined ? {} : { from });
   }
 
   /** The one door by which anything said of a node changes state here. */
   #accept(now: Instant, record: Verified<Record>, source: RecordSource): void {
-    const name = formatIdentity(record.identity);
-    if (name === this.#self) {
+    if (equalBytes(record.identity, this.#swim.table.self)) {
       if (!this.#own.meet(now, record)) return;
       this.counters.own_record_jumps += 1;
-      this.#warn("own_record_newer", this.#self);
+      this.#reports.warn("own_record_newer", this.#self);
       return;
     }
     const isAdmitted = this.roster.judge(now, record);
@@ -478,52 +489,62 @@ export class MeshNode {
       this.#swim.hearsay.add(record.identity, record.sequence, record.bytes);
       return;
     }
-    const known = this.#members.named(name);
-    if (known === undefined || record.sequence > known.record.sequence) {
-      this.#install(now, name, record, source);
-    }
-    const member = this.#members.named(name);
-    if (member === undefined || source.introduced === undefined) return;
-    const { endpoint } = source.introduced;
-    if (endpoint !== undefined) {
-      member.proven = endpoint;
-      // It answers there: whatever was tried before, this is tried now.
-      if (!this.#isReached(member)) member.seen = undefined;
-      member.attempts = 0;
-      this.#openings.schedule(member, now.ms);
-    }
+    const { table } = this.#swim;
+    const known = table.find(record.identity);
+    const isNew = known === undefined || record.sequence > table.sequence(known);
+    const slot = isNew ? this.#install(now, record, source) : known;
+    const endpoint = source.introduced?.endpoint;
+    if (slot === undefined || endpoint === undefined) return;
+    const member = this.#activate(now, slot);
+    member.proven = endpoint;
+    // It answers there: whatever was tried before, this is tried now.
+    if (!this.#answers(member)) member.seen = undefined;
+    member.attempts = 0;
+    this.#openings.schedule(member, now.ms);
   }
 
-  /** A new member, or a newer record of one. */
-  #install(now: Instant, name: string, record: Verified<Record>, source: RecordSource): void {
-    if (this.#isKeyTaken(name, record.wireguardKey)) {
+  /** A new member, or a newer record of one: its slot. */
+  #install(now: Instant, record: Verified<Record>, source: RecordSource): number | undefined {
+    if (!this.#onDemand && this.#isKeyTaken(record)) {
       this.counters.wireguard_key_duplicates += 1;
-      this.#warn("wireguard_key_duplicate", name);
+      this.#reports.warn("wireguard_key_duplicate", formatIdentity(record.identity));
       // Known of, so that it is not fetched again and again.
       this.#swim.hearsay.add(record.identity, record.sequence, record.bytes);
-      return;
+      return undefined;
     }
-    const slot = this.#swim.learn(now, record.identity, record.sequence, record.bytes, source.from);
+    const slot = this.#records.with(record, (id) => this.#swim.learn(now, id, source.from));
     if (slot === undefined) {
       this.counters.members_refused += 1;
-      this.#warn("members_full", name);
-      return;
+      this.#reports.warn("members_full", formatIdentity(record.identity));
+      return undefined;
     }
-    let member = this.#members.named(name);
-    if (member === undefined) {
-      member = this.#join(now, name, slot, record);
-      // Who asked for an introduction, at an address that proves nothing, opens the session himself.
-      const asked = source.introduced !== undefined && source.introduced.endpoint === undefined;
-      this.#openings.schedule(member, now.ms + (asked ? askedGraceMs : 0));
-    } else {
-      const rotated = !equalBytes(member.record.wireguardKey, record.wireguardKey);
-      member.record = record;
-      if (rotated) this.#replacePeer(now, member);
+    const known = this.#members.inSlot(slot);
+    if (known !== undefined) {
+      const rotated = !equalBytes(known.record.wireguardKey, record.wireguardKey);
+      known.record = record;
+      if (rotated) this.#replacePeer(now, known);
+    } else if (this.#onDemand) {
+      return slot;
     }
+    const member = known ?? this.#welcome(now, slot, record, source);
     this.#claim(now, member);
-    if (source.stored !== true) {
-      this.#emit({ kind: "persist_member", identity: name, record: record.bytes });
+    if (source.stored !== true && !this.#onDemand) {
+      this.#reports.push({ kind: "persist_member", identity: member.name, record: record.bytes });
     }
+    return slot;
+  }
+
+  #welcome(
+    now: Instant,
+    slot: number,
+    record: Verified<Record>,
+    { introduced }: RecordSource,
+  ): Member {
+    const member = this.#join(now, formatIdentity(record.identity), slot, record);
+    // Who asked for an introduction, at an address that proves nothing, opens the session himself.
+    const asked = introduced !== undefined && introduced.endpoint === undefined;
+    if (this.#swim.eager) this.#openings.schedule(member, now.ms + (asked ? askedGraceMs : 0));
+    return member;
   }
 
   #join(now: Instant, name: string, slot: number, record: Verified<Record>): Member {
@@ -531,17 +552,19 @@ export class MeshNode {
     const ipv6 = this.#addressing.ipv6Of(record.identity);
     const member = new Member(slot, name, ipv6, record, peer);
     this.#members.add(member);
+    if (this.#onDemand) return member;
     this.#addressing.bind(member);
-    this.#emit({ kind: "member_joined", identity: name, name: record.name });
+    this.#reports.push({ kind: "member_joined", identity: name, name: record.name });
     return member;
   }
 
   /** One WireGuard key is one identity's: a second claimant could only take the first one's place. */
-  #isKeyTaken(name: string, key: Uint8Array): boolean {
+  #isKeyTaken({ identity, wireguardKey: key }: Record): boolean {
     const own = this.peers.localPublicKey;
     if (own !== undefined && equalBytes(own, key)) return true;
     const holder = this.#members.withKey(key);
-    return holder !== undefined ? holder.name !== name : this.peers.find(key) !== undefined;
+    if (holder !== undefined) return !equalBytes(holder.identity, identity);
+    return this.peers.find(key) !== undefined;
   }
 
   #replacePeer(now: Instant, member: Member): void {
@@ -553,21 +576,24 @@ export class MeshNode {
     this.#openings.schedule(member, now.ms);
   }
 
-  #remove(now: Instant, member: Member): void {
-    this.#setLinked(now, member.peer, false);
-    this.#openings.cancel(member);
-    this.peers.removePeer(now, member.peer);
-    this.#members.remove(member);
+  #remove(now: Instant, slot: number): void {
+    const member = this.#members.inSlot(slot);
+    if (member !== undefined) {
+      this.#setLinked(now, member.peer, false);
+      if (this.#members.inSlot(slot) === member) this.#deactivate(now, member);
+    }
+    this.#swim.forget(slot);
+    if (member === undefined) return;
     this.#admission.forget(member);
-    this.#swim.forget(member.slot);
-    this.#addressing.release(now.ms, member);
-    this.#emit({ kind: "member_left", identity: member.name });
+    if (!this.#onDemand) this.#addressing.release(now.ms, member);
+    this.#reports.push({ kind: "member_left", identity: member.name });
   }
 
   /** The member's IPv4 claim, as its record has it now. */
   #claim(now: Instant, member: Member): void {
+    if (this.#onDemand) return;
     const { moved, refused } = this.#addressing.take(now.ms, member);
-    if (refused !== undefined) this.#warn(refused, member.name);
+    if (refused !== undefined) this.#reports.warn(refused, member.name);
     if (!moved) return;
     this.#tellAddresses();
     this.#publish(now);
@@ -575,8 +601,8 @@ export class MeshNode {
 
   #tellAddresses(): void {
     const { ipv6, ipv4 } = this.#addressing;
-    if (ipv4 === undefined) this.#warn("ipv4_exhausted", this.#self);
-    this.#emit({ kind: "address_assigned", ipv6, ipv4 });
+    if (ipv4 === undefined) this.#reports.warn("ipv4_exhausted", this.#self);
+    this.#reports.push({ kind: "address_assigned", ipv6, ipv4 });
   }
 
   /** Signs and spreads a new record of this node. */
@@ -589,7 +615,9 @@ export class MeshNode {
       ipv4: this.#addressing.claim,
       certificate: this.#admission.certificate,
     });
-    this.#swim.setSelf(now, this.#own.sequence, this.#own.bytes);
+    const record = this.#records.read(now, this.#own.bytes);
+    assert(typeof record !== "string", "what this node signs verifies");
+    this.#records.with(record, (id) => this.#swim.setSelf(now, id));
     this.#introducer.recordChanged(now);
     this.#persistMemory(now);
   }
@@ -597,12 +625,12 @@ export class MeshNode {
   #persistMemory(now: Instant): void {
     const candidate = this.#addressing.settledCandidate(now.ms);
     const ipv4 = candidate === undefined ? {} : { ipv4Candidate: candidate };
-    this.#emit({ kind: "persist_record", sequence: this.#own.sequence, ...ipv4 });
+    this.#reports.push({ kind: "persist_record", sequence: this.#own.sequence, ...ipv4 });
   }
 
   /** Where a session is wanted: at the next endpoint. */
   #attempt(now: Instant, member: Member): void {
-    if (this.#isReached(member)) return;
+    if (this.#answers(member)) return;
     // What is left of a silent session is not led to where nobody is known to be.
     const endpoint = member.linked ? member.proven : member.nextEndpoint();
     if (endpoint === undefined) return; // it must come to us
@@ -614,75 +642,58 @@ export class MeshNode {
     this.peers.initiate(now, member.peer);
     if (member.linked) return; // the handshake goes on by itself
     if (member.attempts > attemptsAlone) this.#introduce(now, member);
-    if (member.attempts < attemptsMax) {
-      this.#openings.schedule(member, now.ms + attemptIntervalMs);
-    }
+    const most = this.#swim.eager ? attemptsMax : attemptsLazyMax;
+    if (member.attempts < most) this.#openings.schedule(member, now.ms + attemptIntervalMs);
   }
 
   /** A session says little where probes fail: the other side may have forgotten it. */
-  #isReached(member: Member): boolean {
+  #answers(member: Member): boolean {
     return member.linked && this.#swim.table.state(member.slot) === "alive";
+  }
+
+  /** Seeds that are reached need no dialling. */
+  #tellReached(now: Instant, slot: number): void {
+    const { table } = this.#swim;
+    // Where sessions come and go it is enough that probes find it alive.
+    const linked = this.#members.inSlot(slot)?.linked === true || !this.#swim.eager;
+    const reached = linked && table.state(slot) === "alive";
+    if (!this.#swim.eager && !this.#introducer.dials(table.identity(slot))) return;
+    this.#introducer.setLink(now, formatIdentity(table.identity(slot)), reached);
   }
 
   #introduce(now: Instant, member: Member): void {
     this.#introducer.dialMember(now, member.identity, () => member.endpoints());
   }
 
-  #sendMessage(now: Instant, member: Member, bytes: Uint8Array): void {
+  #sendMessage(member: Member, bytes: Uint8Array): void {
     this.#transmits.push({ kind: "session_message", peer: member.peer.ref, bytes });
-    // A probe of one without a session asks for one: at the next endpoint, if this one is silent.
-    if (!member.linked && member.attempts >= attemptsMax) {
-      this.#openings.schedule(member, now.ms);
-    }
   }
 
   /** A record from our own disk: a member, or where to look for one. */
   #restore(now: Instant, bytes: Uint8Array): void {
-    const { crypto, networkId } = this.#options;
-    const unverified = decodeRecord(bytes);
-    const record = unverified && verifyStoredRecord(crypto, networkId, unverified);
-    if (unverified === undefined || record === undefined) {
+    const record = this.#records.readStored(bytes);
+    if (record === undefined) {
       this.counters.records_malformed += 1;
       return;
     }
     if (!this.roster.judge(now, record)) return;
-    const current = this.#verify(now, unverified);
-    if (current !== undefined) {
+    const current = this.#records.read(now, bytes);
+    if (typeof current !== "string") {
       this.#accept(now, current, { stored: true });
       return;
     }
-    for (const endpoint of udpEndpoints(record).slice(0, hintEndpointsMax)) {
+    for (const endpoint of hintEndpoints(record)) {
       this.#introducer.addHint(now, { identity: record.identity, endpoint });
     }
   }
 
   /** A verdict of SWIM's: who does not answer inside its session is dialled beside it. */
   #handleState(now: Instant, slot: number, state: MemberState): void {
+    this.#options.shared?.watch?.(slot, state);
+    this.#tellReached(now, slot);
     const member = this.#members.inSlot(slot);
     if (member === undefined) return;
-    this.#introducer.setLink(now, member.name, this.#isReached(member));
-    if (state !== "alive") this.#introduce(now, member);
-    this.#emit({ kind: "member_state", identity: member.name, state });
+    if (state === "suspect" || state === "dead") this.#introduce(now, member);
+    this.#reports.push({ kind: "member_state", identity: member.name, state });
   }
-
-  #warn(code: WarningCode, subject: string): void {
-    const key = `${code} ${subject}`;
-    if (this.#warned.has(key) || this.#warned.size >= warningsMax) return;
-    this.#warned.add(key);
-    this.#emit({ kind: "warning", code, subject });
-  }
-
-  #emit(event: NodeEvent): void {
-    if (this.#events.size >= eventsMax) this.counters.events_dropped += 1;
-    else this.#events.push(event);
-  }
-}
-
-interface RecordSource {
-  /** From our own disk. */
-  readonly stored?: boolean;
-  /** The SWIM slot of the member that sent it. */
-  readonly from?: number;
-  /** It came by an introduction; with an endpoint, in answer to our own. */
-  readonly introduced?: { readonly endpoint?: Endpoint };
 }

@@ -102,6 +102,8 @@ export class OwnRecord {
   meet(now: Instant, record: Verified<Record>): boolean {
     if (!this.isNews(record)) return false;
     this.#sequence = record.sequence;
+    // One jump above it is on its way already, however often it is met until then.
+    if (this.#jumpedMs > now.ms) return false;
     const dueMs = Math.max(now.ms, this.#jumpedMs + jumpIntervalMs);
     this.#jumpedMs = dueMs;
     this.#dueMs = Math.min(this.#dueMs, dueMs);

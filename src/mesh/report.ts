@@ -1,5 +1,5 @@
 /**
- * What a node says to its daemon: events, warnings, the status and the counters. Shapes only.
+ * What a node says to its daemon: events, warnings, the status and the counters. Shapes, and how counters are named.
  */
 import type { Candidate } from "../base/candidate.ts";
 import type { Endpoint } from "../base/endpoint.ts";
@@ -54,18 +54,22 @@ export type WarningCode =
   /** subject: a member for which there is no room. */
   | "members_full";
 
-export interface NodeCounters {
-  records_malformed: number;
-  records_not_authentic: number;
-  records_not_admitted: number;
-  wireguard_key_duplicates: number;
-  members_refused: number;
-  own_record_jumps: number;
-  strangers: number;
-  messages_without_member: number;
-  session_attempts: number;
-  events_dropped: number;
+/** All at zero. */
+export function nodeCounters() {
+  return {
+    records_malformed: 0,
+    records_not_authentic: 0,
+    records_not_admitted: 0,
+    wireguard_key_duplicates: 0,
+    members_refused: 0,
+    own_record_jumps: 0,
+    strangers: 0,
+    messages_without_member: 0,
+    session_attempts: 0,
+  };
 }
+
+export type NodeCounters = ReturnType<typeof nodeCounters>;
 
 export interface MemberStatus {
   /** Text. */

@@ -1,71 +1,87 @@
 /**
- * Making two members' records equal, whatever was lost between them: one sends a summary of 256
+ * Making two members' views equal, whatever was lost between them: one sends a summary of 256
  * numbers, the other answers with a digest of the buckets that differ, and each pushes what it
  * holds newer and fetches what it lacks. Also how a joiner gets the bulk: rounds are repeated while
- * they bring something, each bounded, paced by the one who lacks. Records stay opaque and unverified.
+ * they bring something, each bounded, paced by the one who lacks, with several members at a time.
+ * Records and statements stay opaque and unverified.
  */
+import type { Random } from "../base/random.ts";
 import { type Budgets, creditMax } from "./budget.ts";
+import type { Fetches } from "./fetches.ts";
 import type { Hearsay } from "./hearsay.ts";
 import {
-  bucketCount,
   type DigestEntry,
   digestEntriesMax,
-  fetchIdsMax,
+  fetchMax,
   type Message,
-  shortId,
+  messageBytesMax,
+  type Want,
 } from "./message.ts";
-import type { MemberTable } from "./state.ts";
+import { bucketCount, type MemberTable } from "./state.ts";
+import { wordAt } from "./store.ts";
 
-export const syncIntervalMs = 30_000;
-/** For this long after a new member exchanges are this much more frequent: who joins together with
- * others may have missed the telling of some. */
-export const settlingMs = 30_000;
-export const settlingShare = 1 / 20;
-/** Records pushed in one round; the fetch is bounded by its message. */
+/** Records and statements pushed in one round; the fetch is bounded by its message. */
 export const pushMax = 64;
 /** Exchanges under way that we began. */
-export const syncsMax = 64;
+export const syncsMax = 8;
 const answerTimeoutMs = 1_000;
+/** All that differs is on its way from others: look again then. */
+const pauseMs = 300;
 const triesMax = 3;
 
 interface Sync {
   triesLeft: number;
   dueMs: number;
-  /** Newly learnt records since the last summary. */
+  /** Newly learnt since the last summary. */
   learnt: number;
-  /** Records asked for and not yet here. */
+  /** Asked for and not yet here. */
   missing: number;
-}
-
-/** Between two exchanges; it stretches as the mesh grows (memberlist's formula). */
-export function syncDelayMs(members: number): number {
-  return members <= 32 ? syncIntervalMs : syncIntervalMs * (Math.ceil(Math.log2(members) - 5) + 1);
+  /** Many ask this member: where it has much to tell, one round is enough to find others to ask. */
+  readonly door: boolean;
+  brief: boolean;
 }
 
 export interface AntiEntropyOutput {
   send(to: number, message: Message): void;
-  /** Sends the records of these slots, in as many messages as it takes. */
-  sendRecords(to: number, slots: readonly number[]): void;
+  /** Sends the records, or the statements alone, of these slots, in as many messages as it takes. */
+  sendHeld(to: number, slots: readonly number[], statementsOnly: readonly boolean[]): void;
+}
+
+export interface AntiEntropyParts {
+  readonly table: MemberTable;
+  readonly hearsay: Hearsay;
+  readonly budgets: Budgets;
+  readonly fetches: Fetches;
+  readonly random: Random;
+  readonly output: AntiEntropyOutput;
 }
 
 export class AntiEntropy {
   readonly #table: MemberTable;
   readonly #hearsay: Hearsay;
   readonly #budgets: Budgets;
+  readonly #fetches: Fetches;
+  readonly #random: Random;
   readonly #output: AntiEntropyOutput;
   readonly #syncs = new Map<number, Sync>();
 
-  constructor(table: MemberTable, hearsay: Hearsay, budgets: Budgets, output: AntiEntropyOutput) {
-    this.#table = table;
-    this.#hearsay = hearsay;
-    this.#budgets = budgets;
-    this.#output = output;
+  constructor(parts: AntiEntropyParts) {
+    this.#table = parts.table;
+    this.#hearsay = parts.hearsay;
+    this.#budgets = parts.budgets;
+    this.#fetches = parts.fetches;
+    this.#random = parts.random;
+    this.#output = parts.output;
+  }
+
+  get underWay(): number {
+    return this.#syncs.size;
   }
 
   /** Begins an exchange with the member, unless one is under way. */
-  start(nowMs: number, slot: number): void {
+  start(nowMs: number, slot: number, door = false): void {
     if (this.#syncs.has(slot) || this.#syncs.size >= syncsMax) return;
-    const sync: Sync = { triesLeft: triesMax, dueMs: 0, learnt: 0, missing: 0 };
+    const sync: Sync = { triesLeft: triesMax, dueMs: 0, learnt: 0, missing: 0, door, brief: false };
     this.#syncs.set(slot, sync);
     this.#sendSummary(nowMs, slot, sync);
   }
@@ -74,40 +90,44 @@ export class AntiEntropy {
     this.#syncs.delete(slot);
   }
 
-  /** A record that the member sent was new to us. */
+  /** What the member sent was new to us. */
   learntFrom(slot: number): void {
     const sync = this.#syncs.get(slot);
     if (sync !== undefined) sync.learnt += 1;
   }
 
   /**
-   * The member sent this many records, new or not. When all that was fetched is here the next round
-   * is due at once: at the next `handleTimeout`, when the caller has said which of them were new.
+   * The member sent this many records or statements, new or not. When all that was fetched is here
+   * the next round is due at once: at the next `handleTimeout`, when the caller has said which of
+   * them were new.
    */
-  received(nowMs: number, slot: number, records: number): void {
+  received(nowMs: number, slot: number, count: number): void {
     const sync = this.#syncs.get(slot);
     if (sync === undefined || sync.missing === 0) return;
-    sync.missing -= Math.min(records, sync.missing);
-    if (sync.missing > 0) return;
+    sync.missing -= Math.min(count, sync.missing);
+    if (sync.missing > 0) {
+      // What is not here a little after the others is lost: the next round asks for it.
+      sync.dueMs = Math.min(sync.dueMs, nowMs + pauseMs);
+      return;
+    }
     sync.dueMs = nowMs;
     sync.triesLeft = 0;
   }
 
   /** Answers with what we hold in the buckets that differ, or with an empty digest: all is equal. */
   handleSummary(nowMs: number, from: number, theirs: Uint32Array): void {
+    if (!this.#budgets.takeServed(nowMs, messageBytesMax)) return;
     const ours = this.#table.summary();
     const complete = new Uint8Array(bucketCount / 8);
     const entries: DigestEntry[] = [];
-    // From a rotating start, so that buckets beyond the digest's room get their turn.
-    const start = ((this.#table.sequence(0) + nowMs) % bucketCount) | 0;
+    // From a random start, so that buckets beyond the digest's room get their turn, and a joiner that
+    // asks several members is told different parts.
+    const start = this.#random.below(bucketCount);
     for (let i = 0; i < bucketCount && entries.length < digestEntriesMax; i += 1) {
       const bucket = (start + i) % bucketCount;
       if (ours[bucket] === theirs[bucket]) continue;
-      const inBucket = this.#entries(bucket);
-      const room = digestEntriesMax - entries.length;
-      entries.push(...inBucket.slice(0, room));
       // A bucket told in part may be fetched from, but says nothing of what is absent.
-      if (inBucket.length <= room) setBit(complete, bucket);
+      if (this.#list(bucket, entries)) setBit(complete, bucket);
     }
     this.#budgets.grantUnasked(nowMs, from, creditMax);
     this.#output.send(from, { kind: "digest", complete, entries });
@@ -119,58 +139,80 @@ export class AntiEntropy {
     complete: Uint8Array,
     entries: readonly DigestEntry[],
   ): void {
-    const wanted: string[] = [];
+    const wants: Want[] = [];
     const push: number[] = [];
-    const told = new Set<string>();
-    for (const { id, sequence, heard } of entries) {
-      told.add(id);
-      const slot = this.#table.findShort(id);
-      const ours = slot === undefined ? this.#hearsay.sequence(id) : this.#table.sequence(slot);
-      if (sequence > ours && !heard && wanted.length < fetchIdsMax) wanted.push(id);
-      if (slot !== undefined && ours > sequence && push.length < pushMax) push.push(slot);
-    }
-    for (let bucket = 0; bucket < bucketCount && push.length < pushMax; bucket += 1) {
-      if (!hasBit(complete, bucket)) continue;
-      for (const slot of this.#table.inBucket(bucket)) {
-        if (push.length >= pushMax || this.#table.sequence(slot) === 0) continue;
-        if (!told.has(shortId(this.#table.identity(slot)))) push.push(slot);
+    const only: boolean[] = [];
+    const told = new Set<number>();
+    let pending = false;
+    for (const { low, high, sequence, incarnation, heard } of entries) {
+      const slot = this.#table.findKey(low, high);
+      if (slot !== undefined) told.add(slot);
+      const held = slot === undefined ? 0 : this.#table.sequence(slot);
+      const ours = slot === undefined ? this.#hearsay.sequenceOf(low, high) : held;
+      const heldIncarnation = slot === undefined ? 0 : this.#table.incarnation(slot);
+      const same = slot !== undefined && sequence === held;
+      if (sequence > ours || (same && incarnation > heldIncarnation)) {
+        if (heard || slot === 0 || wants.length >= fetchMax) continue;
+        if (this.#fetches.want(nowMs, low, high)) wants.push({ low, high, statementOnly: same });
+        else pending = true;
+      } else if (slot !== undefined && push.length < pushMax) {
+        if (held <= sequence && !(same && heldIncarnation > incarnation)) continue;
+        push.push(slot);
+        only.push(same);
       }
     }
-    if (push.length > 0) this.#output.sendRecords(from, push);
+    this.#pushAbsent(complete, told, push, only);
+    if (push.length > 0) this.#output.sendHeld(from, push, only);
     const sync = this.#syncs.get(from);
-    if (wanted.length > 0) {
-      this.#budgets.grant(nowMs, from, wanted.length);
-      this.#output.send(from, { kind: "fetch", ids: wanted });
+    if (sync?.door === true && entries.length >= digestEntriesMax) sync.brief = true;
+    if (wants.length > 0) {
+      this.#budgets.grant(nowMs, from, wants.length);
+      this.#output.send(from, { kind: "fetch", wants });
       if (sync !== undefined) {
-        sync.missing = wanted.length;
+        sync.missing = wants.length;
         sync.dueMs = nowMs + answerTimeoutMs;
       }
+    } else if (pending && sync !== undefined) {
+      sync.dueMs = nowMs + pauseMs;
     } else {
       this.#syncs.delete(from);
     }
   }
 
-  /** Sends what is asked for, within the budget of who asks. */
-  handleFetch(nowMs: number, from: number, ids: readonly string[]): void {
+  /** Sends what is asked for, within the budget of who asks and of all. */
+  handleFetch(nowMs: number, from: number, wants: readonly Want[]): void {
     const slots: number[] = [];
-    for (const id of ids) {
-      const slot = this.#table.findShort(id);
-      const record = slot === undefined ? undefined : this.#table.record(slot);
-      if (slot === undefined || record === undefined) continue;
-      if (!this.#budgets.takeBytes(nowMs, from, record.length)) break;
+    const only: boolean[] = [];
+    const most = this.#budgets.servable(nowMs);
+    for (const { low, high, statementOnly } of wants) {
+      if (slots.length >= most) break;
+      const slot = this.#table.findKey(low, high);
+      if (slot === undefined) continue;
+      const record = this.#table.record(slot);
+      if (record === 0) continue;
+      if (!this.#budgets.takeBytes(nowMs, from, this.#table.recordBytes(slot).length)) break;
       slots.push(slot);
+      only.push(statementOnly);
     }
-    if (slots.length > 0) this.#output.sendRecords(from, slots);
+    if (slots.length > 0) this.#output.sendHeld(from, slots, only);
   }
 
-  handleTimeout(nowMs: number): void {
+  /** How many exchanges ended here before the two sides were equal. */
+  handleTimeout(nowMs: number): number {
+    let undone = 0;
     for (const [slot, sync] of this.#syncs) {
       if (sync.dueMs > nowMs) continue;
       // Another round only where the last one brought something: it ends however others behave.
-      if (sync.learnt > 0) sync.triesLeft = triesMax;
-      if (sync.triesLeft > 0) this.#sendSummary(nowMs, slot, sync);
-      else this.#syncs.delete(slot);
+      if (sync.brief) sync.triesLeft = 0;
+      else if (sync.learnt > 0) sync.triesLeft = triesMax;
+      if (sync.triesLeft > 0) {
+        this.#sendSummary(nowMs, slot, sync);
+      } else {
+        this.#syncs.delete(slot);
+        if (!sync.brief) undone += 1;
+      }
     }
+    return undone;
   }
 
   nextTimeout(): number | undefined {
@@ -190,18 +232,47 @@ export class AntiEntropy {
     this.#output.send(slot, { kind: "summary", buckets: this.#table.summary() });
   }
 
-  /** What we hold and what we only heard of, in one bucket. */
-  #entries(bucket: number): DigestEntry[] {
-    const out: DigestEntry[] = [];
-    for (const slot of this.#table.inBucket(bucket)) {
-      const sequence = this.#table.sequence(slot);
-      if (sequence === 0) continue;
-      out.push({ id: shortId(this.#table.identity(slot)), sequence, heard: false });
+  /** What a bucket that was told in whole lacks. */
+  #pushAbsent(
+    complete: Uint8Array,
+    told: ReadonlySet<number>,
+    push: number[],
+    only: boolean[],
+  ): void {
+    for (let bucket = 0; bucket < bucketCount && push.length < pushMax; bucket += 1) {
+      if (!hasBit(complete, bucket)) continue;
+      for (let slot = this.#table.firstInBucket(bucket); slot >= 0; ) {
+        if (push.length >= pushMax) break;
+        if (!told.has(slot)) {
+          push.push(slot);
+          only.push(false);
+        }
+        slot = this.#table.nextInBucket(slot);
+      }
+    }
+  }
+
+  /** Adds what we hold and what we only heard of, in one bucket. False where it did not all fit. */
+  #list(bucket: number, entries: DigestEntry[]): boolean {
+    const table = this.#table;
+    for (let slot = table.firstInBucket(bucket); slot >= 0; slot = table.nextInBucket(slot)) {
+      if (entries.length >= digestEntriesMax) return false;
+      entries.push({
+        low: table.low(slot),
+        high: table.high(slot),
+        sequence: table.sequence(slot),
+        incarnation: table.incarnation(slot),
+        heard: false,
+      });
     }
     for (const id of this.#hearsay.inBucket(bucket)) {
-      out.push({ id, sequence: this.#hearsay.sequence(id), heard: true });
+      if (entries.length >= digestEntriesMax) return false;
+      const identity = this.#hearsay.identity(id);
+      const [low, high] = [wordAt(identity, 0), wordAt(identity, 4)];
+      const sequence = this.#hearsay.sequence(id);
+      entries.push({ low, high, sequence, incarnation: 0, heard: true });
     }
-    return out;
+    return true;
   }
 }
 

@@ -1,63 +1,94 @@
 /**
- * Which news still have to be told, and how often: each member's newest record, at most one entry a
- * member, told `retransmitMultiplier` x ceil(log10(n + 1)) times, least told first. It chooses;
- * whom it is told to and in which message is swim.ts's. Bounded: what does not fit is left to
- * anti-entropy, and counted.
+ * Which statements still have to be told, and how often: each one a bounded number of times, least
+ * told first. It chooses; whom it is told to, in which message, and whether a statement still holds
+ * is swim.ts's. Bounded: the most told gives way, is left to anti-entropy, and counted.
  */
+import type { StoredId } from "./store.ts";
 
-export const retransmitMultiplier = 4;
-export const broadcastsMax = 256;
-
-/** How often each piece of news is sent by each node (SWIM section 4.1; memberlist's figure). */
-export function retransmitLimit(members: number): number {
-  return retransmitMultiplier * Math.ceil(Math.log10(members + 1));
-}
+export const broadcastsMax = 1_024;
 
 export class BroadcastQueue {
-  /** Times told so far, by slot, in the order of arrival. */
-  readonly #told = new Map<number, number>();
+  /** Statements by how often they were told, each level in the order of arrival. */
+  readonly #levels: StoredId[][] = [];
+  #size = 0;
   dropped = 0;
+  readonly #release: (statement: StoredId) => void;
+
+  /** `release`: the queue lets go of a statement that it was given. */
+  constructor(release: (statement: StoredId) => void) {
+    this.#release = release;
+  }
 
   get size(): number {
-    return this.#told.size;
+    return this.#size;
   }
 
-  /** News of the member: told from the beginning, whatever was told of it before. */
-  add(slot: number): void {
-    if (!this.#told.delete(slot) && this.#told.size >= broadcastsMax) {
-      this.dropped += 1;
-      return;
-    }
-    this.#told.set(slot, 0);
-  }
-
-  remove(slot: number): void {
-    this.#told.delete(slot);
+  /** Takes over the caller's hold of the statement. */
+  add(statement: StoredId): void {
+    if (this.#size >= broadcastsMax) this.#dropMostTold();
+    this.#push(0, statement);
+    this.#size += 1;
   }
 
   /**
-   * Slots whose records fit in `bytesFree` together, least told first; each is counted as told
-   * once. `bytesOf` includes what a record takes in the message. `except`: whom it is for.
+   * The bytes of statements that fit in `bytesFree` together, least told first; each is counted as
+   * told once. Those for which `bytesOf` is undefined no longer hold, and are forgotten.
    */
   pick(
     bytesFree: number,
-    members: number,
-    bytesOf: (slot: number) => number,
-    except: number,
-  ): readonly number[] {
-    if (this.#told.size === 0) return [];
-    const limit = retransmitLimit(members);
-    const order = [...this.#told].sort((a, b) => a[1] - b[1]);
-    const out: number[] = [];
+    limit: number,
+    bytesOf: (statement: StoredId) => Uint8Array | undefined,
+  ): readonly Uint8Array[] {
+    if (this.#size === 0) return none;
+    const out: Uint8Array[] = [];
+    const moved: number[] = [];
     let left = bytesFree;
-    for (const [slot, told] of order) {
-      const bytes = bytesOf(slot);
-      if (slot === except || bytes > left) continue;
-      left -= bytes;
-      out.push(slot);
-      if (told + 1 >= limit) this.#told.delete(slot);
-      else this.#told.set(slot, told + 1);
+    let full = false;
+    for (let level = 0; level < this.#levels.length && !full; level += 1) {
+      const queue = this.#levels[level] as StoredId[];
+      let taken = 0;
+      for (; taken < queue.length; taken += 1) {
+        const statement = queue[taken] as StoredId;
+        const bytes = bytesOf(statement);
+        if (bytes === undefined) {
+          this.#forget(statement);
+          continue;
+        }
+        full = bytes.length > left;
+        if (full) break;
+        left -= bytes.length;
+        out.push(bytes);
+        moved.push(level + 1, statement);
+      }
+      if (taken > 0) queue.splice(0, taken);
+    }
+    for (let i = 0; i < moved.length; i += 2) {
+      const [level, statement] = [moved[i] as number, moved[i + 1] as StoredId];
+      if (level >= limit) this.#forget(statement);
+      else this.#push(level, statement);
     }
     return out;
   }
+
+  #push(level: number, statement: StoredId): void {
+    while (this.#levels.length <= level) this.#levels.push([]);
+    (this.#levels[level] as StoredId[]).push(statement);
+  }
+
+  #forget(statement: StoredId): void {
+    this.#size -= 1;
+    this.#release(statement);
+  }
+
+  #dropMostTold(): void {
+    for (let level = this.#levels.length - 1; level >= 0; level -= 1) {
+      const statement = (this.#levels[level] as StoredId[]).shift();
+      if (statement === undefined) continue;
+      this.dropped += 1;
+      this.#forget(statement);
+      return;
+    }
+  }
 }
+
+const none: readonly Uint8Array[] = [];

@@ -11,10 +11,15 @@ export const budgetBytesPerSecond = 64 * 1024;
 export const budgetBurstSeconds = 2;
 export const creditMax = 64;
 const creditLifetimeMs = 5_000;
+/** What all members together may fetch: a seed that many join through has more to do. */
+export const servedBytesPerSecond = 192 * 1024;
+/** Served at once for one fetch while much, or little, of that is left. */
+export const servedRecordsMax = 64;
+const servedRecordsScarce = 8;
 /** Credit that the member brought about, by its summary, is given at most this often. */
 const unaskedGrantIntervalMs = 1_000;
 
-const creditable: ReadonlySet<Message["kind"]> = new Set(["records", "digest", "fetch"]);
+const creditable: ReadonlySet<Message["kind"]> = new Set(["records", "gossip", "digest", "fetch"]);
 
 interface Account {
   messages: number;
@@ -27,6 +32,8 @@ interface Account {
 
 export class Budgets {
   readonly #accounts = new Map<number, Account>();
+  #served = servedBytesPerSecond / 2;
+  #servedAtMs = 0;
 
   /** We asked the member for something that may take this many messages. */
   grant(nowMs: number, slot: number, messages: number): void {
@@ -58,13 +65,36 @@ export class Budgets {
     return true;
   }
 
+  /** How many records one fetch may bring now. */
+  servable(nowMs: number): number {
+    this.#refillServed(nowMs);
+    return this.#served > servedBytesPerSecond / 4 ? servedRecordsMax : servedRecordsScarce;
+  }
+
+  /** Whether an answer of this size to anybody is within what all may have. */
+  takeServed(nowMs: number, bytes: number): boolean {
+    this.#refillServed(nowMs);
+    if (this.#served < bytes) return false;
+    this.#served -= bytes;
+    return true;
+  }
+
   /** Whether the member may have this many bytes from us for its asking. */
   takeBytes(nowMs: number, slot: number, bytes: number): boolean {
     const account = this.#account(nowMs, slot);
     this.#refill(nowMs, account);
-    if (account.bytes < bytes) return false;
+    if (account.bytes < bytes || this.#served < bytes) return false;
     account.bytes -= bytes;
+    this.#served -= bytes;
     return true;
+  }
+
+  /** Half a second's worth at once. */
+  #refillServed(nowMs: number): void {
+    const elapsed = Math.max(0, nowMs - this.#servedAtMs) / 1000;
+    this.#servedAtMs = nowMs;
+    const most = servedBytesPerSecond / 2;
+    this.#served = Math.min(most, this.#served + elapsed * servedBytesPerSecond);
   }
 
   forget(slot: number): void {

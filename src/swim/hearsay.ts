@@ -3,7 +3,7 @@
  * again, and are at hand should the subject be trusted later. Never probed, never passed on. At
  * most 1,024; the one longest unheard of goes first.
  */
-import { shortId } from "./message.ts";
+import { shortId, shortIdOf } from "./message.ts";
 
 export const hearsayMax = 1_024;
 
@@ -54,6 +54,16 @@ export class Hearsay {
   /** Short ids whose identities start with the byte. */
   inBucket(bucket: number): Iterable<string> {
     return this.#buckets.get(bucket) ?? [];
+  }
+
+  identity(id: string): Uint8Array {
+    return (this.#heard.get(id) as Heard).identity;
+  }
+
+  /** The sequence heard of, by the first two words of the identity; 0 for none. */
+  sequenceOf(low: number, high: number): number {
+    if (this.#heard.size === 0) return 0;
+    return this.sequence(shortIdOf(low, high));
   }
 
   #remove(id: string): void {

@@ -1,60 +1,85 @@
 /**
  * The control messages of membership, as they travel inside sessions. Owns their bytes and limits;
  * the session has authenticated the sender, and nothing more: what a message says of a third node
- * counts only if that node signed it. Records are opaque here. A malformed message is undefined.
+ * counts only if that node signed it. Records and statements are opaque here, and stay views into the
+ * message: whoever keeps one copies it. A malformed message is undefined.
  */
-import { isZero, Reader, Writer } from "../base/bytes.ts";
+import { isZero } from "../base/bytes.ts";
 import { assert } from "../base/errors.ts";
+import { bucketCount } from "./state.ts";
+import { statementLength } from "./statement.ts";
+import { wordAt } from "./store.ts";
 
 export const messageHeaderBytes = 4;
-export const messageBytesMax = 1232;
+/** In a session this is a datagram of 1,232 bytes: with its headers IPv6's smallest MTU. */
+export const messageBytesMax = 1200;
 export const memberIdBytes = 32;
 /** The first bytes of an identity, by which digests and fetches name it. */
 export const shortIdBytes = 8;
 /** With the certificate that it carries. */
 export const recordBytesMax = 752;
-export const bucketCount = 256;
-
-export const digestEntriesMax = Math.floor(
-  (messageBytesMax - messageHeaderBytes - bucketCount / 8) / (shortIdBytes + 8),
-);
-export const fetchIdsMax = 64;
 /** Bytes that a record takes in a message beyond its own. */
 export const recordOverheadBytes = 2;
+/** Room for statements beside a number. */
+export const numberedRoom = messageBytesMax - messageHeaderBytes - 4;
+export const gossipRoom = messageBytesMax - messageHeaderBytes;
+
+const entryBytes = shortIdBytes + 8 + 4;
+const wantBytes = shortIdBytes + 1;
+const bitmapBytes = bucketCount / 8;
+export const digestEntriesMax = Math.floor(
+  (messageBytesMax - messageHeaderBytes - bitmapBytes) / entryBytes,
+);
+export const fetchMax = 64;
 
 const types = {
   ping: 1,
   ack: 2,
   pingRequest: 3,
+  nack: 4,
   records: 5,
   summary: 6,
   digest: 7,
   fetch: 8,
+  gossip: 9,
 } as const;
 
-const heardBit = 1n << 63n;
+/** Of the upper half of a sequence: the sender knows of it but does not hold it for others. */
+const heardBit = 0x8000_0000;
 
 export interface DigestEntry {
-  /** `shortId` of the identity. */
-  readonly id: string;
+  readonly low: number;
+  readonly high: number;
   readonly sequence: number;
-  /** The sender knows of it but does not hold it for others: not to be fetched from there. */
+  readonly incarnation: number;
+  /** Not to be fetched from there. */
   readonly heard: boolean;
+}
+
+export interface Want {
+  readonly low: number;
+  readonly high: number;
+  /** Only its newest statement: the record is here. */
+  readonly statementOnly: boolean;
 }
 
 export type Message =
   /** An ack with the same number is asked for. */
-  | { readonly kind: "ping"; readonly number: number; readonly records: readonly Uint8Array[] }
-  | { readonly kind: "ack"; readonly number: number; readonly records: readonly Uint8Array[] }
+  | {
+      readonly kind: "ping" | "ack" | "nack";
+      readonly number: number;
+      readonly statements: readonly Uint8Array[];
+    }
   /** The receiver is to ping `target` and to pass its ack on under this number. */
   | {
       readonly kind: "pingRequest";
       readonly number: number;
       readonly target: Uint8Array;
-      readonly records: readonly Uint8Array[];
+      readonly statements: readonly Uint8Array[];
     }
+  | { readonly kind: "gossip"; readonly statements: readonly Uint8Array[] }
   | { readonly kind: "records"; readonly records: readonly Uint8Array[] }
-  /** 256 numbers: one over all records held whose identity starts with that byte. */
+  /** 256 numbers: one over all that is held of members whose identity starts with that byte. */
   | { readonly kind: "summary"; readonly buckets: Uint32Array }
   /** What the sender holds in the buckets of the bitmap (32 bytes, bit i of byte i/8, all of it). */
   | {
@@ -62,7 +87,7 @@ export type Message =
       readonly complete: Uint8Array;
       readonly entries: readonly DigestEntry[];
     }
-  | { readonly kind: "fetch"; readonly ids: readonly string[] };
+  | { readonly kind: "fetch"; readonly wants: readonly Want[] };
 
 /** The first 8 bytes of an identity as a string of 8 characters, for maps. */
 export function shortId(identity: Uint8Array): string {
@@ -70,147 +95,202 @@ export function shortId(identity: Uint8Array): string {
   return String.fromCharCode(...identity.subarray(0, shortIdBytes));
 }
 
+/** The same from its first two words. */
+export function shortIdOf(low: number, high: number): string {
+  const bytes = [
+    low,
+    low >>> 8,
+    low >>> 16,
+    low >>> 24,
+    high,
+    high >>> 8,
+    high >>> 16,
+    high >>> 24,
+  ];
+  return String.fromCharCode(...bytes.map((byte) => byte & 0xff));
+}
+
+const scratch = new Uint8Array(messageBytesMax);
+const scratchView = new DataView(scratch.buffer);
+
 /** At most 1,232 bytes; more is a mistake of ours. */
 export function encodeMessage(message: Message): Uint8Array {
-  const writer = new Writer(messageBytesMax).u8(types[message.kind]).u8(0).u16(0);
+  const end = writeBody(message);
+  scratch[0] = types[message.kind];
+  scratch[1] = 0;
+  scratchView.setUint16(2, end, true);
+  return scratch.slice(0, end);
+}
+
+function writeBody(message: Message): number {
+  let at = messageHeaderBytes;
   switch (message.kind) {
     case "ping":
     case "ack":
-      writer.u32(message.number);
-      writeRecords(writer, message.records);
-      break;
+    case "nack":
+      scratchView.setUint32(at, message.number, true);
+      return writeAll(at + 4, message.statements);
     case "pingRequest":
-      writer.u32(message.number).bytes(message.target);
-      writeRecords(writer, message.records);
-      break;
+      scratchView.setUint32(at, message.number, true);
+      scratch.set(message.target, at + 4);
+      return writeAll(at + 4 + memberIdBytes, message.statements);
+    case "gossip":
+      return writeAll(at, message.statements);
     case "records":
-      writeRecords(writer, message.records);
-      break;
+      for (const record of message.records) {
+        assert(record.length > 0 && record.length <= recordBytesMax, "a record is too long");
+        scratchView.setUint16(at, record.length, true);
+        scratch.set(record, at + recordOverheadBytes);
+        at += recordOverheadBytes + record.length;
+      }
+      return at;
     case "summary":
       assert(message.buckets.length === bucketCount, "a summary has 256 buckets");
-      for (const value of message.buckets) writer.u32(value);
-      break;
-    case "digest":
-      writer.bytes(message.complete);
-      for (const entry of message.entries) {
-        writeShortId(writer, entry.id);
-        writer.u64(BigInt(entry.sequence) | (entry.heard ? heardBit : 0n));
+      for (let i = 0; i < bucketCount; i += 1) {
+        scratchView.setUint32(at + 4 * i, message.buckets[i] as number, true);
       }
-      break;
+      return at + 4 * bucketCount;
+    case "digest":
+      scratch.set(message.complete, at);
+      at += bitmapBytes;
+      for (const entry of message.entries) at = writeEntry(at, entry);
+      return at;
     case "fetch":
-      for (const id of message.ids) writeShortId(writer, id);
+      for (const { low, high, statementOnly } of message.wants) {
+        scratchView.setUint32(at, low, true);
+        scratchView.setUint32(at + 4, high, true);
+        scratch[at + 8] = statementOnly ? 1 : 0;
+        at += wantBytes;
+      }
+      return at;
   }
-  const bytes = writer.finish();
-  assert(bytes.length <= messageBytesMax, "a control message is too long");
-  new DataView(bytes.buffer).setUint16(2, bytes.length, true);
-  return bytes;
 }
 
 /** `bytes` may be padded, as WireGuard pads; the header's length counts. */
 export function decodeMessage(bytes: Uint8Array): Message | undefined {
-  const header = new Reader(bytes.subarray(0, messageHeaderBytes));
-  const type = header.u8();
-  const flags = header.u8();
-  const length = header.u16();
-  if (type === undefined || flags !== 0 || length === undefined) return undefined;
+  if (bytes.length < messageHeaderBytes || bytes[1] !== 0) return undefined;
+  const length = (bytes[2] as number) | ((bytes[3] as number) << 8);
   if (length < messageHeaderBytes || length > messageBytesMax || length > bytes.length) {
     return undefined;
   }
-  const reader = new Reader(bytes.subarray(messageHeaderBytes, length));
-  switch (type) {
+  const body = bytes.subarray(messageHeaderBytes, length);
+  switch (bytes[0]) {
     case types.ping:
-      return readNumbered(reader, "ping");
+      return readNumbered(body, "ping");
     case types.ack:
-      return readNumbered(reader, "ack");
+      return readNumbered(body, "ack");
+    case types.nack:
+      return readNumbered(body, "nack");
     case types.pingRequest:
-      return readPingRequest(reader);
-    case types.records: {
-      const records = readRecords(reader);
-      return records === undefined ? undefined : { kind: "records", records };
+      return readPingRequest(body);
+    case types.gossip: {
+      const statements = readStatements(body, 0);
+      return statements && { kind: "gossip", statements };
     }
+    case types.records:
+      return readRecords(body);
     case types.summary:
-      return readSummary(reader);
+      return readSummary(body);
     case types.digest:
-      return readDigest(reader);
-    case types.fetch: {
-      const ids = readShortIds(reader);
-      return ids === undefined ? undefined : { kind: "fetch", ids };
-    }
+      return readDigest(body);
+    case types.fetch:
+      return readFetch(body);
     default:
       return undefined;
   }
 }
 
-function writeRecords(writer: Writer, records: readonly Uint8Array[]): void {
-  for (const record of records) {
-    assert(record.length > 0 && record.length <= recordBytesMax, "a record is too long");
-    writer.u16(record.length).bytes(record);
+function writeAll(from: number, parts: readonly Uint8Array[]): number {
+  let at = from;
+  for (const part of parts) {
+    scratch.set(part, at);
+    at += part.length;
   }
+  return at;
 }
 
-function writeShortId(writer: Writer, id: string): void {
-  assert(id.length === shortIdBytes, "a short id is 8 bytes");
-  for (let i = 0; i < shortIdBytes; i += 1) writer.u8(id.charCodeAt(i));
+function writeEntry(at: number, entry: DigestEntry): number {
+  scratchView.setUint32(at, entry.low, true);
+  scratchView.setUint32(at + 4, entry.high, true);
+  scratchView.setUint32(at + 8, entry.sequence % 2 ** 32, true);
+  const upper = Math.floor(entry.sequence / 2 ** 32);
+  scratchView.setUint32(at + 12, (entry.heard ? upper | heardBit : upper) >>> 0, true);
+  scratchView.setUint32(at + 16, entry.incarnation, true);
+  return at + entryBytes;
 }
 
-function readNumbered(reader: Reader, kind: "ping" | "ack"): Message | undefined {
-  const number = reader.u32();
-  const records = readRecords(reader);
-  return number === undefined || records === undefined ? undefined : { kind, number, records };
+function readNumbered(body: Uint8Array, kind: "ping" | "ack" | "nack"): Message | undefined {
+  if (body.length < 4) return undefined;
+  const statements = readStatements(body, 4);
+  return statements && { kind, number: wordAt(body, 0), statements };
 }
 
-function readPingRequest(reader: Reader): Message | undefined {
-  const number = reader.u32();
-  const target = reader.bytes(memberIdBytes);
-  if (number === undefined || target === undefined || isZero(target)) return undefined;
-  const records = readRecords(reader);
-  return records === undefined ? undefined : { kind: "pingRequest", number, target, records };
+function readPingRequest(body: Uint8Array): Message | undefined {
+  if (body.length < 4 + memberIdBytes) return undefined;
+  const target = body.subarray(4, 4 + memberIdBytes);
+  const statements = readStatements(body, 4 + memberIdBytes);
+  if (statements === undefined || isZero(target)) return undefined;
+  return { kind: "pingRequest", number: wordAt(body, 0), target, statements };
 }
+
+/** Statements until the end of the message; each kind has one length. */
+function readStatements(body: Uint8Array, from: number): readonly Uint8Array[] | undefined {
+  if (from === body.length) return none;
+  const out: Uint8Array[] = [];
+  for (let at = from; at < body.length; ) {
+    const length = statementLength(body[at] as number);
+    if (length === undefined || at + length > body.length) return undefined;
+    out.push(body.subarray(at, at + length));
+    at += length;
+  }
+  return out;
+}
+
+const none: readonly Uint8Array[] = [];
 
 /** Records until the end of the message. */
-function readRecords(reader: Reader): readonly Uint8Array[] | undefined {
+function readRecords(body: Uint8Array): Message | undefined {
   const records: Uint8Array[] = [];
-  while (reader.remaining > 0) {
-    const length = reader.u16();
-    if (length === undefined || length === 0 || length > recordBytesMax) return undefined;
-    const record = reader.bytes(length);
-    if (record === undefined) return undefined;
-    records.push(record);
+  for (let at = 0; at < body.length; ) {
+    if (at + recordOverheadBytes > body.length) return undefined;
+    const length = (body[at] as number) | ((body[at + 1] as number) << 8);
+    at += recordOverheadBytes;
+    if (length === 0 || length > recordBytesMax || at + length > body.length) return undefined;
+    records.push(body.subarray(at, at + length));
+    at += length;
   }
-  return records;
+  return { kind: "records", records };
 }
 
-function readSummary(reader: Reader): Message | undefined {
-  if (reader.remaining !== 4 * bucketCount) return undefined;
+function readSummary(body: Uint8Array): Message | undefined {
+  if (body.length !== 4 * bucketCount) return undefined;
   const buckets = new Uint32Array(bucketCount);
-  for (let i = 0; i < bucketCount; i += 1) buckets[i] = reader.u32() as number;
+  for (let i = 0; i < bucketCount; i += 1) buckets[i] = wordAt(body, 4 * i);
   return { kind: "summary", buckets };
 }
 
-function readDigest(reader: Reader): Message | undefined {
-  const complete = reader.bytes(bucketCount / 8);
-  if (complete === undefined) return undefined;
+function readDigest(body: Uint8Array): Message | undefined {
+  if (body.length < bitmapBytes || (body.length - bitmapBytes) % entryBytes !== 0) return undefined;
   const entries: DigestEntry[] = [];
-  while (reader.remaining > 0) {
-    const id = readShortId(reader);
-    const value = reader.u64();
-    if (id === undefined || value === undefined) return undefined;
-    const sequence = value & ~heardBit;
-    if (sequence > BigInt(Number.MAX_SAFE_INTEGER)) return undefined;
-    entries.push({ id, sequence: Number(sequence), heard: (value & heardBit) !== 0n });
+  for (let at = bitmapBytes; at < body.length; at += entryBytes) {
+    const upper = wordAt(body, at + 12);
+    const heard = upper >= heardBit;
+    const sequence = wordAt(body, at + 8) + (heard ? upper - heardBit : upper) * 2 ** 32;
+    if (sequence > Number.MAX_SAFE_INTEGER) return undefined;
+    const incarnation = wordAt(body, at + 16);
+    const [low, high] = [wordAt(body, at), wordAt(body, at + 4)];
+    entries.push({ low, high, sequence, incarnation, heard });
   }
-  return { kind: "digest", complete, entries };
+  return { kind: "digest", complete: body.subarray(0, bitmapBytes), entries };
 }
 
-function readShortIds(reader: Reader): readonly string[] | undefined {
-  if (reader.remaining % shortIdBytes !== 0) return undefined;
-  if (reader.remaining > fetchIdsMax * shortIdBytes) return undefined;
-  const ids: string[] = [];
-  while (reader.remaining > 0) ids.push(readShortId(reader) as string);
-  return ids;
-}
-
-function readShortId(reader: Reader): string | undefined {
-  const bytes = reader.bytes(shortIdBytes);
-  return bytes === undefined ? undefined : shortId(bytes);
+function readFetch(body: Uint8Array): Message | undefined {
+  if (body.length % wantBytes !== 0 || body.length > fetchMax * wantBytes) return undefined;
+  const wants: Want[] = [];
+  for (let at = 0; at < body.length; at += wantBytes) {
+    const flag = body[at + 8] as number;
+    if (flag > 1) return undefined;
+    wants.push({ low: wordAt(body, at), high: wordAt(body, at + 4), statementOnly: flag === 1 });
+  }
+  return { kind: "fetch", wants };
 }

@@ -1,122 +1,225 @@
 /**
- * What this node holds of each member: identity, record, state, link and measured round trip, in
- * columns by slot, so that a large mesh is arrays of numbers and not objects. Owns the summary that
- * anti-entropy compares. Slot 0 is this node itself. A member leaves only by `remove`: states say
- * how it is probed, never whether it belongs.
+ * What this node holds of each member, in columns of numbers by slot: which record and statement
+ * (by their numbers in the stores), incarnation, state, round trip. Some thirty bytes a member, so
+ * that ten thousand cost little, and a simulation of ten thousand nodes fits in memory. Owns the
+ * summary that anti-entropy compares. Slot 0 is this node itself. A member leaves only by `remove`:
+ * states say how it is probed, never whether it belongs.
  */
 import { assert } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
-import { bucketCount, shortId } from "./message.ts";
+import { grown, type SignedStore, type StoredId, wordAt } from "./store.ts";
 
 export const membersMax = 16_384;
 /** This node's own slot. */
 export const selfSlot = 0;
+export const bucketCount = 256;
 
-export type MemberState = "alive" | "suspect" | "dead";
+export type MemberState = "alive" | "suspect" | "dead" | "left";
+export type StateCode = 0 | 1 | 2 | 3;
+export const stateCodes = { alive: 0, suspect: 1, dead: 2, left: 3 } as const;
+export const stateNames: readonly MemberState[] = ["alive", "suspect", "dead", "left"];
 
-const stateNames: readonly MemberState[] = ["alive", "suspect", "dead"];
 const capacityStart = 16;
+const rttUnitMs = 1 / 8;
+const identityBytes = 32;
+
+/** A session with a member, as membership uses it. */
+export interface Link {
+  readonly slot: number;
+  /** Monotonic ms since when this session, or the one in its place, lives. */
+  sinceMs: number;
+  heardMs: number;
+  /** When something from it last ended a suspicion. */
+  clearedMs: number;
+  /** When gossip last went to it. */
+  toldMs: number;
+  /** Not opened at random, but to enter the mesh: many hold one with the same member. */
+  entry: boolean;
+  /** Place among the links. */
+  place: number;
+}
 
 export class MemberTable {
-  readonly #identities: (Uint8Array | undefined)[] = [];
-  readonly #records: (Uint8Array | undefined)[] = [];
-  readonly #byShortId = new Map<string, number>();
-  #sequence = new Float64Array(capacityStart);
+  readonly records: SignedStore<unknown>;
+  readonly statements: SignedStore;
+  readonly self: Uint8Array;
+  #record = new Uint32Array(capacityStart);
+  #statement = new Uint32Array(capacityStart);
+  #incarnation = new Uint32Array(capacityStart);
   #state = new Uint8Array(capacityStart);
-  #stateSinceMs = new Float64Array(capacityStart);
-  #heardAtMs = new Float64Array(capacityStart);
-  #rttMs = new Float64Array(capacityStart);
-  /** Position in `#linked` and 1, or 0 where no session lives. */
-  #linkPosition = new Uint32Array(capacityStart);
-  readonly #linked: number[] = [];
-  readonly #free: number[] = [];
-  readonly #stateCounts: [number, number, number] = [0, 0, 0];
+  #rtt = new Uint16Array(capacityStart);
+  /** The next slot in the same bucket and 1; 0 ends it. */
+  #next = new Uint16Array(capacityStart);
+  readonly #heads = new Uint16Array(bucketCount);
+  /** Open addressing by the identity's first 8 bytes: slot and 1. */
+  #index = new Uint16Array(2 * capacityStart);
+  readonly #salt: number;
   readonly #buckets = new Uint32Array(bucketCount);
-  readonly #bucketSlots: number[][] = Array.from({ length: bucketCount }, () => []);
+  readonly #free: number[] = [];
+  #end = 1;
+  #size = 1;
+  readonly #counts = new Uint32Array(4);
+  readonly #links = new Map<number, Link>();
+  readonly #linked: Link[] = [];
 
-  /** `record` may come later: see `update`. */
-  constructor(self: Uint8Array) {
-    const slot = this.#allot(self);
-    assert(slot === selfSlot, "self comes first");
+  constructor(
+    self: Uint8Array,
+    records: SignedStore<unknown>,
+    statements: SignedStore,
+    random: Random,
+  ) {
+    assert(self.length === identityBytes, "an identity is 32 bytes");
+    this.self = self;
+    this.records = records;
+    this.statements = statements;
+    this.#salt = random.below(2 ** 32);
   }
 
   /** Members known, this node included. */
   get size(): number {
-    return this.#byShortId.size;
+    return this.#size;
   }
 
   /** Slots are below this. */
   get slotsEnd(): number {
-    return this.#identities.length;
+    return this.#end;
   }
 
-  /** In this state, this node not counted. */
   countOf(state: MemberState): number {
-    return this.#stateCounts[stateNames.indexOf(state)] as number;
+    return this.#counts[stateCodes[state]] as number;
+  }
+
+  /** Alive or suspected, this node included. */
+  get liveCount(): number {
+    return 1 + (this.#counts[0] as number) + (this.#counts[1] as number);
   }
 
   /** A new member, alive until probing says otherwise; undefined where the table is full. */
-  add(nowMs: number, identity: Uint8Array): number | undefined {
-    assert(this.find(identity) === undefined, "the member is there already");
-    if (this.size >= membersMax) return undefined;
-    const slot = this.#allot(identity);
+  add(record: StoredId): number | undefined {
+    if (this.#size >= membersMax) return undefined;
+    const slot = this.#free.pop() ?? this.#end;
+    if (slot >= this.#record.length) this.#grow(slot + 1);
+    this.#end = Math.max(this.#end, slot + 1);
+    this.#size += 1;
     this.#state[slot] = 0;
-    this.#stateSinceMs[slot] = nowMs;
-    this.#heardAtMs[slot] = 0;
-    this.#rttMs[slot] = Number.NaN;
-    this.#stateCounts[0] += 1;
+    this.#rtt[slot] = 0;
+    this.#statement[slot] = 0;
+    this.#incarnation[slot] = 0;
+    this.#counts[0] = (this.#counts[0] as number) + 1;
+    this.#take(slot, record);
     return slot;
   }
 
   remove(slot: number): void {
-    assert(slot !== selfSlot, "this node stays");
-    const identity = this.identity(slot);
-    this.setLinked(slot, false);
+    assert(slot !== selfSlot && this.has(slot), "no member in this slot");
+    this.setLinked(0, slot, false);
     this.#digest(slot);
-    const bucket = this.#bucketSlots[identity[0] as number] as number[];
-    bucket.splice(bucket.indexOf(slot), 1);
-    this.#stateCounts[this.#state[slot] as 0 | 1 | 2] -= 1;
-    this.#byShortId.delete(shortId(identity));
-    this.#identities[slot] = undefined;
-    this.#records[slot] = undefined;
-    this.#sequence[slot] = 0;
+    this.#unchain(slot);
+    this.#unindex(slot);
+    this.records.release(this.#record[slot] as number);
+    this.#setStatement(slot, 0);
+    this.#counts[this.#state[slot] as number] =
+      (this.#counts[this.#state[slot] as number] ?? 1) - 1;
+    this.#record[slot] = 0;
+    this.#size -= 1;
     this.#free.push(slot);
   }
 
   has(slot: number): boolean {
-    return this.#identities[slot] !== undefined;
+    return slot === selfSlot || (slot < this.#end && this.#record[slot] !== 0);
   }
 
-  /** The slot of an identity, or of one that starts with the same 8 bytes. */
+  /** The slot of the identity itself. */
   find(identity: Uint8Array): number | undefined {
-    return this.#byShortId.get(shortId(identity));
+    const slot = this.findKey(wordAt(identity, 0), wordAt(identity, 4));
+    if (slot === undefined) return undefined;
+    const held = this.identity(slot);
+    for (let i = 8; i < identityBytes; i += 1) if (held[i] !== identity[i]) return undefined;
+    return slot;
   }
 
-  findShort(id: string): number | undefined {
-    return this.#byShortId.get(id);
+  /** The slot of the one whose identity starts with these two words. */
+  findKey(low: number, high: number): number | undefined {
+    const mask = this.#index.length - 1;
+    const { low: lows, high: highs } = this.records;
+    for (let at = this.#home(low, high); ; at = (at + 1) & mask) {
+      const entry = this.#index[at] as number;
+      if (entry === 0) return undefined;
+      const record = this.#record[entry - 1] as number;
+      if (lows[record] === low && highs[record] === high) return entry - 1;
+    }
   }
 
   identity(slot: number): Uint8Array {
-    const identity = this.#identities[slot];
-    assert(identity !== undefined, "no member in this slot");
-    return identity;
+    if (slot === selfSlot) return this.self;
+    return this.recordBytes(slot).subarray(0, identityBytes);
   }
 
-  record(slot: number): Uint8Array | undefined {
-    return this.#records[slot];
+  low(slot: number): number {
+    return this.records.low[this.#record[slot] as number] as number;
+  }
+
+  high(slot: number): number {
+    return this.records.high[this.#record[slot] as number] as number;
+  }
+
+  /** 0 where this node has not signed its first yet. */
+  record(slot: number): StoredId {
+    return this.#record[slot] as number;
+  }
+
+  recordBytes(slot: number): Uint8Array {
+    return this.records.bytes(this.#record[slot] as number);
   }
 
   /** 0 where no record is held. */
   sequence(slot: number): number {
-    return this.#sequence[slot] as number;
+    const record = this.#record[slot] as number;
+    return record === 0 ? 0 : (this.records.sequence[record] as number);
   }
 
-  /** A verified record of the member, newer than what is held. */
-  update(slot: number, sequence: number, record: Uint8Array): void {
-    assert(sequence > this.sequence(slot), "only a newer record replaces one");
+  /** The newest alive or leave statement; 0 none: the record says the same of incarnation 0. */
+  statement(slot: number): StoredId {
+    return this.#statement[slot] as number;
+  }
+
+  incarnation(slot: number): number {
+    return this.#incarnation[slot] as number;
+  }
+
+  /** Whether (sequence, incarnation) is above what is held of the member. */
+  isNewer(slot: number, sequence: number, incarnation: number): boolean {
+    const held = this.sequence(slot);
+    return sequence === held ? incarnation > (this.#incarnation[slot] as number) : sequence > held;
+  }
+
+  /** A newer record takes the old one's place, and its statements are of another sequence. */
+  setRecord(slot: number, record: StoredId): void {
+    const old = this.#record[slot] as number;
     this.#digest(slot);
-    this.#sequence[slot] = sequence;
-    this.#records[slot] = record;
+    if (old === 0) {
+      this.#take(slot, record);
+      return;
+    }
+    assert(
+      (this.records.sequence[record] as number) > (this.records.sequence[old] as number),
+      "only a newer record replaces one",
+    );
+    this.records.retain(record);
+    this.records.release(old);
+    this.#record[slot] = record;
+    this.#setStatement(slot, 0);
+    this.#incarnation[slot] = 0;
+    this.#digest(slot);
+  }
+
+  /** A statement of the subject about the record that is held. */
+  setStatement(slot: number, statement: StoredId): void {
+    assert(this.statements.sequence[statement] === this.sequence(slot), "of another record");
+    this.#digest(slot);
+    this.statements.retain(statement);
+    this.#setStatement(slot, statement);
+    this.#incarnation[slot] = this.statements.incarnation[statement] as number;
     this.#digest(slot);
   }
 
@@ -124,143 +227,202 @@ export class MemberTable {
     return stateNames[this.#state[slot] as number] as MemberState;
   }
 
-  stateSinceMs(slot: number): number {
-    return this.#stateSinceMs[slot] as number;
+  stateCode(slot: number): StateCode {
+    return this.#state[slot] as StateCode;
   }
 
-  setState(nowMs: number, slot: number, state: MemberState): void {
+  setState(slot: number, code: StateCode): void {
     assert(slot !== selfSlot && this.has(slot), "no member in this slot");
-    const code = stateNames.indexOf(state) as 0 | 1 | 2;
-    this.#stateCounts[this.#state[slot] as 0 | 1 | 2] -= 1;
-    this.#stateCounts[code] += 1;
+    const old = this.#state[slot] as number;
+    this.#counts[old] = (this.#counts[old] as number) - 1;
+    this.#counts[code] = (this.#counts[code] as number) + 1;
     this.#state[slot] = code;
-    this.#stateSinceMs[slot] = nowMs;
-  }
-
-  /** Monotonic ms of the last message from it; 0 never. */
-  heardAtMs(slot: number): number {
-    return this.#heardAtMs[slot] as number;
-  }
-
-  setHeard(nowMs: number, slot: number): void {
-    this.#heardAtMs[slot] = nowMs;
   }
 
   /** Smoothed as in RFC 6298 (an eighth of each new one); undefined before the first. */
   rttMs(slot: number): number | undefined {
-    const rtt = this.#rttMs[slot] as number;
-    return Number.isNaN(rtt) ? undefined : rtt;
+    const rtt = this.#rtt[slot] as number;
+    return rtt === 0 ? undefined : (rtt - 1) * rttUnitMs;
   }
 
   measured(slot: number, rttMs: number): void {
     const old = this.rttMs(slot);
-    this.#rttMs[slot] = old === undefined ? rttMs : old + (rttMs - old) / 8;
+    const rtt = old === undefined ? rttMs : old + (rttMs - old) / 8;
+    this.#rtt[slot] = 1 + Math.min(0xfffe, Math.round(rtt / rttUnitMs));
   }
 
   /** Whether a session with it lives. */
   isLinked(slot: number): boolean {
-    return this.#linkPosition[slot] !== 0;
+    return this.#links.has(slot);
+  }
+
+  link(slot: number): Link | undefined {
+    return this.#links.get(slot);
   }
 
   get linkedCount(): number {
     return this.#linked.length;
   }
 
-  setLinked(slot: number, linked: boolean): void {
-    if (this.isLinked(slot) === linked) return;
-    if (linked) {
-      this.#linked.push(slot);
-      this.#linkPosition[slot] = this.#linked.length;
+  setLinked(nowMs: number, slot: number, linked: boolean): void {
+    const link = this.#links.get(slot);
+    if ((link !== undefined) === linked) return;
+    if (link === undefined) {
+      const place = this.#linked.length;
+      const times = { sinceMs: nowMs, heardMs: nowMs, toldMs: -1e9, clearedMs: -1e9 };
+      const made: Link = { slot, ...times, entry: false, place };
+      this.#links.set(slot, made);
+      this.#linked.push(made);
       return;
     }
-    const position = (this.#linkPosition[slot] as number) - 1;
-    const last = this.#linked.pop() as number;
-    if (last !== slot) {
-      this.#linked[position] = last;
-      this.#linkPosition[last] = position + 1;
-    }
-    this.#linkPosition[slot] = 0;
+    this.#links.delete(slot);
+    const last = this.#linked.pop() as Link;
+    if (last === link) return;
+    this.#linked[link.place] = last;
+    last.place = link.place;
   }
 
-  /** Up to `count` different members with live sessions, at random, without `except`. */
-  pickLinked(random: Random, count: number, except: number): number[] {
+  /** Up to `count` different members with live sessions, at random, that are not dead, and fit. */
+  pickLinked(
+    random: Random,
+    count: number,
+    except: number,
+    also: (link: Link) => boolean = () => true,
+  ): number[] {
     const out: number[] = [];
     const total = this.#linked.length;
+    if (total === 0) return out;
+    const fits = (link: Link): boolean =>
+      link.slot !== except && (this.#state[link.slot] as number) < 2 && also(link);
     // Tries are bounded: where few are linked, a walk from a random start finds them all.
-    const start = total === 0 ? 0 : random.below(total);
-    if (total <= 2 * (count + 1)) {
+    const start = random.below(total);
+    if (total <= 4 * (count + 1)) {
       for (let i = 0; i < total && out.length < count; i += 1) {
-        const slot = this.#linked[(start + i) % total] as number;
-        if (slot !== except) out.push(slot);
+        const link = this.#linked[(start + i) % total] as Link;
+        if (fits(link)) out.push(link.slot);
       }
       return out;
     }
     for (let i = 0; i < 8 * count && out.length < count; i += 1) {
-      const slot = this.#linked[random.below(total)] as number;
-      if (slot !== except && !out.includes(slot)) out.push(slot);
+      const link = this.#linked[random.below(total)] as Link;
+      if (fits(link) && !out.includes(link.slot)) out.push(link.slot);
     }
     return out;
   }
 
-  /** 256 numbers, each the exclusive or over its members' (identity, sequence). */
+  /** 256 numbers, each the exclusive or over its members' (identity, sequence, incarnation). */
   summary(): Uint32Array {
-    return this.#buckets.slice();
+    return this.#buckets;
   }
 
-  /** Slots whose identities start with the byte. */
-  inBucket(bucket: number): readonly number[] {
-    return this.#bucketSlots[bucket] as number[];
+  /** The first slot whose identity starts with the byte; -1 none. Then `nextInBucket`. */
+  firstInBucket(bucket: number): number {
+    return (this.#heads[bucket] as number) - 1;
   }
 
-  #allot(identity: Uint8Array): number {
-    const slot = this.#free.pop() ?? this.#identities.length;
-    if (slot >= this.#sequence.length) this.#growColumns();
-    this.#identities[slot] = identity;
-    this.#byShortId.set(shortId(identity), slot);
-    (this.#bucketSlots[identity[0] as number] as number[]).push(slot);
-    return slot;
+  nextInBucket(slot: number): number {
+    return (this.#next[slot] as number) - 1;
   }
 
-  #growColumns(): void {
-    const capacity = 2 * this.#sequence.length;
-    this.#sequence = grown(this.#sequence, new Float64Array(capacity));
+  #take(slot: number, record: StoredId): void {
+    this.records.retain(record);
+    this.#record[slot] = record;
+    if (2 * this.#size > this.#index.length) this.#reindex(2 * this.#index.length);
+    else this.#enter(slot);
+    const bucket = this.low(slot) & 0xff;
+    this.#next[slot] = this.#heads[bucket] as number;
+    this.#heads[bucket] = slot + 1;
+    this.#digest(slot);
+  }
+
+  #setStatement(slot: number, statement: StoredId): void {
+    const old = this.#statement[slot] as number;
+    if (old !== 0) this.statements.release(old);
+    this.#statement[slot] = statement;
+  }
+
+  #unchain(slot: number): void {
+    const bucket = this.low(slot) & 0xff;
+    const next = this.#next[slot] as number;
+    if (this.#heads[bucket] === slot + 1) {
+      this.#heads[bucket] = next;
+      return;
+    }
+    let at = (this.#heads[bucket] as number) - 1;
+    while (this.#next[at] !== slot + 1) at = (this.#next[at] as number) - 1;
+    this.#next[at] = next;
+  }
+
+  #home(low: number, high: number): number {
+    const mixed = Math.imul(low ^ this.#salt, 0x9e3779b1) ^ high;
+    return (mixed ^ (mixed >>> 15)) & (this.#index.length - 1);
+  }
+
+  #enter(slot: number): void {
+    const mask = this.#index.length - 1;
+    let at = this.#home(this.low(slot), this.high(slot));
+    while (this.#index[at] !== 0) at = (at + 1) & mask;
+    this.#index[at] = slot + 1;
+  }
+
+  #reindex(length: number): void {
+    this.#index = new Uint16Array(length);
+    for (let slot = 0; slot < this.#end; slot += 1) if (this.#record[slot] !== 0) this.#enter(slot);
+  }
+
+  /** Those behind it in its run move up, so that no look-up stops too early. */
+  #unindex(slot: number): void {
+    const mask = this.#index.length - 1;
+    let hole = this.#home(this.low(slot), this.high(slot));
+    while (this.#index[hole] !== slot + 1) hole = (hole + 1) & mask;
+    for (let at = (hole + 1) & mask; this.#index[at] !== 0; at = (at + 1) & mask) {
+      const other = (this.#index[at] as number) - 1;
+      const home = this.#home(this.low(other), this.high(other));
+      if (((at - home) & mask) < ((at - hole) & mask)) continue;
+      this.#index[hole] = other + 1;
+      hole = at;
+    }
+    this.#index[hole] = 0;
+  }
+
+  #grow(least: number): void {
+    const capacity = Math.max(least, Math.ceil(1.5 * this.#record.length));
+    this.#record = grown(this.#record, new Uint32Array(capacity));
+    this.#statement = grown(this.#statement, new Uint32Array(capacity));
+    this.#incarnation = grown(this.#incarnation, new Uint32Array(capacity));
     this.#state = grown(this.#state, new Uint8Array(capacity));
-    this.#stateSinceMs = grown(this.#stateSinceMs, new Float64Array(capacity));
-    this.#heardAtMs = grown(this.#heardAtMs, new Float64Array(capacity));
-    this.#rttMs = grown(this.#rttMs, new Float64Array(capacity));
-    this.#linkPosition = grown(this.#linkPosition, new Uint32Array(capacity));
+    this.#rtt = grown(this.#rtt, new Uint16Array(capacity));
+    this.#next = grown(this.#next, new Uint16Array(capacity));
   }
 
   /** Adds the slot's part to its bucket, or takes it out: exclusive or is its own inverse. */
   #digest(slot: number): void {
     const sequence = this.sequence(slot);
     if (sequence === 0) return;
-    const identity = this.identity(slot);
-    const view = new DataView(identity.buffer, identity.byteOffset, identity.length);
-    const words = [
-      view.getUint32(0, true),
-      view.getUint32(4, true),
-      sequence % 2 ** 32,
-      Math.floor(sequence / 2 ** 32),
-    ];
-    const bucket = identity[0] as number;
-    this.#buckets[bucket] = ((this.#buckets[bucket] as number) ^ digestWord(words)) >>> 0;
+    const low = this.low(slot);
+    const word = digestWord(low, this.high(slot), sequence, this.#incarnation[slot] as number);
+    const bucket = low & 0xff;
+    this.#buckets[bucket] = ((this.#buckets[bucket] as number) ^ word) >>> 0;
   }
 }
 
 /** The finaliser of MurmurHash3 over each word in turn: spreads, and promises no more. */
-export function digestWord(words: readonly number[]): number {
-  let hash = 0x9747b28c;
-  for (const word of words) {
-    hash ^= word;
-    hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-    hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-    hash ^= hash >>> 16;
-  }
-  return hash >>> 0;
+export function digestWord(
+  low: number,
+  high: number,
+  sequence: number,
+  incarnation: number,
+): number {
+  let hash = mix(0x9747b28c, low);
+  hash = mix(hash, high);
+  hash = mix(hash, sequence % 2 ** 32);
+  hash = mix(hash, Math.floor(sequence / 2 ** 32));
+  return mix(hash, incarnation) >>> 0;
 }
 
-function grown<T extends Float64Array | Uint8Array | Uint32Array>(from: T, to: T): T {
-  to.set(from);
-  return to;
+function mix(before: number, word: number): number {
+  let hash = before ^ word;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return hash ^ (hash >>> 16);
 }

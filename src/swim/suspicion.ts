@@ -1,120 +1,154 @@
 /**
- * How long a member is suspected before it counts as dead, and the suspicions that run. A suspicion
- * starts with a failed probe of one's own and is probed again while it lasts: it ends in death only
- * if such a probe failed too. Anything heard from the member ends it at once. The formula is
- * Lifeguard's (Dadgar, Phillips, Currey 2017, section IV-B).
+ * The suspicions that run, in columns: whom, since when, who accused it, and how many probes of this
+ * node's own failed meanwhile. With as many distinct accusers as are wanted a suspicion ends at the
+ * minimum; with fewer at the maximum, and only if a probe of one's own failed. Anything heard from
+ * the member ends it (Lifeguard, section IV-B; the ways an accusation is judged are swim.ts's).
  */
-import { assert } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
+import { accusersMax, type Profile, suspicionMaxMs, suspicionMinMs } from "./profile.ts";
 
-export const suspicionMultiplier = 4;
-/** The longest suspicion is this many times the shortest. */
-export const suspicionMaxMultiplier = 6;
+export type SuspicionVerdict = { readonly kind: "probe" | "dead"; readonly slot: number };
 
+const fields = 6;
+const never = Number.POSITIVE_INFINITY;
+
+/** How many members there are: the length of a suspicion follows from it. */
 export interface SuspicionTerms {
-  /** Members known, this node included. */
   readonly members: number;
-  readonly probeIntervalMs: number;
-  /** Distinct accusers beyond oneself, so far. */
-  readonly confirmations: number;
-  /** Confirmations that shorten it to the minimum; 0 where none can come. */
-  readonly confirmationsWanted: number;
+  readonly wanted: number;
 }
 
-/** Milliseconds from the start of the suspicion. */
-export function suspicionTimeoutMs(terms: SuspicionTerms): number {
-  const { members, probeIntervalMs, confirmations, confirmationsWanted } = terms;
-  assert(members >= 1 && confirmations >= 0 && confirmationsWanted >= 0, "terms out of range");
-  const min = suspicionMultiplier * Math.max(1, Math.log10(members)) * probeIntervalMs;
-  if (confirmationsWanted === 0) return min;
-  const max = suspicionMaxMultiplier * min;
-  const share = Math.log(confirmations + 1) / Math.log(confirmationsWanted + 1);
-  return Math.max(min, max - share * (max - min));
-}
-
-interface Suspicion {
-  readonly startedMs: number;
-  probeAtMs: number;
-  /** Own probes that failed after the one that started it. */
-  failures: number;
-}
-
-export type SuspicionVerdict =
-  | { readonly kind: "probe"; readonly slot: number }
-  | { readonly kind: "dead"; readonly slot: number };
-
-/** The suspicions that run, by slot. */
 export class Suspicions {
+  readonly #profile: Profile;
   readonly #random: Random;
-  readonly #probeIntervalMs: number;
-  readonly #running = new Map<number, Suspicion>();
+  readonly #places = new Map<number, number>();
+  /** For each: slot, started, probe due, failures, accusers, whether it is this node's own. */
+  #columns: number[] = [];
+  #accusers: number[] = [];
+  #nextMs = never;
 
-  constructor(random: Random, probeIntervalMs: number) {
+  constructor(profile: Profile, random: Random) {
+    this.#profile = profile;
     this.#random = random;
-    this.#probeIntervalMs = probeIntervalMs;
   }
 
-  /** A probe of one's own failed: starts a suspicion, or counts against the one that runs. */
-  probeFailed(nowMs: number, slot: number): void {
-    const running = this.#running.get(slot);
-    if (running !== undefined) {
-      running.failures += 1;
-      return;
+  get size(): number {
+    return this.#places.size;
+  }
+
+  has(slot: number): boolean {
+    return this.#places.has(slot);
+  }
+
+  /** An accuser, this node included (slot 0). False where it is known, or enough are. */
+  accuse(nowMs: number, slot: number, accuser: number, terms: SuspicionTerms): boolean {
+    const at = this.#places.get(slot) ?? this.#start(nowMs, slot, accuser, terms);
+    const count = this.#columns[at + 4] as number;
+    const base = (at / fields) * accusersMax;
+    for (let i = 0; i < count; i += 1) if (this.#accusers[base + i] === accuser) return false;
+    if (count >= Math.min(accusersMax, terms.wanted)) return false;
+    this.#accusers[base + count] = accuser;
+    this.#columns[at + 4] = count + 1;
+    // The minimum decides without us where enough accuse it.
+    if (count + 1 >= terms.wanted && this.#columns[at + 5] === 0) this.#columns[at + 2] = never;
+    this.#nextMs = Math.min(this.#nextMs, nowMs);
+    return true;
+  }
+
+  /** This node itself stood still for so long: what it did not hear meanwhile is no evidence. */
+  postpone(ms: number): void {
+    for (let at = 0; at < this.#columns.length; at += fields) {
+      this.#columns[at + 1] = (this.#columns[at + 1] as number) + ms;
     }
-    this.#running.set(slot, {
-      startedMs: nowMs,
-      probeAtMs: nowMs + this.#jitteredIntervalMs(),
-      failures: 0,
-    });
+    this.#nextMs = 0;
+  }
+
+  accusersOf(slot: number): number {
+    const at = this.#places.get(slot);
+    return at === undefined ? 0 : (this.#columns[at + 4] as number);
+  }
+
+  /** A probe of one's own failed while it is suspected. */
+  probeFailed(nowMs: number, slot: number): void {
+    const at = this.#places.get(slot);
+    if (at === undefined) return;
+    this.#columns[at + 3] = (this.#columns[at + 3] as number) + 1;
+    this.#nextMs = Math.min(this.#nextMs, nowMs);
   }
 
   /** Heard from, or gone: no longer suspected. */
   end(slot: number): void {
-    this.#running.delete(slot);
-  }
-
-  has(slot: number): boolean {
-    return this.#running.has(slot);
+    const at = this.#places.get(slot);
+    if (at === undefined) return;
+    this.#places.delete(slot);
+    const last = this.#columns.length - fields;
+    if (at !== last) {
+      for (let i = 0; i < fields; i += 1) this.#columns[at + i] = this.#columns[last + i] as number;
+      const [to, from] = [(at / fields) * accusersMax, (last / fields) * accusersMax];
+      for (let i = 0; i < accusersMax; i += 1) {
+        this.#accusers[to + i] = this.#accusers[from + i] as number;
+      }
+      this.#places.set(this.#columns[at] as number, at);
+    }
+    this.#columns.length = last;
+    this.#accusers.length = (last / fields) * accusersMax;
   }
 
   /** Who is to be probed again and who is dead; the dead are suspected no longer. */
-  due(nowMs: number, members: number): readonly SuspicionVerdict[] {
+  due(nowMs: number, terms: SuspicionTerms): readonly SuspicionVerdict[] {
+    if (nowMs < this.#nextMs) return none;
     const out: SuspicionVerdict[] = [];
-    const timeoutMs = this.#timeoutMs(members);
-    for (const [slot, running] of this.#running) {
-      if (running.failures > 0 && nowMs >= running.startedMs + timeoutMs) {
-        this.#running.delete(slot);
+    let nextMs = never;
+    for (let at = this.#columns.length - fields; at >= 0; at -= fields) {
+      const slot = this.#columns[at] as number;
+      const endsMs = this.#endsMs(at, terms);
+      if (nowMs >= endsMs) {
         out.push({ kind: "dead", slot });
-      } else if (nowMs >= running.probeAtMs) {
-        running.probeAtMs = nowMs + this.#jitteredIntervalMs();
+        // The last takes its place, and was looked at already.
+        this.end(slot);
+        continue;
+      }
+      if (nowMs >= (this.#columns[at + 2] as number)) {
+        this.#columns[at + 2] = nowMs + this.#probeDelayMs(at, terms);
         out.push({ kind: "probe", slot });
       }
+      nextMs = Math.min(nextMs, endsMs, this.#columns[at + 2] as number);
     }
+    this.#nextMs = nextMs;
     return out;
   }
 
-  nextTimeout(members: number): number | undefined {
-    let next: number | undefined;
-    const timeoutMs = this.#timeoutMs(members);
-    for (const { startedMs, probeAtMs, failures } of this.#running.values()) {
-      const endsAtMs = failures > 0 ? startedMs + timeoutMs : Number.POSITIVE_INFINITY;
-      const at = Math.min(probeAtMs, endsAtMs);
-      if (next === undefined || at < next) next = at;
-    }
-    return next;
+  nextTimeout(): number | undefined {
+    return this.#nextMs === never || this.#places.size === 0 ? undefined : this.#nextMs;
   }
 
-  /** No accusations travel yet, so no confirmation can come. */
-  #timeoutMs(members: number): number {
-    return suspicionTimeoutMs({
-      members,
-      probeIntervalMs: this.#probeIntervalMs,
-      confirmations: 0,
-      confirmationsWanted: 0,
-    });
+  #start(nowMs: number, slot: number, accuser: number, terms: SuspicionTerms): number {
+    const at = this.#columns.length;
+    this.#places.set(slot, at);
+    this.#columns.push(slot, nowMs, 0, 0, 0, accuser === 0 ? 1 : 0);
+    for (let i = 0; i < accusersMax; i += 1) this.#accusers.push(-1);
+    this.#columns[at + 2] = nowMs + this.#probeDelayMs(at, terms);
+    this.#nextMs = Math.min(this.#nextMs, this.#columns[at + 2] as number);
+    return at;
   }
 
-  #jitteredIntervalMs(): number {
-    return this.#probeIntervalMs + this.#random.below(this.#probeIntervalMs);
+  #endsMs(at: number, { members, wanted }: SuspicionTerms): number {
+    const started = this.#columns[at + 1] as number;
+    const minMs = started + suspicionMinMs(this.#profile, members);
+    const failures = this.#columns[at + 3] as number;
+    // Where this node's own probe began it, one of those since must have failed too.
+    if (failures === 0 && this.#columns[at + 5] === 1) return never;
+    if (!this.#profile.lifeguard || (this.#columns[at + 4] as number) >= wanted) return minMs;
+    return failures === 0 ? never : started + suspicionMaxMs(this.#profile, members);
+  }
+
+  /** One's own suspicion is looked into at once, again and again; another's at some time in it. */
+  #probeDelayMs(at: number, { members, wanted }: SuspicionTerms): number {
+    const { probeIntervalMs } = this.#profile;
+    if (this.#columns[at + 5] === 1) return probeIntervalMs + this.#random.below(probeIntervalMs);
+    if ((this.#columns[at + 4] as number) >= wanted) return never;
+    return this.#random.below(Math.ceil(suspicionMaxMs(this.#profile, members)));
   }
 }
+
+const none: readonly SuspicionVerdict[] = [];

@@ -1,35 +1,67 @@
 /**
  * Membership among nodes that hold sessions with one another: probes, suspicion, dissemination and
- * anti-entropy of signed records, after SWIM (Das, Gupta, Motivala 2002). Owns what is thought of
- * each member; the caller owns who is one, verifies every record, and carries the messages inside
- * sessions. A verdict here changes how a member is probed, never whether it belongs. Members are
- * named by slot.
+ * anti-entropy of signed statements and records, after SWIM (Das, Gupta, Motivala 2002) with
+ * Lifeguard. Owns what is thought of each member; the caller owns who is one, verifies every record,
+ * opens the sessions that are asked for, and carries the messages inside them. A verdict here changes
+ * how a member is probed, never whether it belongs. Members are named by slot.
  */
 import { equalBytes } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
+import { Fifo } from "../base/fifo.ts";
 import type { Random } from "../base/random.ts";
-import { AntiEntropy, settlingMs, settlingShare, syncDelayMs } from "./antientropy.ts";
-import { BroadcastQueue } from "./broadcast.ts";
+import { AntiEntropy } from "./antientropy.ts";
 import { Budgets } from "./budget.ts";
+import { Fetches, fetchTimeoutMs } from "./fetches.ts";
+import { Gossip, type GossipCounters, type StatementSigner } from "./gossip.ts";
 import { Hearsay } from "./hearsay.ts";
 import {
   decodeMessage,
-  encodeMessage,
+  fetchMax,
+  gossipRoom,
   type Message,
   memberIdBytes,
   messageBytesMax,
-  messageHeaderBytes,
-  recordOverheadBytes,
+  numberedRoom,
+  shortId,
+  type Want,
 } from "./message.ts";
-import { type ProbeAction, Prober, type ProbeTimes, probeTimesDefault } from "./probe.ts";
-import { type MemberState, MemberTable, selfSlot } from "./state.ts";
-import { Suspicions } from "./suspicion.ts";
+import { Outbox, type SwimTransmit } from "./outbox.ts";
+import { type ProbeAction, Prober } from "./probe.ts";
+import { accusersWanted, type Profile, profileLan, syncDelayMs } from "./profile.ts";
+import {
+  type Link,
+  type MemberState,
+  MemberTable,
+  type StateCode,
+  selfSlot,
+  stateCodes,
+  stateNames,
+} from "./state.ts";
+import { accusationBytes } from "./statement.ts";
+import { SignedStore, type StoredId } from "./store.ts";
+import { Suspicions, type SuspicionTerms } from "./suspicion.ts";
 
-export const gossipIntervalMs = 200;
-export const gossipTargets = 3;
-const transmitsMax = 4_096;
+/** Up to so many members a session is held with each; above, only probing and data open them. */
+export const eagerMembersMax = 64;
+/** Gossip uses younger sessions only, so that those that nothing else needs lapse by themselves. */
+const gossipSessionMs = 100_000;
+/** Under backlog a tick sends more than one datagram a target, up to 64 KiB/s together. */
+const gossipBytesPerSecond = 64 * 1024;
+const gossipDatagramsMax = 3;
+const gossipAgainMs = 500;
+const doorAgainMs = 2_000;
+const backlogLinksMin = 8;
+const fetchDelayMs = 50;
+const leaveTargets = 16;
+const heardFreshMs = 2_000;
+/** Whoever was heard from while suspected is not suspected on others' word again for so long. */
+const clearedMs = 5_000;
+/** While members are new, exchanges are this frequent: some may have missed the telling. */
+const settlingMs = 30_000;
+const settlingShare = 1 / 10;
+const syncAgainMs = 500;
 const eventsMax = 4_096;
-/** Exchanges of all records when sessions come up: the first few at once, then one in 2 s. */
+/** Exchanges when sessions come up: the first few at once, then one in 2 s. */
 const joinSyncBurst = 3;
 const joinSyncRefillMs = 2_000;
 /** Exchanges because a record seems to be lacking: with this many members, a few at once. */
@@ -37,26 +69,30 @@ const lackSyncTargets = 3;
 const lackSyncBurst = 4;
 const lackSyncRefillMs = 4_000;
 const lackSyncIntervalMs = 1_000;
+/** Whoever lacks much fetches from several at a time: so many learnt in one look is much. */
+const bulkLookMs = 250;
+const bulkLearnt = 16;
+const bulkSyncs = 4;
 
 export interface SwimOptions {
   /** This node's identity. */
   readonly self: Uint8Array;
   readonly random: Random;
-  readonly times?: ProbeTimes;
-}
-
-export interface SwimTransmit {
-  readonly to: number;
-  /** A control message: at most 1,232 bytes. */
-  readonly bytes: Uint8Array;
+  readonly signer: StatementSigner;
+  readonly profile?: Profile;
+  /** Shared by all tables of a process. */
+  readonly records?: SignedStore<unknown>;
+  readonly statements?: SignedStore;
 }
 
 export type SwimEvent =
-  /** Somebody's record, by its bytes alone: to be verified, then given to `learn`. */
+  /** Somebody's record, by its bytes alone: to be verified, then given to `learn`. A view. */
   | { readonly kind: "record"; readonly from: number; readonly bytes: Uint8Array }
-  | { readonly kind: "state"; readonly slot: number; readonly state: MemberState };
+  | { readonly kind: "state"; readonly slot: number; readonly state: MemberState }
+  /** A session with it is wanted. */
+  | { readonly kind: "open"; readonly slot: number };
 
-export interface SwimCounters {
+export interface SwimCounters extends GossipCounters {
   messagesSent: number;
   messagesReceived: number;
   malformed: number;
@@ -64,30 +100,37 @@ export interface SwimCounters {
   unexpectedAcks: number;
   probesFailed: number;
   recordsReceived: number;
+  fetchesDropped: number;
+  broadcastsDropped: number;
   transmitsDropped: number;
   eventsDropped: number;
+  stalls: number;
 }
 
 export class Swim {
   readonly table: MemberTable;
   readonly hearsay = new Hearsay();
-  readonly counters: SwimCounters = {
-    messagesSent: 0,
+  readonly #own = {
     messagesReceived: 0,
     malformed: 0,
     overBudget: 0,
     unexpectedAcks: 0,
     probesFailed: 0,
     recordsReceived: 0,
-    transmitsDropped: 0,
     eventsDropped: 0,
+    stalls: 0,
   };
   readonly #random: Random;
+  readonly #profile: Profile;
   readonly #prober: Prober;
   readonly #suspicions: Suspicions;
-  readonly #broadcasts = new BroadcastQueue();
+  readonly #fetches = new Fetches();
+  readonly #gossip: Gossip;
   readonly #budgets = new Budgets();
   readonly #antiEntropy: AntiEntropy;
+  /** Records to fetch, by whom they were announced. */
+  readonly #lacking = new Map<number, Want[]>();
+  #fetchAtMs: number | undefined;
   #gossipAtMs = 0;
   #syncAtMs: number | undefined;
   /** Until then members are new, and exchanges frequent. */
@@ -96,55 +139,98 @@ export class Swim {
   #joinSyncsAtMs = 0;
   #lackSyncs = lackSyncBurst;
   #lackSyncsAtMs = Number.NEGATIVE_INFINITY;
-  readonly #transmits: SwimTransmit[] = [];
-  readonly #events: SwimEvent[] = [];
+  #bulkAtMs: number | undefined;
+  #bulkLearnt = 0;
+  readonly #outbox: Outbox;
+  readonly #events = new Fifo<SwimEvent>();
 
   constructor(options: SwimOptions) {
-    const times = options.times ?? probeTimesDefault;
-    this.#random = options.random;
-    this.table = new MemberTable(options.self);
-    this.#prober = new Prober(this.table, options.random, times);
-    this.#suspicions = new Suspicions(options.random, times.intervalMs);
-    this.#antiEntropy = new AntiEntropy(this.table, this.hearsay, this.#budgets, {
-      send: (to, message) => this.#send(to, message),
-      sendRecords: (to, slots) => this.#sendRecords(to, slots),
+    const { self, random, signer, profile = profileLan } = options;
+    const records = options.records ?? new SignedStore<unknown>();
+    const statements = options.statements ?? new SignedStore();
+    this.#random = random;
+    this.#profile = profile;
+    this.table = new MemberTable(self, records, statements, random);
+    this.#outbox = new Outbox(this.table);
+    this.#prober = new Prober(this.table, random, profile);
+    this.#suspicions = new Suspicions(profile, random);
+    this.#gossip = new Gossip(this.table, profile, signer, this.#fetches, {
+      alive: (now, slot) => this.#alive(now, slot),
+      left: (now, slot) => this.#left(now, slot),
+      accused: (now, slot, accuser) => this.#accused(now, slot, accuser),
+      isAccusable: (now, slot) => this.#isAccusable(now, slot),
+      lacks: (now, from, low, high) => this.#lacks(now, from, low, high),
+      isHearsay: (subject, sequence) =>
+        this.hearsay.size > 0 && this.hearsay.sequence(shortId(subject)) >= sequence,
+    });
+    const { table, hearsay } = this;
+    const output = this.#outbox;
+    const budgets = this.#budgets;
+    this.#antiEntropy = new AntiEntropy({
+      table,
+      hearsay,
+      budgets,
+      fetches: this.#fetches,
+      random,
+      output,
     });
   }
 
+  get counters(): Readonly<SwimCounters> {
+    return {
+      ...this.#own,
+      ...this.#gossip.counters,
+      messagesSent: this.#outbox.sent,
+      transmitsDropped: this.#outbox.dropped,
+      fetchesDropped: this.#fetches.dropped,
+      broadcastsDropped: this.#gossip.queue.dropped,
+    };
+  }
+
+  /** Lifeguard's measure of this node's own health: 0 good, to 7. */
+  get awareness(): number {
+    return this.#prober.awareness.score;
+  }
+
+  /** Whether a session is to be held with every member. */
+  get eager(): boolean {
+    return this.table.size <= eagerMembersMax;
+  }
+
   /** This node's own new record. */
-  setSelf(now: Instant, sequence: number, record: Uint8Array): void {
-    this.table.update(selfSlot, sequence, record);
-    this.#spread(now, selfSlot);
+  setSelf(now: Instant, record: StoredId): void {
+    this.table.setRecord(selfSlot, record);
+    this.#gossip.ownRecord();
+    this.#hurryGossip(now);
   }
 
   /**
    * A verified record of an admitted identity, from a member or elsewhere. Its slot, or undefined
    * where the table is full (or two identities share their first 8 bytes). Older news change nothing.
    */
-  learn(
-    now: Instant,
-    identity: Uint8Array,
-    sequence: number,
-    record: Uint8Array,
-    from?: number,
-  ): number | undefined {
-    let slot = this.table.find(identity);
+  learn(now: Instant, record: StoredId, from?: number): number | undefined {
+    const { low, high, sequence } = this.table.records;
+    let slot = this.table.findKey(low[record] as number, high[record] as number);
     if (slot === undefined) {
-      slot = this.table.add(now.ms, identity);
+      slot = this.table.add(record);
       if (slot === undefined) return undefined;
       this.#prober.add(now.ms, slot);
-      this.hearsay.take(identity);
+      if (this.hearsay.size > 0) this.hearsay.take(this.table.identity(slot));
       this.#settlingUntilMs = now.ms + settlingMs;
       const syncAtMs = now.ms + this.#syncDelayMs(now);
       this.#syncAtMs = Math.min(this.#syncAtMs ?? syncAtMs, syncAtMs);
-    } else if (!equalBytes(this.table.identity(slot), identity) || slot === selfSlot) {
-      return undefined;
+    } else {
+      if (slot === selfSlot) return undefined;
+      const identity = this.table.records.bytes(record).subarray(0, memberIdBytes);
+      if (!equalBytes(this.table.identity(slot), identity)) return undefined;
+      if ((sequence[record] as number) <= this.table.sequence(slot)) return slot;
+      this.table.setRecord(slot, record);
+      // Its own word, and a newer one than any suspicion was about.
+      this.#alive(now, slot);
     }
-    if (sequence > this.table.sequence(slot)) {
-      this.table.update(slot, sequence, record);
-      this.#spread(now, slot);
-      if (from !== undefined) this.#antiEntropy.learntFrom(from);
-    }
+    this.#gossip.recordArrived(now, slot);
+    this.#hurryGossip(now);
+    if (from !== undefined) this.#learntFrom(now, from);
     return slot;
   }
 
@@ -152,28 +238,54 @@ export class Swim {
   forget(slot: number): void {
     this.#prober.remove(slot);
     this.#suspicions.end(slot);
-    this.#broadcasts.remove(slot);
+    this.#gossip.forget(slot);
     this.#budgets.forget(slot);
     this.#antiEntropy.forget(slot);
+    this.#lacking.delete(slot);
     this.table.remove(slot);
   }
 
-  /** A session with the member came up, was made anew, or ended. */
-  setLink(now: Instant, slot: number, live: boolean): void {
-    if (this.table.isLinked(slot) === live) {
+  /** Says to others that this node goes: once, and whatever it says later says so too. */
+  leave(now: Instant): void {
+    this.#gossip.leave();
+    const count = this.eager ? eagerMembersMax : leaveTargets;
+    for (const to of this.table.pickLinked(this.#random, count, selfSlot)) {
+      this.#send(to, { kind: "gossip", statements: this.#gossip.pick(gossipRoom) });
+    }
+    this.#hurryGossip(now);
+  }
+
+  /**
+   * A session with the member came up, was made anew, or ended. `entry`: it was opened because the
+   * member is a door to the mesh, as it is to others.
+   */
+  setLink(now: Instant, slot: number, live: boolean, entry = false): void {
+    const link = this.table.link(slot);
+    if ((link !== undefined) === live) {
+      if (link === undefined) return;
       // A session in place of one that lived: as good a sign of life as any message.
-      if (live) this.#heard(now, slot);
+      link.sinceMs = now.ms;
+      this.#heard(now, slot);
+      this.#prober.linked(now.ms, slot);
+      this.#act(now);
       return;
     }
-    this.table.setLinked(slot, live);
+    this.table.setLinked(now.ms, slot, live);
     if (live) {
+      (this.table.link(slot) as Link).entry = entry;
       this.#heard(now, slot);
+      this.#prober.linked(now.ms, slot);
       this.#joinSync(now, slot);
     } else {
       this.#antiEntropy.forget(slot);
-      this.#prober.probeNow(now.ms, slot);
-      this.#act(now);
+      this.#budgets.forget(slot);
+      this.#lacking.delete(slot);
+      // Where every session is kept one that ends says something; elsewhere most just lapse.
+      if (this.eager && this.table.stateCode(slot) < stateCodes.dead) {
+        this.#prober.probeNow(now.ms, slot);
+      }
     }
+    this.#act(now);
   }
 
   /**
@@ -187,90 +299,97 @@ export class Swim {
     if (tokens < 1) return;
     this.#lackSyncs = tokens - 1;
     this.#lackSyncsAtMs = now.ms;
-    for (const to of this.table.pickLinked(this.#random, lackSyncTargets, selfSlot)) {
-      this.#antiEntropy.start(now.ms, to);
-    }
+    for (const to of this.#pickFair(now, lackSyncTargets)) this.#exchange(now, to);
   }
 
   /** A control message out of the member's session. */
   handleMessage(now: Instant, from: number, bytes: Uint8Array): void {
-    this.counters.messagesReceived += 1;
+    this.#own.messagesReceived += 1;
     // Whatever it says, the member is alive and can reach us.
     this.#heard(now, from);
     const message = decodeMessage(bytes);
     if (message === undefined) {
-      this.counters.malformed += 1;
+      this.#own.malformed += 1;
       return;
     }
     // What answers a number of ours costs nothing; a number that we did not give is charged.
+    const { kind } = message;
     const answer =
-      message.kind === "ack" ? this.#prober.handleAck(now.ms, from, message.number) : undefined;
-    if (answer === undefined && !this.#budgets.take(now.ms, from, message.kind, bytes.length)) {
-      this.counters.overBudget += 1;
+      kind === "ack" ? this.#prober.handleAck(now.ms, from, message.number) : undefined;
+    const nacked = kind === "nack" && this.#prober.handleNack(from, message.number);
+    if (answer === undefined && !nacked && !this.#budgets.take(now.ms, from, kind, bytes.length)) {
+      this.#own.overBudget += 1;
       return;
     }
     if (answer !== undefined) {
       this.#heard(now, answer.target);
       if (answer.rttMs !== undefined) this.table.measured(answer.target, answer.rttMs);
+    } else if (kind === "ack") {
+      this.#own.unexpectedAcks += 1;
     }
-    this.#dispatch(now, from, message, answer !== undefined);
+    this.#dispatch(now, from, message);
     this.#act(now);
   }
 
   handleTimeout(now: Instant): void {
+    this.#notice(now);
     this.#prober.handleTimeout(now.ms);
     this.#act(now);
-    for (const verdict of this.#suspicions.due(now.ms, this.table.size)) {
+    for (const verdict of this.#suspicions.due(now.ms, this.#terms())) {
       if (verdict.kind === "probe") this.#prober.probeNow(now.ms, verdict.slot);
       else this.#die(now, verdict.slot);
     }
     this.#act(now);
-    this.#antiEntropy.handleTimeout(now.ms);
+    // What is known to differ still is not left to the next turn.
+    const undone = this.#antiEntropy.handleTimeout(now.ms);
+    if (undone > 0 && this.#syncAtMs !== undefined) {
+      this.#syncAtMs = Math.min(this.#syncAtMs, now.ms + syncAgainMs);
+    }
+    this.#look(now);
     this.#sync(now);
-    this.#gossip(now);
+    this.#fetch(now);
+    this.#tell(now);
   }
 
   nextTimeout(): number | undefined {
-    let next = this.#isGossipDue() ? this.#gossipAtMs : undefined;
-    for (const at of [
-      this.#prober.nextTimeout(),
-      this.#suspicions.nextTimeout(this.table.size),
-      this.#antiEntropy.nextTimeout(),
-      this.#syncAtMs,
-    ]) {
-      if (at !== undefined && (next === undefined || at < next)) next = at;
-    }
-    return next;
+    let next = this.#isGossipDue() ? this.#gossipAtMs : Number.POSITIVE_INFINITY;
+    next = Math.min(next, this.#prober.nextTimeout() ?? next);
+    next = Math.min(next, this.#suspicions.nextTimeout() ?? next);
+    next = Math.min(next, this.#antiEntropy.nextTimeout() ?? next);
+    next = Math.min(next, this.#syncAtMs ?? next, this.#fetchAtMs ?? next, this.#bulkAtMs ?? next);
+    return next === Number.POSITIVE_INFINITY ? undefined : next;
   }
 
   pollTransmit(): SwimTransmit | undefined {
-    return this.#transmits.shift();
+    return this.#outbox.poll();
   }
 
   pollEvent(): SwimEvent | undefined {
     return this.#events.shift();
   }
 
-  #dispatch(now: Instant, from: number, message: Message, answered: boolean): void {
+  #dispatch(now: Instant, from: number, message: Message): void {
     switch (message.kind) {
       case "ping":
-        this.#receiveRecords(now, from, message.records);
-        this.#sendNumbered(from, { kind: "ack", number: message.number });
+        this.#receiveStatements(now, from, message.statements);
+        this.#sendNumbered(from, "ack", message.number);
         return;
       case "ack":
-        if (!answered) this.counters.unexpectedAcks += 1;
-        this.#receiveRecords(now, from, message.records);
+      case "nack":
+      case "gossip":
+        this.#receiveStatements(now, from, message.statements);
         return;
       case "pingRequest": {
-        this.#receiveRecords(now, from, message.records);
+        this.#receiveStatements(now, from, message.statements);
         const target = this.table.find(message.target);
-        if (target === undefined || !equalBytes(this.table.identity(target), message.target))
-          return;
+        if (target === undefined) return;
         this.#prober.handlePingRequest(now.ms, from, message.number, target);
         return;
       }
       case "records":
-        this.#receiveRecords(now, from, message.records);
+        this.#own.recordsReceived += message.records.length;
+        for (const bytes of message.records) this.#emit({ kind: "record", from, bytes });
+        this.#antiEntropy.received(now.ms, from, message.records.length);
         return;
       case "summary":
         this.#antiEntropy.handleSummary(now.ms, from, message.buckets);
@@ -279,122 +398,271 @@ export class Swim {
         this.#antiEntropy.handleDigest(now.ms, from, message.complete, message.entries);
         return;
       case "fetch":
-        this.#antiEntropy.handleFetch(now.ms, from, message.ids);
+        this.#antiEntropy.handleFetch(now.ms, from, message.wants);
     }
   }
 
-  #receiveRecords(now: Instant, from: number, records: readonly Uint8Array[]): void {
-    this.counters.recordsReceived += records.length;
-    for (const bytes of records) this.#emit({ kind: "record", from, bytes });
-    this.#antiEntropy.received(now.ms, from, records.length);
+  #receiveStatements(now: Instant, from: number, statements: readonly Uint8Array[]): void {
+    if (statements.length === 0) return;
+    const waiting = this.#gossip.queue.size;
+    for (const statement of statements) {
+      if (this.#gossip.receive(now, from, statement)) this.#antiEntropy.learntFrom(from);
+    }
+    this.#antiEntropy.received(now.ms, from, statements.length);
+    if (waiting === 0) this.#hurryGossip(now);
   }
 
   /** An authentic sign of life. */
   #heard(now: Instant, slot: number): void {
-    this.table.setHeard(now.ms, slot);
-    if (this.table.state(slot) === "alive") return;
-    const wasDead = this.table.state(slot) === "dead";
-    this.#suspicions.end(slot);
-    this.#prober.setDead(now.ms, slot, false);
-    this.#setState(now, slot, "alive");
+    const link = this.table.link(slot);
+    if (link !== undefined) link.heardMs = now.ms;
+    const state = this.table.stateCode(slot);
+    // What a member that has left still sends was on its way.
+    if (state === stateCodes.alive || state === stateCodes.left) return;
+    if (link !== undefined) link.clearedMs = now.ms;
+    this.#alive(now, slot);
+    if (state !== stateCodes.dead) return;
     // What happened on the other side of a partition is learnt at once, not at the next turn.
-    if (!wasDead) return;
+    this.#gossip.assertSelf(now);
     this.#prober.hurryDead(now.ms);
     if (this.table.isLinked(slot)) this.#joinSync(now, slot);
   }
 
-  #probeFailed(now: Instant, slot: number): void {
-    this.counters.probesFailed += 1;
-    if (this.table.state(slot) === "dead") return;
-    this.#suspicions.probeFailed(now.ms, slot);
-    if (this.table.state(slot) === "alive") this.#setState(now, slot, "suspect");
+  #alive(now: Instant, slot: number): void {
+    this.#suspicions.end(slot);
+    this.#gossip.endAccusations(slot);
+    if (this.table.stateCode(slot) !== stateCodes.alive) this.#setState(slot, stateCodes.alive);
+    this.#hurryGossip(now);
+  }
+
+  #left(now: Instant, slot: number): void {
+    this.#suspicions.end(slot);
+    this.#prober.setDead(now.ms, slot);
+    this.#setState(slot, stateCodes.left);
   }
 
   #die(now: Instant, slot: number): void {
-    this.#prober.setDead(now.ms, slot, true);
-    this.#setState(now, slot, "dead");
+    this.#prober.setDead(now.ms, slot);
+    this.#setState(slot, stateCodes.dead);
   }
 
-  #setState(now: Instant, slot: number, state: MemberState): void {
-    this.table.setState(now.ms, slot, state);
-    this.#emit({ kind: "state", slot, state });
+  #probeFailed(now: Instant, slot: number): void {
+    this.#own.probesFailed += 1;
+    if (this.table.stateCode(slot) >= stateCodes.dead) return;
+    const running = this.#suspicions.has(slot);
+    const counts = this.#suspicions.accuse(now.ms, slot, selfSlot, this.#terms());
+    if (running) this.#suspicions.probeFailed(now.ms, slot);
+    else this.#setState(slot, stateCodes.suspect);
+    if (counts) this.#gossip.accuse(now, slot);
+    this.#hurryGossip(now);
+  }
+
+  #isAccusable(now: Instant, slot: number): boolean {
+    if (this.table.stateCode(slot) >= stateCodes.dead) return false;
+    if (this.#suspicions.accusersOf(slot) >= this.#terms().wanted) return false;
+    const link = this.table.link(slot);
+    return link === undefined || now.ms - link.clearedMs >= clearedMs;
+  }
+
+  #accused(now: Instant, slot: number, accuser: number): boolean {
+    if (!this.#suspicions.accuse(now.ms, slot, accuser, this.#terms())) return false;
+    if (this.table.stateCode(slot) !== stateCodes.suspect) this.#setState(slot, stateCodes.suspect);
+    // Heard from just now: it is asked at once, and not at some time.
+    const link = this.table.link(slot);
+    if (link !== undefined && now.ms - link.heardMs < heardFreshMs) {
+      this.#prober.probeNow(now.ms, slot);
+    }
+    return true;
+  }
+
+  #terms(): SuspicionTerms {
+    return { members: this.table.size, wanted: accusersWanted(this.table.liveCount) };
+  }
+
+  #setState(slot: number, code: StateCode): void {
+    this.table.setState(slot, code);
+    this.#emit({ kind: "state", slot, state: stateNames[code] as MemberState });
+  }
+
+  /** Far behind its time: this node stood still, and says nothing of others for it. */
+  #notice(now: Instant): void {
+    if (!this.#profile.lifeguard) return;
+    const due = this.nextTimeout();
+    if (due === undefined || now.ms - due < this.#profile.probeIntervalMs) return;
+    this.#own.stalls += 1;
+    this.#prober.stalled();
+    this.#suspicions.postpone(now.ms - due);
   }
 
   /** Does what the prober asks for. */
   #act(now: Instant): void {
     for (let action = this.#prober.pollAction(); action; action = this.#prober.pollAction()) {
-      this.#actOn(action, now);
+      this.#actOn(now, action);
     }
   }
 
-  #actOn(action: ProbeAction, now: Instant): void {
+  #actOn(now: Instant, action: ProbeAction): void {
     switch (action.kind) {
       case "failed":
         this.#probeFailed(now, action.target);
         return;
+      case "open":
+        this.#emit(action);
+        return;
       case "pingRequest": {
         const { to, number } = action;
         const target = this.table.identity(action.target);
-        const records = this.#piggyback(to, 4 + memberIdBytes);
-        this.#send(to, { kind: "pingRequest", number, target, records });
+        const statements = this.#gossip.pick(numberedRoom - memberIdBytes);
+        this.#send(to, { kind: "pingRequest", number, target, statements });
+        return;
+      }
+      case "ping": {
+        const { to, number } = action;
+        // Who is suspected is told so, and can refute it.
+        const accusation = this.#accusationFor(now, to);
+        if (accusation === undefined) {
+          this.#sendNumbered(to, "ping", number);
+          return;
+        }
+        const statements = [accusation, ...this.#gossip.pick(numberedRoom - accusationBytes)];
+        this.#send(to, { kind: "ping", number, statements });
         return;
       }
       default:
-        this.#sendNumbered(action.to, action);
+        this.#sendNumbered(action.to, action.kind, action.number);
     }
   }
 
-  #sendNumbered(to: number, { kind, number }: { kind: "ping" | "ack"; number: number }): void {
-    this.#send(to, { kind, number, records: this.#piggyback(to, 4) });
+  #accusationFor(now: Instant, slot: number): Uint8Array | undefined {
+    const state = this.table.stateCode(slot);
+    if (state !== stateCodes.suspect && state !== stateCodes.dead) return undefined;
+    return this.#gossip.accusationOf(slot) ?? this.#gossip.accuse(now, slot);
   }
 
-  /** Records that fit beside `bodyBytes` of a message to the member. */
-  #piggyback(to: number, bodyBytes: number): Uint8Array[] {
-    const bytesFree = messageBytesMax - messageHeaderBytes - bodyBytes;
-    const slots = this.#broadcasts.pick(
-      bytesFree,
-      this.table.size,
-      (slot) => (this.table.record(slot) as Uint8Array).length + recordOverheadBytes,
-      to,
-    );
-    return slots.map((slot) => this.table.record(slot) as Uint8Array);
+  #sendNumbered(to: number, kind: "ping" | "ack" | "nack", number: number): void {
+    this.#send(to, { kind, number, statements: this.#gossip.pick(numberedRoom) });
   }
 
-  #spread(now: Instant, slot: number): void {
-    if (this.#broadcasts.size === 0) {
-      // A little of jitter, so that news that reach many at once are not passed on all at once.
-      this.#gossipAtMs = Math.max(
-        this.#gossipAtMs,
-        now.ms + this.#random.below(gossipIntervalMs / 4),
-      );
-    }
-    this.#broadcasts.add(slot);
+  #hurryGossip(now: Instant): void {
+    if (this.#gossipAtMs > now.ms) return;
+    // A little of jitter, so that news that reach many at once are not passed on all at once.
+    this.#gossipAtMs = now.ms + this.#random.below(this.#profile.gossipIntervalMs / 4);
   }
 
   #isGossipDue(): boolean {
-    return this.#broadcasts.size > 0 && this.table.linkedCount > 0;
+    return this.#gossip.queue.size > 0 && this.table.linkedCount > 0;
   }
 
-  #gossip(now: Instant): void {
+  #tell(now: Instant): void {
     if (!this.#isGossipDue() || this.#gossipAtMs > now.ms) return;
+    const { gossipIntervalMs, gossipTargets } = this.#profile;
     this.#gossipAtMs = now.ms + gossipIntervalMs;
-    for (const to of this.table.pickLinked(this.#random, gossipTargets, selfSlot)) {
-      const records = this.#piggyback(to, 0);
-      if (records.length > 0) this.#send(to, { kind: "records", records });
+    const targets = this.#gossipTargets(now, gossipTargets);
+    let bytesLeft = (gossipBytesPerSecond * gossipIntervalMs) / 1000;
+    for (let turn = 0; turn < gossipDatagramsMax && targets.length > 0; turn += 1) {
+      for (const to of targets) {
+        if (bytesLeft < messageBytesMax) return;
+        const statements = this.#gossip.pick(gossipRoom);
+        if (statements.length === 0) return;
+        this.#send(to, { kind: "gossip", statements });
+        bytesLeft -= messageBytesMax;
+      }
+      // More only where the last ones were full, and not to the few that a newcomer knows.
+      if (this.#gossip.queue.size < 32 || this.table.linkedCount < backlogLinksMin) return;
+    }
+  }
+
+  /**
+   * In a large mesh: young sessions only, so that those that nothing else needs lapse; not the same
+   * member twice in a row; and the doors, which all know, no oftener than if few knew them.
+   */
+  #gossipTargets(now: Instant, count: number): number[] {
+    const { eager } = this;
+    const isYoung = (link: Link): boolean => now.ms - link.sinceMs <= gossipSessionMs;
+    const targets = this.#pickFair(
+      now,
+      count,
+      (link) => eager || (isYoung(link) && now.ms - link.toldMs >= gossipAgainMs),
+    );
+    for (const slot of targets) (this.table.link(slot) as Link).toldMs = now.ms;
+    return targets;
+  }
+
+  /**
+   * Members with sessions at random, as if none were known to more than others: everybody holds a
+   * session with the doors, and would choose them ever so often. One of them where there is nobody else.
+   */
+  #pickFair(now: Instant, count: number, fits: (link: Link) => boolean = () => true): number[] {
+    const { size, linkedCount } = this.table;
+    const fair = (link: Link): boolean => !link.entry || this.#random.below(size - 1) < linkedCount;
+    const random = this.#random;
+    const out = this.table.pickLinked(random, count, selfSlot, (link) => fits(link) && fair(link));
+    if (out.length > 0) return out;
+    // A newcomer that knows only doors has little to say to them.
+    const rarely = (link: Link): boolean => fits(link) && now.ms - link.toldMs >= doorAgainMs;
+    return this.table.pickLinked(random, 1, selfSlot, rarely);
+  }
+
+  #lacks(now: Instant, from: number, low: number, high: number): void {
+    if (!this.table.isLinked(from) || !this.#fetches.want(now.ms, low, high)) return;
+    const wants = this.#lacking.get(from) ?? [];
+    if (wants.length >= fetchMax) return;
+    wants.push({ low, high, statementOnly: false });
+    this.#lacking.set(from, wants);
+    this.#fetchAtMs = Math.min(this.#fetchAtMs ?? now.ms + fetchDelayMs, now.ms + fetchDelayMs);
+  }
+
+  #fetch(now: Instant): void {
+    if (this.#fetchAtMs === undefined || this.#fetchAtMs > now.ms) return;
+    this.#fetchAtMs = undefined;
+    for (const { low, high, from } of this.#fetches.overdue(now.ms)) {
+      const [other] = this.table.pickLinked(this.#random, 1, selfSlot);
+      const to = this.table.isLinked(from) ? from : other;
+      if (to !== undefined) this.#lacks(now, to, low, high);
+    }
+    for (const [to, wants] of this.#lacking) {
+      this.#budgets.grant(now.ms, to, wants.length);
+      this.#send(to, { kind: "fetch", wants });
+    }
+    this.#lacking.clear();
+    this.#fetchAtMs = this.#fetches.announcedCount > 0 ? now.ms + fetchTimeoutMs : undefined;
+  }
+
+  #learntFrom(now: Instant, from: number): void {
+    this.#antiEntropy.learntFrom(from);
+    this.#bulkLearnt += 1;
+    this.#bulkAtMs ??= now.ms + bulkLookMs;
+  }
+
+  /** Whoever learnt much just now lacks more: with several members at a time. */
+  #look(now: Instant): void {
+    if (this.#bulkAtMs === undefined || this.#bulkAtMs > now.ms) return;
+    this.#bulkAtMs = undefined;
+    const learnt = this.#bulkLearnt;
+    this.#bulkLearnt = 0;
+    if (learnt < bulkLearnt) return;
+    const wanted = bulkSyncs - this.#antiEntropy.underWay;
+    const others = this.table.pickLinked(this.#random, wanted, selfSlot, (link) => !link.entry);
+    for (const to of others) this.#antiEntropy.start(now.ms, to);
+    // Whoever knows but the door opens others, without waiting for the turn of each.
+    const known = this.table.slotsEnd - 1;
+    for (let i = others.length; i < wanted && known > 0 && !this.eager; i += 1) {
+      const slot = 1 + this.#random.below(known);
+      if (this.table.has(slot) && !this.table.isLinked(slot)) this.#emit({ kind: "open", slot });
     }
   }
 
   #sync(now: Instant): void {
     if (this.#syncAtMs === undefined || this.#syncAtMs > now.ms) return;
     this.#syncAtMs = now.ms + this.#syncDelayMs(now);
-    for (const to of this.table.pickLinked(this.#random, 1, selfSlot)) {
-      this.#antiEntropy.start(now.ms, to);
-    }
+    for (const to of this.#pickFair(now, 1)) this.#exchange(now, to);
   }
 
   #syncDelayMs(now: Instant): number {
-    const share = now.ms < this.#settlingUntilMs ? settlingShare : 1;
-    const delayMs = Math.round(syncDelayMs(this.table.size) * share);
+    const settling = now.ms < this.#settlingUntilMs;
+    const delayMs = settling
+      ? this.#profile.syncIntervalMs * settlingShare
+      : syncDelayMs(this.#profile, this.table.size);
     return delayMs / 2 + this.#random.below(delayMs);
   }
 
@@ -404,37 +672,20 @@ export class Swim {
     this.#joinSyncsAtMs = now.ms;
     if (this.#joinSyncs < 1) return;
     this.#joinSyncs -= 1;
-    this.#antiEntropy.start(now.ms, slot);
+    this.#exchange(now, slot);
   }
 
-  #sendRecords(to: number, slots: readonly number[]): void {
-    let records: Uint8Array[] = [];
-    let bytesFree = messageBytesMax - messageHeaderBytes;
-    for (const slot of slots) {
-      const record = this.table.record(slot) as Uint8Array;
-      const bytes = record.length + recordOverheadBytes;
-      if (bytes > bytesFree) {
-        this.#send(to, { kind: "records", records });
-        records = [];
-        bytesFree = messageBytesMax - messageHeaderBytes;
-      }
-      records.push(record);
-      bytesFree -= bytes;
-    }
-    if (records.length > 0) this.#send(to, { kind: "records", records });
+  /** With the door of a large mesh one round only: it shows others, and has others to show them to. */
+  #exchange(now: Instant, slot: number): void {
+    this.#antiEntropy.start(now.ms, slot, this.table.link(slot)?.entry === true);
   }
 
   #send(to: number, message: Message): void {
-    if (this.#transmits.length >= transmitsMax) {
-      this.counters.transmitsDropped += 1;
-      return;
-    }
-    this.counters.messagesSent += 1;
-    this.#transmits.push({ to, bytes: encodeMessage(message) });
+    this.#outbox.send(to, message);
   }
 
   #emit(event: SwimEvent): void {
-    if (this.#events.length >= eventsMax) this.counters.eventsDropped += 1;
+    if (this.#events.size >= eventsMax) this.#own.eventsDropped += 1;
     else this.#events.push(event);
   }
 }

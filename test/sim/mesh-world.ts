@@ -294,6 +294,13 @@ export class MeshHost {
     this.dataplane = undefined;
   }
 
+  /** As an operator ends it: the others are told. */
+  leave(): void {
+    this.running.leave(this.now);
+    this.turn();
+    this.stop();
+  }
+
   /** Runs; else this is a mistake of the test. */
   get running(): MeshNode {
     assert(this.node !== undefined, `${this.name} does not run`);

@@ -237,6 +237,26 @@ describe("trust", () => {
   });
 });
 
+test("a node that leaves says so, and is neither suspected nor forgotten; it can come back", () => {
+  const world = new MeshWorld(40);
+  const hosts = world.mesh(5);
+  const bee = hosts[1] as MeshHost;
+  const others = hosts.filter((host) => host !== bee);
+  startAll(world, hosts);
+  world.run(5_000, () => areConnected(hosts));
+  bee.leave();
+  world.run(2_000);
+  expect(others.map((host) => host.member(bee)?.state)).toEqual(Array(4).fill("left"));
+  world.run(60_000);
+  const states = others.flatMap((host) =>
+    host.events.flatMap((event) => (event.kind === "member_state" ? [event.state] : [])),
+  );
+  expect(states).toEqual(Array(4).fill("left"));
+  bee.start();
+  const isBack = (): boolean => others.every((host) => host.member(bee)?.state === "alive");
+  expect(world.run(30_000, () => isBack() && areConnected(hosts))).toBeLessThan(5_000);
+});
+
 describe("what goes wrong", () => {
   test("when the seed dies the others stay connected, and a restarted one finds them again", () => {
     const world = new MeshWorld(30);

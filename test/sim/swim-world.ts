@@ -2,15 +2,15 @@
  * Many `Swim` cores on a virtual clock, for membership alone: sessions come up by decree, records are
  * an identity and a sequence without a signature, messages take 5 ms and are lost by chance.
  */
-import { Reader, toHex, Writer } from "../../src/base/bytes.ts";
+import { Reader, toHex } from "../../src/base/bytes.ts";
 import { assert } from "../../src/base/errors.ts";
 import type { MemberState } from "../../src/swim/state.ts";
 import { Swim } from "../../src/swim/swim.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
+import { recordOf, signerOf, stored } from "../support/swim-parts.ts";
 import { EventQueue } from "./event-queue.ts";
 
 const latencyMs = 5;
-const recordBytes = 160;
 
 export interface SwimNode {
   readonly number: number;
@@ -39,7 +39,11 @@ export class SwimWorld {
     this.random = new SeededRandom(seed);
     for (let number = 0; number < count; number += 1) {
       const identity = this.random.bytes(32);
-      const swim = new Swim({ self: identity, random: new SeededRandom(seed * 7919 + number) });
+      const swim = new Swim({
+        self: identity,
+        random: new SeededRandom(seed * 7919 + number),
+        signer: signerOf(identity),
+      });
       const node: SwimNode = {
         number,
         identity,
@@ -67,7 +71,9 @@ export class SwimWorld {
 
   publish(node: SwimNode): void {
     node.sequence += 1;
-    node.swim.setSelf(this.queue.now, node.sequence, recordOf(node));
+    const record = stored(node.swim.table.records, node.identity, node.sequence);
+    node.swim.setSelf(this.queue.now, record);
+    node.swim.table.records.release(record);
     this.#settle(node);
   }
 
@@ -83,7 +89,7 @@ export class SwimWorld {
       [a, b],
       [b, a],
     ] as const) {
-      const slot = this.#learn(one, other.identity, other.sequence, recordOf(other));
+      const slot = this.#learn(one, other.identity, other.sequence);
       if (slot === undefined || one.swim.table.isLinked(slot) === live) continue;
       one.swim.setLink(this.queue.now, slot, live);
       this.#settle(one);
@@ -122,11 +128,15 @@ export class SwimWorld {
         node.states.push({ atMs: this.nowMs, of, state: event.state });
         continue;
       }
+      if (event.kind === "open") {
+        this.#open(node, this.#byIdentity(node.swim.table.identity(event.slot)));
+        continue;
+      }
       const reader = new Reader(event.bytes);
       const identity = reader.bytes(32);
       const sequence = reader.u32();
       assert(identity !== undefined && sequence !== undefined, "a record of this world");
-      this.#learn(node, identity, sequence, event.bytes, event.from);
+      this.#learn(node, identity, sequence, event.from);
     }
     for (let next = node.swim.pollTransmit(); next; next = node.swim.pollTransmit()) {
       this.#carry(node, this.#byIdentity(node.swim.table.identity(next.to)), next.bytes);
@@ -138,16 +148,17 @@ export class SwimWorld {
     node: SwimNode,
     identity: Uint8Array,
     sequence: number,
-    record: Uint8Array,
     from?: number,
   ): number | undefined {
     if (toHex(identity) === toHex(node.identity)) return undefined;
     if (node.admits !== undefined && !node.admits.has(toHex(identity))) {
-      node.swim.hearsay.add(identity, sequence, record);
+      node.swim.hearsay.add(identity, sequence, recordOf(identity, sequence));
       return undefined;
     }
     const known = node.swim.table.find(identity) !== undefined;
-    const slot = node.swim.learn(this.queue.now, identity, sequence, record, from);
+    const record = stored(node.swim.table.records, identity, sequence);
+    const slot = node.swim.learn(this.queue.now, record, from);
+    node.swim.table.records.release(record);
     const other = this.#byIdentity(identity);
     // As the mesh does it: whoever is known gets a session, if it can.
     if (!known && slot !== undefined && node.up && other.up && this.reaches(node, other)) {
@@ -156,6 +167,14 @@ export class SwimWorld {
       });
     }
     return slot;
+  }
+
+  /** A session comes up where both are up and reach each other. */
+  #open(node: SwimNode, other: SwimNode): void {
+    this.queue.schedule(this.nowMs + 2 * latencyMs, () => {
+      if (!node.up || !other.up || !this.reaches(node, other)) return;
+      if (other.swim.table.find(node.identity) !== undefined) this.link(node, other);
+    });
   }
 
   #carry(from: SwimNode, to: SwimNode, bytes: Uint8Array): void {
@@ -192,12 +211,4 @@ export class SwimWorld {
     assert(found !== undefined, "a node of this world");
     return found;
   }
-}
-
-function recordOf(node: SwimNode): Uint8Array {
-  return new Writer(recordBytes)
-    .bytes(node.identity)
-    .u32(node.sequence)
-    .zeros(recordBytes - 36)
-    .finish();
 }

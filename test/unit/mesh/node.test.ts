@@ -331,7 +331,7 @@ describe("hostile input", () => {
     const [, ant] = connected(14);
     ant.running.handleDatagram(ant.now, {
       kind: "session_message",
-      bytes: encodeMessage({ kind: "ping", number: 1, records: [] }),
+      bytes: encodeMessage({ kind: "ping", number: 1, statements: [] }),
       remote: { address: "192.0.2.77", port: 1 },
       peer: { slot: 60_000, generation: 1 },
     });

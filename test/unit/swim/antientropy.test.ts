@@ -1,27 +1,48 @@
 import { expect, test } from "bun:test";
-import { AntiEntropy, syncDelayMs } from "../../../src/swim/antientropy.ts";
+import { AntiEntropy } from "../../../src/swim/antientropy.ts";
 import { Budgets } from "../../../src/swim/budget.ts";
+import { Fetches } from "../../../src/swim/fetches.ts";
 import { Hearsay } from "../../../src/swim/hearsay.ts";
-import { type DigestEntry, type Message, shortId } from "../../../src/swim/message.ts";
-import { MemberTable } from "../../../src/swim/state.ts";
+import type { DigestEntry, Message, Want } from "../../../src/swim/message.ts";
+import { profileLan, syncDelayMs } from "../../../src/swim/profile.ts";
+import { wordAt } from "../../../src/swim/store.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
+import { put, tableOf } from "../../support/swim-parts.ts";
 
 const random = new SeededRandom(1);
 
+function entry(
+  identity: Uint8Array,
+  sequence: number,
+  incarnation = 0,
+  heard = false,
+): DigestEntry {
+  return { low: wordAt(identity, 0), high: wordAt(identity, 4), sequence, incarnation, heard };
+}
+
+function want(identity: Uint8Array, statementOnly = false): Want {
+  return { low: wordAt(identity, 0), high: wordAt(identity, 4), statementOnly };
+}
+
 class Side {
-  readonly table = new MemberTable(random.bytes(32));
+  readonly table = tableOf(random.bytes(32));
   readonly hearsay = new Hearsay();
   readonly sent: Message[] = [];
   readonly pushed: number[] = [];
-  readonly antiEntropy = new AntiEntropy(this.table, this.hearsay, new Budgets(), {
-    send: (_to, message) => this.sent.push(message),
-    sendRecords: (_to, slots) => this.pushed.push(...slots),
+  readonly antiEntropy = new AntiEntropy({
+    table: this.table,
+    hearsay: this.hearsay,
+    budgets: new Budgets(),
+    fetches: new Fetches(),
+    random,
+    output: {
+      send: (_to, message) => this.sent.push(message),
+      sendHeld: (_to, slots) => this.pushed.push(...slots),
+    },
   });
 
   hold(identity: Uint8Array, sequence: number): number {
-    const slot = this.table.add(0, identity) as number;
-    this.table.update(slot, sequence, Uint8Array.of(1));
-    return slot;
+    return put(this.table, identity, sequence);
   }
 
   digest(entries: readonly DigestEntry[], complete = new Uint8Array(32)): void {
@@ -36,7 +57,7 @@ test.each([
   [1_000, 180_000],
   [10_000, 300_000],
 ])("with %d members an exchange is due every %d ms", (members, ms) => {
-  expect(syncDelayMs(members)).toBe(ms);
+  expect(syncDelayMs(profileLan, members)).toBe(ms);
 });
 
 test("what is newer there is fetched, what is newer here is pushed, the same is left alone", () => {
@@ -51,13 +72,8 @@ test("what is newer there is fetched, what is newer here is pushed, the same is 
   side.hold(newer, 5);
   const slot = side.hold(older, 5);
   side.hold(same, 5);
-  side.digest([
-    { id: shortId(newer), sequence: 6, heard: false },
-    { id: shortId(older), sequence: 4, heard: false },
-    { id: shortId(same), sequence: 5, heard: false },
-    { id: shortId(unknown), sequence: 1, heard: false },
-  ]);
-  expect(side.sent).toEqual([{ kind: "fetch", ids: [shortId(newer), shortId(unknown)] }]);
+  side.digest([entry(newer, 6), entry(older, 4), entry(same, 5), entry(unknown, 1)]);
+  expect(side.sent).toEqual([{ kind: "fetch", wants: [want(newer), want(unknown)] }]);
   expect(side.pushed).toEqual([slot]);
 });
 
@@ -65,10 +81,7 @@ test("what the other only heard of is not fetched there, nor what we heard of ou
   const side = new Side();
   const [foreign, heard] = [random.bytes(32), random.bytes(32)];
   side.hearsay.add(heard, 9, Uint8Array.of(1));
-  side.digest([
-    { id: shortId(foreign), sequence: 5, heard: true },
-    { id: shortId(heard), sequence: 9, heard: false },
-  ]);
+  side.digest([entry(foreign, 5, 0, true), entry(heard, 9)]);
   expect(side.sent).toEqual([]);
 });
 
@@ -93,7 +106,7 @@ test("a summary is answered by what differs, and by an empty digest where nothin
   expect(a.sent.pop()).toEqual({ kind: "digest", complete: new Uint8Array(32), entries: [] });
   a.antiEntropy.handleSummary(0, 1, b.table.summary());
   expect(a.sent.pop()).toMatchObject({
-    entries: [{ id: shortId(identity), sequence: 5, heard: false }],
+    entries: [entry(identity, 5)],
   });
 });
 
@@ -107,15 +120,16 @@ test("an exchange that nobody answers is tried three times and then given up", (
 
 test("rounds go on while they bring something new, and end however many records come", () => {
   const side = new Side();
-  const entry = { id: shortId(random.bytes(32)), sequence: 5, heard: false };
+  const one = entry(random.bytes(32), 5);
+  const two = entry(random.bytes(32), 5);
   side.antiEntropy.start(0, 1);
-  side.digest([entry]);
+  side.digest([one]);
   expect(side.sent.map(({ kind }) => kind)).toEqual(["summary", "fetch"]);
   side.antiEntropy.received(1, 1, 1);
   side.antiEntropy.learntFrom(1);
   side.antiEntropy.handleTimeout(1);
   expect(side.sent.map(({ kind }) => kind)).toEqual(["summary", "fetch", "summary"]);
-  side.digest([entry]);
+  side.digest([two]);
   side.antiEntropy.received(2, 1, 1);
   side.antiEntropy.handleTimeout(2);
   expect(side.sent.map(({ kind }) => kind)).toEqual(["summary", "fetch", "summary", "fetch"]);
@@ -124,13 +138,32 @@ test("rounds go on while they bring something new, and end however many records 
 
 test("a member can fetch no more than its budget", () => {
   const side = new Side();
-  const ids: string[] = [];
+  const wants: Want[] = [];
   for (let i = 0; i < 64; i += 1) {
     const identity = random.bytes(32);
-    const slot = side.table.add(0, identity) as number;
-    side.table.update(slot, 1, new Uint8Array(512));
-    ids.push(shortId(identity));
+    put(side.table, identity, 1, 512);
+    wants.push(want(identity));
   }
-  for (let i = 0; i < 20; i += 1) side.antiEntropy.handleFetch(0, 1, ids);
-  expect(side.pushed.length).toBe(256);
+  for (let i = 0; i < 20; i += 1) side.antiEntropy.handleFetch(0, 1, wants);
+  // Nor can all members together fetch more than this node can serve: 96 KiB at once.
+  for (let from = 2; from < 20; from += 1) side.antiEntropy.handleFetch(0, from, wants);
+  expect(side.pushed.length).toBe(192);
+});
+
+test("where only the incarnation differs the statement alone is asked for, or pushed", () => {
+  const side = new Side();
+  const [ahead, same] = [random.bytes(32), random.bytes(32)];
+  side.hold(ahead, 5);
+  side.hold(same, 5);
+  side.digest([entry(ahead, 5, 1), entry(same, 5, 0)]);
+  expect(side.sent).toEqual([{ kind: "fetch", wants: [want(ahead, true)] }]);
+  expect(side.pushed).toEqual([]);
+});
+
+test("nothing is fetched from two members at a time", () => {
+  const side = new Side();
+  const one = entry(random.bytes(32), 5);
+  side.digest([one]);
+  side.digest([one]);
+  expect(side.sent).toHaveLength(1);
 });

@@ -1,5 +1,10 @@
 import { expect, test } from "bun:test";
-import { Budgets, creditMax } from "../../../src/swim/budget.ts";
+import {
+  Budgets,
+  creditMax,
+  servedBytesPerSecond,
+  servedRecordsMax,
+} from "../../../src/swim/budget.ts";
 
 function taken(budgets: Budgets, nowMs: number, kind: "ping" | "records", bytes = 100): number {
   let count = 0;
@@ -46,10 +51,18 @@ test("whoever asks us over and over earns no more than one credit a second by it
   expect(taken(budgets, 900, "records")).toBe(18);
 });
 
-test("fetching is charged by the bytes of the answer", () => {
+test("fetching is charged by the bytes of the answer, to the member and to all together", () => {
   const budgets = new Budgets();
-  let bytes = 0;
-  while (budgets.takeBytes(0, 1, 500)) bytes += 500;
-  expect(bytes).toBeGreaterThan(2 * 64 * 1024 - 500);
-  expect(bytes).toBeLessThanOrEqual(2 * 64 * 1024);
+  const fetched = (nowMs: number, slot: number): number => {
+    let bytes = 0;
+    budgets.servable(nowMs);
+    while (budgets.takeBytes(nowMs, slot, 500)) bytes += 500;
+    return bytes;
+  };
+  expect(fetched(0, 1)).toBeGreaterThan(servedBytesPerSecond / 2 - 500);
+  expect(fetched(0, 2)).toBe(0);
+  expect(budgets.servable(200)).toBeLessThan(servedRecordsMax);
+  // Half a second later there is as much again, but the first has had most of its two seconds' worth.
+  expect(fetched(500, 1)).toBeLessThan(2 * 64 * 1024 + 32 * 1024 - servedBytesPerSecond / 2 + 500);
+  expect(fetched(500, 2)).toBeGreaterThan(0);
 });

@@ -30,3 +30,17 @@ test("beyond its limit the one longest unheard of is forgotten", () => {
   expect(hearsay.sequence(shortId(identity(0)))).toBe(2);
   expect(hearsay.sequence(shortId(identity(1)))).toBe(0);
 });
+
+test("a million unknown subjects cost less than 2 MiB", () => {
+  const hearsay = new Hearsay();
+  const record = new Uint8Array(240);
+  const add = (i: number): void => hearsay.add(identity(i), 1, record.slice());
+  for (let i = 0; i < 2 * hearsayMax; i += 1) add(i);
+  Bun.gc(true);
+  const before = process.memoryUsage().heapUsed + process.memoryUsage().external;
+  for (let i = 0; i < 1_000_000; i += 1) add(i);
+  Bun.gc(true);
+  const grown = process.memoryUsage().heapUsed + process.memoryUsage().external - before;
+  expect(hearsay.size).toBe(hearsayMax);
+  expect(grown).toBeLessThan(2 * 2 ** 20);
+}, 120_000);

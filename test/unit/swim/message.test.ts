@@ -5,18 +5,25 @@ import {
   digestEntriesMax,
   encodeMessage,
   type Message,
-  shortId,
 } from "../../../src/swim/message.ts";
+import { accusationBytes, statementBytes, statementKinds } from "../../../src/swim/statement.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
 
-const id = shortId(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 255, 9));
+const names = { low: 0x04030201, high: 0xff070605 };
+const word = new Uint8Array(statementBytes).fill(8);
+word[0] = statementKinds.alive;
+const accusation = new Uint8Array(accusationBytes).fill(9);
+accusation[0] = statementKinds.suspect;
 const record = new Uint8Array(200).fill(7);
 
 const messages: Message[] = [
-  { kind: "ping", number: 0x01020304, records: [] },
-  { kind: "ping", number: 1, records: [record, new Uint8Array(512).fill(1), Uint8Array.of(9)] },
-  { kind: "ack", number: 0xffffffff, records: [record] },
-  { kind: "pingRequest", number: 5, target: new Uint8Array(32).fill(3), records: [record] },
+  { kind: "ping", number: 0x01020304, statements: [] },
+  { kind: "ping", number: 1, statements: [word, accusation, word] },
+  { kind: "ack", number: 0xffffffff, statements: [word] },
+  { kind: "nack", number: 7, statements: [] },
+  { kind: "gossip", statements: [accusation, word] },
+  { kind: "records", records: [record, new Uint8Array(512).fill(1), Uint8Array.of(9)] },
+  { kind: "pingRequest", number: 5, target: new Uint8Array(32).fill(3), statements: [word] },
   { kind: "records", records: [record, record] },
   { kind: "records", records: [] },
   { kind: "summary", buckets: new Uint32Array(256).map((_, i) => i * 0x01010101) },
@@ -25,11 +32,17 @@ const messages: Message[] = [
     kind: "digest",
     complete: new Uint8Array(32),
     entries: [
-      { id, sequence: Number.MAX_SAFE_INTEGER, heard: false },
-      { id, sequence: 1, heard: true },
+      { ...names, sequence: Number.MAX_SAFE_INTEGER, incarnation: 3, heard: false },
+      { ...names, sequence: 1, incarnation: 0, heard: true },
     ],
   },
-  { kind: "fetch", ids: [id, shortId(new Uint8Array(32))] },
+  {
+    kind: "fetch",
+    wants: [
+      { ...names, statementOnly: false },
+      { low: 0, high: 0, statementOnly: true },
+    ],
+  },
 ];
 
 test.each(messages.map((message) => [message.kind, message] as const))(
@@ -43,43 +56,48 @@ test.each(messages.map((message) => [message.kind, message] as const))(
 );
 
 test("the bytes are those of the protocol's page", () => {
-  const ping = encodeMessage({ kind: "ping", number: 0x01020304, records: [Uint8Array.of(7)] });
-  expect(toHex(ping)).toBe("01000b00" + "04030201" + "010007");
-  const fetch = encodeMessage({ kind: "fetch", ids: [id] });
-  expect(toHex(fetch)).toBe("08000c00" + "01020304050607ff");
+  const ping = encodeMessage({ kind: "ping", number: 0x01020304, statements: [word] });
+  expect(toHex(ping)).toBe(`01007500040302010${"1"}${"08".repeat(108)}`);
+  const records = encodeMessage({ kind: "records", records: [Uint8Array.of(7)] });
+  expect(toHex(records)).toBe("05000700" + "010007");
+  const fetch = encodeMessage({ kind: "fetch", wants: [{ ...names, statementOnly: true }] });
+  expect(toHex(fetch)).toBe("08000d00" + "01020304050607ff" + "01");
   const digest = encodeMessage({
     kind: "digest",
     complete: new Uint8Array(32),
-    entries: [{ id, sequence: 2, heard: true }],
+    entries: [{ ...names, sequence: 2, incarnation: 3, heard: true }],
   });
-  expect(toHex(digest)).toBe(`07003400${"00".repeat(32)}01020304050607ff0200000000000080`);
+  expect(toHex(digest)).toBe(`07003800${"00".repeat(32)}01020304050607ff020000000000008003000000`);
 });
 
 test("the largest digest fits a message", () => {
   const entries = Array.from({ length: digestEntriesMax }, () => ({
-    id,
+    ...names,
     sequence: 1,
+    incarnation: 0,
     heard: false,
   }));
   const bytes = encodeMessage({ kind: "digest", complete: new Uint8Array(32), entries });
-  expect(bytes.length).toBeLessThanOrEqual(1232);
-  expect(bytes.length + 16).toBeGreaterThan(1232);
+  expect(bytes.length).toBeLessThanOrEqual(1200);
+  expect(bytes.length + 20).toBeGreaterThan(1200);
 });
 
 describe("no message:", () => {
-  const good = encodeMessage({ kind: "ping", number: 1, records: [record] });
+  const good = encodeMessage({ kind: "ping", number: 1, statements: [word] });
   const changed = (at: number, value: number): Uint8Array => {
     const bytes = good.slice();
     bytes[at] = value;
     return bytes;
   };
-  const fetch65 = new Uint8Array(4 + 65 * 8);
+  const fetch65 = new Uint8Array(4 + 65 * 9);
   fetch65.set([8, 0, fetch65.length & 255, fetch65.length >> 8]);
   const cases: [string, Uint8Array][] = [
     ["nothing", new Uint8Array(0)],
     ["half a header", good.subarray(0, 3)],
     ["type 0", changed(0, 0)],
-    ["reserved type", changed(0, 4)],
+    ["an unknown statement", changed(8, 4)],
+    ["a statement cut short", changed(2, 116)],
+    ["a fetch of neither kind", Uint8Array.of(8, 0, 13, 0, 1, 2, 3, 4, 5, 6, 7, 8, 2)],
     ["unknown type", changed(0, 15)],
     ["flags", changed(1, 1)],
     ["a length beyond the bytes", changed(2, 255)],

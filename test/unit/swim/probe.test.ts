@@ -1,16 +1,21 @@
 import { expect, test } from "bun:test";
 import { errandsMax, type ProbeAction, Prober } from "../../../src/swim/probe.ts";
-import { MemberTable } from "../../../src/swim/state.ts";
+import { stateCodes } from "../../../src/swim/state.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
+import { put, tableOf } from "../../support/swim-parts.ts";
 
-function setUp(count: number): { table: MemberTable; prober: Prober; slots: number[] } {
+function setUp(count: number): {
+  table: ReturnType<typeof tableOf>;
+  prober: Prober;
+  slots: number[];
+} {
   const random = new SeededRandom(1);
-  const table = new MemberTable(random.bytes(32));
+  const table = tableOf(random.bytes(32));
   const prober = new Prober(table, random);
   const slots: number[] = [];
   for (let i = 0; i < count; i += 1) {
-    const slot = table.add(0, random.bytes(32)) as number;
-    table.setLinked(slot, true);
+    const slot = put(table, random.bytes(32));
+    table.setLinked(0, slot, true);
     prober.add(0, slot);
     slots.push(slot);
   }
@@ -99,14 +104,66 @@ test("an errand pings the target and passes its ack on to who asked, and only to
   expect(prober.handleAck(6, target, ping.number)).toBeUndefined();
 });
 
-test("no errand is run to who asks, to ourselves, or without a session with the target", () => {
-  const { table, prober, slots } = setUp(3);
-  const [asker, target] = slots as [number, number];
-  table.setLinked(target, false);
-  prober.handlePingRequest(0, asker, 1, target);
+test("no errand is run to who asks, or to ourselves", () => {
+  const { prober, slots } = setUp(3);
+  const [asker] = slots as [number];
   prober.handlePingRequest(0, asker, 2, asker);
   prober.handlePingRequest(0, asker, 3, 0);
   expect(actions(prober)).toEqual([]);
+});
+
+test("an errand to whom there is no session waits for one, and is answered by a nack meanwhile", () => {
+  const { table, prober, slots } = setUp(3);
+  const [asker, target] = slots as [number, number];
+  table.setLinked(0, target, false);
+  prober.handlePingRequest(0, asker, 9, target);
+  expect(actions(prober)).toEqual([{ kind: "open", slot: target }]);
+  prober.handleTimeout(400);
+  expect(actions(prober)).toContainEqual({ kind: "nack", to: asker, number: 9 });
+  table.setLinked(450, target, true);
+  prober.linked(450, target);
+  expect(actions(prober)).toMatchObject([{ kind: "ping", to: target }]);
+});
+
+test("a target without a session is opened 6 s ahead, and pinged as soon as there is one", () => {
+  const { table, prober, slots } = setUp(20);
+  for (const slot of slots) table.setLinked(0, slot, false);
+  prober.handleTimeout(1_000);
+  const opened = actions(prober).filter((action) => action.kind === "open");
+  expect(opened.length).toBe(8);
+  const first = opened[0] as { slot: number };
+  table.setLinked(1_050, first.slot, true);
+  prober.linked(1_050, first.slot);
+  const [ping] = actions(prober);
+  if (ping?.kind !== "ping") throw new Error("no ping");
+  expect(prober.handleAck(1_070, first.slot, ping.number)).toEqual({
+    target: first.slot,
+    rttMs: 20,
+  });
+});
+
+test("failed probes slow the next ones down, nacks and acks show that the fault is not here", () => {
+  const { prober, slots } = setUp(6);
+  const fail = (atMs: number, nacks: boolean): void => {
+    prober.probeNow(atMs, slots[0] as number);
+    prober.handleTimeout(atMs + 7_000);
+    for (const action of actions(prober)) {
+      if (nacks && action.kind === "pingRequest") prober.handleNack(action.to, action.number);
+    }
+    prober.handleTimeout(atMs + 20_000);
+    actions(prober);
+  };
+  prober.probeNow(0, slots[0] as number);
+  actions(prober);
+  prober.handleTimeout(500);
+  for (const action of actions(prober)) {
+    if (action.kind === "pingRequest")
+      expect(prober.handleNack(action.to, action.number)).toBe(true);
+  }
+  prober.handleTimeout(1_000);
+  expect(prober.awareness.score).toBe(0);
+  fail(10_000, false);
+  expect(prober.awareness.score).toBeGreaterThanOrEqual(3);
 });
 
 test("errands are bounded, and make room again", () => {
@@ -115,12 +172,13 @@ test("errands are bounded, and make room again", () => {
   for (let i = 0; i < 2 * errandsMax; i += 1) prober.handlePingRequest(0, asker, i, target);
   expect(actions(prober)).toHaveLength(errandsMax);
   prober.handlePingRequest(1_000, asker, 1, target);
-  expect(actions(prober)).toHaveLength(1);
+  expect(actions(prober).filter(({ kind }) => kind === "ping")).toHaveLength(1);
 });
 
 test("the dead are probed at waits that double up to ten minutes and more by chance", () => {
-  const { prober, slots } = setUp(1);
-  prober.setDead(0, slots[0] as number, true);
+  const { table, prober, slots } = setUp(1);
+  table.setState(slots[0] as number, stateCodes.dead);
+  prober.setDead(0, slots[0] as number);
   const times: number[] = [];
   for (let now = 0; now < 4 * 3_600_000; now = Math.max(now + 1, prober.nextTimeout() as number)) {
     prober.handleTimeout(now);

@@ -1,76 +1,127 @@
 import { expect, test } from "bun:test";
-import { Suspicions, suspicionTimeoutMs } from "../../../src/swim/suspicion.ts";
+import {
+  accusersWanted,
+  profileLan,
+  profileWan,
+  suspicionMaxMs,
+  suspicionMinMs,
+} from "../../../src/swim/profile.ts";
+import { Suspicions } from "../../../src/swim/suspicion.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
 
-// members, confirmations, wanted, milliseconds at a probe interval of 1 s
-const table: [number, number, number, number][] = [
-  [1, 0, 0, 4_000],
-  [10, 0, 0, 4_000],
-  [100, 0, 0, 8_000],
-  [1_000, 0, 0, 12_000],
-  [10_000, 0, 0, 16_000],
-  [1_000, 0, 3, 72_000],
-  [1_000, 1, 3, 42_000],
-  [1_000, 2, 3, 24_451],
-  [1_000, 3, 3, 12_000],
-  [1_000, 9, 3, 12_000],
-  [10_000, 0, 3, 96_000],
-  [5, 0, 1, 24_000],
-  [5, 1, 1, 4_000],
-];
+const thousand = { members: 1_000, wanted: 3 };
 
-test.each(table)(
-  "%d members, %d of %d confirmations: %d ms",
-  (members, confirmations, wanted, ms) => {
-    const terms = { members, probeIntervalMs: 1_000, confirmations, confirmationsWanted: wanted };
-    expect(Math.round(suspicionTimeoutMs(terms))).toBe(ms);
-  },
-);
+function suspicions(profile = profileLan): Suspicions {
+  return new Suspicions(profile, new SeededRandom(1));
+}
 
-test("the time-out scales with the probe interval", () => {
-  const terms = { members: 100, probeIntervalMs: 5_000, confirmations: 0, confirmationsWanted: 0 };
-  expect(suspicionTimeoutMs(terms)).toBe(40_000);
-});
-
-/** Runs to `untilMs`; every probe asked for fails where `fails`. */
+/** When the slot is declared dead, looking every 100 ms until then; and the probes asked for. */
 function run(
-  suspicions: Suspicions,
+  of: Suspicions,
   untilMs: number,
-  fails: boolean,
-): { probes: number[]; deadAt?: number } {
-  const probes: number[] = [];
-  for (let now = 0; now <= untilMs; now += 50) {
-    for (const verdict of suspicions.due(now, 5)) {
-      if (verdict.kind === "dead") return { probes, deadAt: now };
-      probes.push(now);
-      if (fails) suspicions.probeFailed(now, verdict.slot);
+  terms = thousand,
+): { deadMs?: number; probes: number } {
+  let probes = 0;
+  for (let now = 0; now <= untilMs; now += 100) {
+    for (const { kind } of of.due(now, terms)) {
+      if (kind === "dead") return { deadMs: now, probes };
+      probes += 1;
     }
   }
   return { probes };
 }
 
-test("a member whose probes go on failing is dead at the end of its suspicion, not before", () => {
-  const suspicions = new Suspicions(new SeededRandom(1), 1_000);
-  suspicions.probeFailed(0, 1);
-  const { probes, deadAt } = run(suspicions, 20_000, true);
-  expect(probes.length).toBeGreaterThanOrEqual(2);
-  expect(deadAt).toBe(4_000);
-  expect(suspicions.has(1)).toBe(false);
+test.each([
+  [10, 4_000, 24_000],
+  [1_000, 12_000, 72_000],
+  [10_000, 16_000, 96_000],
+])("with %d members a suspicion lasts %d to %d ms", (members, min, max) => {
+  expect(suspicionMinMs(profileLan, members)).toBeCloseTo(min, 6);
+  expect(suspicionMaxMs(profileLan, members)).toBeCloseTo(max, 6);
+  expect(suspicionMinMs(profileWan, members)).toBeCloseTo(min * 7.5, 6);
 });
 
-test("one failed probe alone is never death: another must fail", () => {
-  const suspicions = new Suspicions(new SeededRandom(1), 1_000);
-  suspicions.probeFailed(0, 1);
-  expect(run(suspicions, 60_000, false).deadAt).toBeUndefined();
-  expect(suspicions.has(1)).toBe(true);
+test.each([
+  [1, 1],
+  [2, 1],
+  [3, 2],
+  [4, 2],
+  [5, 3],
+  [8, 3],
+  [10_000, 3],
+])("of %d live members %d distinct accusers shorten it", (live, wanted) => {
+  expect(accusersWanted(live)).toBe(wanted);
 });
 
-test("a suspicion that ended starts from the beginning", () => {
-  const suspicions = new Suspicions(new SeededRandom(1), 1_000);
-  suspicions.probeFailed(0, 1);
-  suspicions.probeFailed(3_000, 1);
-  suspicions.end(1);
-  expect(suspicions.nextTimeout(5)).toBeUndefined();
-  suspicions.probeFailed(3_900, 1);
-  expect(suspicions.due(4_100, 5)).toEqual([]);
+test("three distinct accusers end it at the minimum, without a probe of one's own", () => {
+  const of = suspicions();
+  for (const accuser of [7, 8, 7, 9]) of.accuse(0, 5, accuser, thousand);
+  expect(of.accusersOf(5)).toBe(3);
+  expect(run(of, 100_000)).toEqual({ deadMs: 12_000, probes: 0 });
+  expect(of.has(5)).toBe(false);
+});
+
+test("the same accuser counts once, and a fourth not at all", () => {
+  const of = suspicions();
+  expect([7, 7, 8, 9, 10].map((accuser) => of.accuse(0, 5, accuser, thousand))).toEqual([
+    true,
+    false,
+    true,
+    true,
+    false,
+  ]);
+});
+
+test("with fewer it never ends by their word alone, but asks for a look of one's own", () => {
+  const of = suspicions();
+  of.accuse(0, 5, 7, thousand);
+  of.accuse(0, 5, 8, thousand);
+  const { deadMs, probes } = run(of, 200_000);
+  expect(deadMs).toBeUndefined();
+  expect(probes).toBeGreaterThan(0);
+});
+
+test("and ends at the maximum once a probe of one's own has failed", () => {
+  const of = suspicions();
+  of.accuse(0, 5, 7, thousand);
+  of.probeFailed(3_000, 5);
+  expect(run(of, 200_000).deadMs).toBe(72_000);
+});
+
+test("one's own suspicion is looked into every second or two, and needs a second failure", () => {
+  const of = suspicions();
+  for (const accuser of [0, 8, 9]) of.accuse(0, 5, accuser, thousand);
+  const { deadMs, probes } = run(of, 60_000);
+  expect(deadMs).toBeUndefined();
+  expect(probes).toBeGreaterThanOrEqual(30);
+  of.probeFailed(60_000, 5);
+  expect(of.due(60_000, thousand)).toEqual([{ kind: "dead", slot: 5 }]);
+});
+
+test("plain SWIM ends every suspicion at the minimum, whoever said so", () => {
+  const of = suspicions({ ...profileLan, lifeguard: false });
+  of.accuse(0, 5, 7, thousand);
+  expect(run(of, 100_000).deadMs).toBe(12_000);
+});
+
+test("whoever was heard from is not suspected, and the others still are, in any order", () => {
+  const of = suspicions();
+  for (let slot = 1; slot <= 50; slot += 1) {
+    for (const accuser of [60, 61, 62]) of.accuse(0, slot, accuser, thousand);
+  }
+  for (let slot = 1; slot <= 50; slot += 3) of.end(slot);
+  expect(of.size).toBe(33);
+  const dead = of.due(12_000, thousand).map(({ slot }) => slot);
+  expect(dead.sort((a, b) => a - b)).toEqual(
+    Array.from({ length: 50 }, (_, i) => i + 1).filter((slot) => slot % 3 !== 1),
+  );
+  expect(of.size).toBe(0);
+  expect(of.nextTimeout()).toBeUndefined();
+});
+
+test("the time that this node itself stood still does not count", () => {
+  const of = suspicions();
+  for (const accuser of [7, 8, 9]) of.accuse(0, 5, accuser, thousand);
+  of.postpone(20_000);
+  expect(run(of, 100_000).deadMs).toBe(32_000);
 });

@@ -4,6 +4,7 @@ import { decodeMessage, encodeMessage } from "../../../src/swim/message.ts";
 import { Swim } from "../../../src/swim/swim.ts";
 import { SwimWorld } from "../../sim/swim-world.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
+import { signerOf, stored } from "../../support/swim-parts.ts";
 
 describe("dissemination", () => {
   test.each([3, 10, 30, 60])("news reach all %d members within 3 s", (count) => {
@@ -183,7 +184,11 @@ test("a member that floods is cut to its budget, and is not thought dead for it"
   const { swim } = world.node(0);
   const slot = swim.table.find(world.node(1).identity) as number;
   for (let number = 0; number < 500; number += 1) {
-    swim.handleMessage(world.queue.now, slot, encodeMessage({ kind: "ping", number, records: [] }));
+    swim.handleMessage(
+      world.queue.now,
+      slot,
+      encodeMessage({ kind: "ping", number, statements: [] }),
+    );
   }
   expect(swim.counters.overBudget).toBeGreaterThanOrEqual(460);
   let acks = 0;
@@ -195,10 +200,12 @@ test("a member that floods is cut to its budget, and is not thought dead for it"
 
 test("any bytes whatever from a member throw nothing and put no limit out of force", () => {
   const random = new SeededRandom(14);
-  const swim = new Swim({ self: random.bytes(32), random });
+  const self = random.bytes(32);
+  const swim = new Swim({ self, random, signer: signerOf(self) });
   const now = { ms: 0, wallMs: 0 };
-  const slot = swim.learn(now, random.bytes(32), 1, Uint8Array.of(1)) as number;
-  swim.setSelf(now, 1, Uint8Array.of(2));
+  const { records } = swim.table;
+  const slot = swim.learn(now, stored(records, random.bytes(32), 1)) as number;
+  swim.setSelf(now, stored(records, self, 1));
   swim.setLink(now, slot, true);
   for (let i = 0; i < 20_000; i += 1) {
     const bytes = random.bytes(4 + random.below(80));

@@ -1,0 +1,96 @@
+/**
+ * From bytes to verified records, each verified once: what the store holds was verified when it
+ * came, and only its time may have passed since. Knows nothing of admission.
+ */
+import { equalBytes } from "../base/bytes.ts";
+import type { Instant } from "../base/clock.ts";
+import type { IdentityCrypto } from "../base/crypto.ts";
+import type { Endpoint } from "../base/endpoint.ts";
+import { shortId } from "../swim/message.ts";
+import type { MemberTable } from "../swim/state.ts";
+import { SignedStore, type StoredId, wordAt } from "../swim/store.ts";
+import type { Swim } from "../swim/swim.ts";
+import {
+  decodeRecord,
+  type Record,
+  type Verified,
+  verifyRecord,
+  verifyStoredRecord,
+} from "../trust/record.ts";
+import type { OwnRecord } from "./own-record.ts";
+
+/** How a record came to this node. */
+export interface RecordSource {
+  /** From our own disk. */
+  readonly stored?: boolean;
+  /** The SWIM slot of the member that sent it. */
+  readonly from?: number;
+  /** It came by an introduction; with an endpoint, in answer to our own. */
+  readonly introduced?: { readonly endpoint?: Endpoint };
+}
+
+export type Refused = "malformed" | "not_authentic" | "old";
+
+/** Whether the claim would be news here, if its signature held. */
+export function isNews(claimed: Record, own: OwnRecord, { table, hearsay }: Swim): boolean {
+  if (equalBytes(claimed.identity, table.self)) return own.isNews(claimed);
+  const slot = table.find(claimed.identity);
+  if (slot !== undefined) return claimed.sequence > table.sequence(slot);
+  return hearsay.size === 0 || claimed.sequence > hearsay.sequence(shortId(claimed.identity));
+}
+
+export class RecordIntake {
+  readonly store: SignedStore<Verified<Record>>;
+  readonly #crypto: IdentityCrypto;
+  readonly #networkId: Uint8Array;
+
+  constructor(
+    crypto: IdentityCrypto,
+    networkId: Uint8Array,
+    store: SignedStore<Verified<Record>> = new SignedStore(),
+  ) {
+    this.#crypto = crypto;
+    this.#networkId = networkId;
+    this.store = store;
+  }
+
+  /** `isNews` is asked before the signature, which costs the most. */
+  read(
+    now: Instant,
+    bytes: Uint8Array,
+    isNews: (claimed: Record) => boolean = () => true,
+  ): Verified<Record> | Refused {
+    const known = this.store.find(bytes);
+    if (known !== undefined) {
+      const record = this.store.value(known);
+      if (!isNews(record)) return "old";
+      return record.expiresWallMs > now.wallMs ? record : "not_authentic";
+    }
+    const unverified = decodeRecord(bytes);
+    if (unverified === undefined) return "malformed";
+    if (!isNews(unverified.claimed)) return "old";
+    return verifyRecord(this.#crypto, this.#networkId, unverified, now) ?? "not_authentic";
+  }
+
+  /** From our own disk, whatever the time: an expired one still says where its subject was. */
+  readStored(bytes: Uint8Array): Record | undefined {
+    const unverified = decodeRecord(bytes);
+    return unverified && verifyStoredRecord(this.#crypto, this.#networkId, unverified);
+  }
+
+  /** What is held of the member. */
+  held(table: MemberTable, identity: Uint8Array): Record | undefined {
+    const slot = table.find(identity);
+    return slot === undefined ? undefined : this.store.value(table.record(slot));
+  }
+
+  /** Gives the record's number to `use`, which holds it if it wants it longer. */
+  with<T>(record: Verified<Record>, use: (stored: StoredId) => T): T {
+    const { identity, sequence, bytes } = record;
+    const keys = { low: wordAt(identity, 0), high: wordAt(identity, 4), sequence, incarnation: 0 };
+    const stored = this.store.put(bytes, keys, record);
+    const out = use(stored);
+    this.store.release(stored);
+    return out;
+  }
+}

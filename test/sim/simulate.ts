@@ -1,0 +1,123 @@
+/**
+ * The command line of the simulator: one scenario, its figures, and an exit code that says whether it
+ * held. What fails prints its seed and the command that plays it again.
+ */
+import { parseArgs } from "node:util";
+import { faults } from "./faults.ts";
+import { hostile } from "./hostile.ts";
+import { idle, join, kill, loss, type Outcome, type Scenario, slow, split } from "./scenarios.ts";
+
+const scenarios: Readonly<Record<string, Scenario>> = {
+  join,
+  kill,
+  loss,
+  idle,
+  slow,
+  split,
+  hostile,
+  faults,
+};
+
+const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--minutes M] [--seed S] [--seeds COUNT] [--json] [--crypto real]
+  --scenario  ${Object.keys(scenarios).join(", ")}
+  --nodes     how many (default 1000; faults: 3 to 60, by the seed)
+  --minutes   of virtual time, where the scenario leaves it open
+  --seed      what all chance follows from (default 1)
+  --seeds     so many runs, with this seed and those after it
+  --json      one line for each run, for machines
+  --crypto    real: real signatures, for small meshes`;
+
+function main(): number {
+  let values: Readonly<Record<string, string | boolean | undefined>>;
+  try {
+    ({ values } = parseArgs({
+      options: {
+        scenario: { type: "string" },
+        nodes: { type: "string" },
+        minutes: { type: "string" },
+        seed: { type: "string" },
+        seeds: { type: "string" },
+        crypto: { type: "string" },
+        json: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
+    }));
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : error}\n${usage}`);
+    return 2;
+  }
+  if (values.help === true) {
+    console.log(usage);
+    return 0;
+  }
+  const name = String(values.scenario ?? "");
+  const scenario = scenarios[name];
+  if (scenario === undefined) {
+    console.error(`no scenario ${JSON.stringify(name)}\n${usage}`);
+    return 2;
+  }
+  const numbers = ["nodes", "minutes", "seed", "seeds"].map((option) =>
+    wholeNumber(values, option),
+  );
+  if (numbers.includes(Number.NaN)) {
+    console.error(usage);
+    return 2;
+  }
+  const [nodes, minutes, seed = 1, seeds = 1] = numbers;
+  let held = 0;
+  for (let at = seed; at < seed + seeds; at += 1) {
+    const startedMs = performance.now();
+    const settings = {
+      nodes: nodes ?? (name === "faults" ? 0 : 1_000),
+      minutes,
+      seed: at,
+      realCrypto: values.crypto === "real",
+    };
+    const outcome = scenario(settings);
+    if (outcome.holds) held += 1;
+    const quiet = seeds > 1 && outcome.holds && values.json !== true;
+    if (!quiet) report(name, settings.nodes, at, outcome, startedMs, values.json === true);
+    if (!outcome.holds) {
+      const nodesOption = nodes === undefined ? "" : ` --nodes ${nodes}`;
+      const minutesOption = minutes === undefined ? "" : ` --minutes ${minutes}`;
+      console.error(
+        `does not hold: seed ${at}; again with: scripts/simulate --scenario ${name}${nodesOption}${minutesOption} --seed ${at}`,
+      );
+    }
+  }
+  if (seeds > 1) console.log(`${name}: ${held} of ${seeds} seeds hold`);
+  return held === seeds ? 0 : 1;
+}
+
+function wholeNumber(
+  values: Readonly<Record<string, string | boolean | undefined>>,
+  option: string,
+): number | undefined {
+  const text = values[option];
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  return Number.isSafeInteger(value) && value > 0 ? value : Number.NaN;
+}
+
+function report(
+  scenario: string,
+  nodes: number,
+  seed: number,
+  { holds, traceHash, figures }: Outcome,
+  startedMs: number,
+  json: boolean,
+): void {
+  const trace_hash = traceHash.toString(16).padStart(8, "0");
+  const run_seconds = Math.round((performance.now() - startedMs) / 100) / 10;
+  const memory_mib = Math.round(process.memoryUsage.rss() / 2 ** 20);
+  const all = { scenario, nodes, seed, holds, trace_hash, ...figures, run_seconds, memory_mib };
+  if (json) {
+    console.log(JSON.stringify(all));
+    return;
+  }
+  for (const [key, value] of Object.entries(all)) {
+    console.log(`${key.replaceAll("_", " ").padEnd(36)} ${value}`);
+  }
+}
+
+process.exitCode = main();

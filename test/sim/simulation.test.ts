@@ -1,0 +1,103 @@
+import { describe, expect, test } from "bun:test";
+import { faults } from "./faults.ts";
+import { hostile } from "./hostile.ts";
+import { join, kill, loss, type Outcome, type Scenario, slow, split } from "./scenarios.ts";
+import type { SimHost } from "./sim-host.ts";
+import { Simulation } from "./simulation.ts";
+import { Timeline } from "./timeline.ts";
+
+/** Seeds of random faults in each run of the tests; more by scripts/simulate --scenario faults --seeds. */
+const faultSeeds = 20;
+
+function run(
+  scenario: Scenario,
+  nodes: number,
+  more: { seed?: number; minutes?: number; realCrypto?: boolean } = {},
+): Outcome {
+  const { seed = 1, minutes, realCrypto = false } = more;
+  return scenario({ nodes, seed, minutes, realCrypto });
+}
+
+/** With the figures, where it does not hold. */
+function holds(outcome: Outcome): void {
+  expect({ ...outcome.figures, holds: outcome.holds }).toMatchObject({ holds: true });
+}
+
+test("one seed has one history, and another seed another", () => {
+  const [once, again, other] = [7, 7, 8].map((seed) => run(faults, 0, { seed }).traceHash);
+  expect(again).toBe(once as number);
+  expect(other).not.toBe(once as number);
+}, 60_000);
+
+test("what is to happen happens in order of time, and then of being scheduled", () => {
+  const timeline = new Timeline<number>();
+  const times = Array.from({ length: 3_000 }, (_, i) => (i * 7_919) % 500);
+  for (const [i, time] of times.entries()) timeline.schedule(time, i);
+  const order = times
+    .map((_, i) => i)
+    .sort((a, b) => (times[a] as number) - (times[b] as number) || a - b);
+  expect(Array.from({ length: 3_000 }, () => timeline.take())).toEqual(order);
+  expect(timeline.next()).toBeUndefined();
+});
+
+describe("the scenarios hold in a small mesh:", () => {
+  test("150 join through three seeds", () => {
+    holds(run(join, 150));
+  }, 60_000);
+
+  test("20 join with real signatures", () => {
+    holds(run(join, 20, { realCrypto: true }));
+  }, 60_000);
+
+  test("one in a hundred is killed", () => {
+    holds(run(kill, 120));
+  }, 60_000);
+
+  test("a twentieth of all datagrams is lost, for two minutes", () => {
+    holds(run(loss, 60, { minutes: 2 }));
+  }, 60_000);
+
+  test("a tenth are slow, and kill nobody", () => {
+    holds(run(slow, 60, { minutes: 2 }));
+  }, 60_000);
+
+  test("two halves find each other", () => {
+    holds(run(split, 24));
+  }, 60_000);
+
+  test("a third are hostile", () => {
+    holds(run(hostile, 30, { minutes: 1 }));
+  }, 60_000);
+});
+
+test.each(Array.from({ length: faultSeeds }, (_, i) => i + 1))(
+  "everything goes wrong at once and heals (seed %d)",
+  (seed) => {
+    holds(run(faults, 0, { seed }));
+  },
+  60_000,
+);
+
+test("an accusation of a member that lives is refuted before anybody believes it", () => {
+  const simulation = new Simulation({ seed: 3, nodes: 12 });
+  simulation.setSeeds(3);
+  for (const host of simulation.hosts) host.start();
+  simulation.introduceAll();
+  simulation.run(20_000);
+  const victim = simulation.hosts[5] as SimHost;
+  const before = victim.running.membership.table.incarnation(0);
+  // Nobody's probes reach it for a while, and then they do again.
+  simulation.network.setSide(5, 1);
+  simulation.network.block(0, 1);
+  simulation.run(simulation.nowMs + 4_000);
+  simulation.network.heal();
+  simulation.run(simulation.nowMs + 20_000);
+  expect(victim.running.membership.table.incarnation(0)).toBeGreaterThan(before);
+  for (const host of simulation.hosts) {
+    const { table } = host.running.membership;
+    const slot = host === victim ? undefined : table.find(victim.identity.publicKey);
+    if (slot === undefined) continue;
+    expect(table.state(slot)).toBe("alive");
+    expect(table.incarnation(slot)).toBe(victim.running.membership.table.incarnation(0));
+  }
+});

@@ -1,0 +1,244 @@
+/**
+ * Many nodes on one virtual clock and network. Everything follows from the seed: `trace` is a number
+ * over every datagram that arrived, so that two runs of a seed can be compared. Owns hosts, time and
+ * measures; what is to happen to the hosts is the scenarios'.
+ */
+import type { Crypto, Secret } from "../../src/base/crypto.ts";
+import type { Endpoint } from "../../src/base/endpoint.ts";
+import { type Profile, profileLan } from "../../src/swim/profile.ts";
+import { type MemberState, stateCodes } from "../../src/swim/state.ts";
+import { SignedStore } from "../../src/swim/store.ts";
+import { networkIdOf } from "../../src/trust/identity.ts";
+import type { Record, Verified } from "../../src/trust/record.ts";
+import { CheapCrypto, nameOf } from "../support/cheap-crypto.ts";
+import { NobleCrypto } from "../support/noble-crypto.ts";
+import { SeededRandom } from "../support/seeded-random.ts";
+import { SimHost } from "./sim-host.ts";
+import { type Packet, SimNetwork, underlayBytes } from "./sim-network.ts";
+import { initiationBytes, keepaliveBytes, type PeerMessage, responseBytes } from "./sim-peers.ts";
+import { Timeline } from "./timeline.ts";
+
+const sessionOverhead = 32;
+
+export interface SimulationOptions {
+  readonly seed: number;
+  readonly nodes: number;
+  readonly profile?: Profile;
+  /** One way between regions, from the nearest to the farthest. */
+  readonly latencyMs?: readonly [number, number];
+  /** Real signatures and sealed boxes: some hundred times slower. */
+  readonly realCrypto?: boolean;
+}
+
+export type SimCrypto = Crypto & { importSecret(bytes: Uint8Array): Secret };
+
+/** Something that is to be done at a time. */
+type Item = Packet | SimHost | (() => void);
+
+export class Simulation {
+  readonly seed: number;
+  readonly wallStartMs = Date.UTC(2026, 0, 1);
+  readonly random: SeededRandom;
+  readonly timeline = new Timeline<Item>();
+  readonly network: SimNetwork;
+  readonly crypto: SimCrypto;
+  readonly networkId: Uint8Array;
+  readonly profile: Profile;
+  readonly records = new SignedStore<Verified<Record>>();
+  readonly statements = new SignedStore();
+  readonly admitted = new Set<number>();
+  readonly hosts: SimHost[] = [];
+  /** Bytes on the wire, UDP and IPv4 headers included, by host: in all, and in this second. */
+  readonly bytesOut: Float64Array;
+  readonly bytesIn: Float64Array;
+  readonly #secondOut: Float64Array;
+  readonly #secondIn: Float64Array;
+  /** The most that any host sent, or received, in a second. */
+  maxOutPerSecond = 0;
+  maxInPerSecond = 0;
+  trace = 0x811c9dc5;
+  events = 0;
+  /** Called with every verdict of every node. */
+  onState: ((observer: SimHost, slot: number, state: MemberState) => void) | undefined;
+  readonly #byName = new Map<number, SimHost>();
+  #second = 0;
+
+  constructor(options: SimulationOptions) {
+    const { seed, nodes, latencyMs = [2, 60] } = options;
+    this.seed = seed;
+    this.random = new SeededRandom(seed);
+    this.profile = options.profile ?? profileLan;
+    const random = new SeededRandom(this.random.u32());
+    this.crypto =
+      options.realCrypto === true ? new NobleCrypto({ random }) : new CheapCrypto(random);
+    this.networkId = networkIdOf(this.crypto, "sim");
+    this.network = new SimNetwork(nodes, new SeededRandom(this.random.u32()), latencyMs);
+    this.bytesOut = new Float64Array(nodes);
+    this.bytesIn = new Float64Array(nodes);
+    this.#secondOut = new Float64Array(nodes);
+    this.#secondIn = new Float64Array(nodes);
+    for (let index = 0; index < nodes; index += 1) {
+      const host = new SimHost(this, index);
+      this.hosts.push(host);
+      this.admitted.add(nameOf(host.identity.publicKey));
+      this.#byName.set(nameOf(host.identity.publicKey), host);
+    }
+  }
+
+  get nowMs(): number {
+    return this.timeline.nowMs;
+  }
+
+  get living(): SimHost[] {
+    return this.hosts.filter((host) => host.isUp);
+  }
+
+  /** All but the first `count` dial the first `count`. */
+  setSeeds(count: number): void {
+    const seeds = this.hosts.slice(0, count).map(({ identity, endpoint }) => ({
+      identity: identity.publicKey,
+      endpoint,
+    }));
+    for (const host of this.hosts) {
+      host.seeds = seeds.filter(({ endpoint }) => endpoint !== host.endpoint);
+    }
+  }
+
+  at(atMs: number, action: () => void): void {
+    this.timeline.schedule(atMs, action);
+  }
+
+  /** Lets time pass until then, or until `done` says so, asked every `everyMs`. */
+  run(untilMs: number, everyMs = untilMs, done: () => boolean = () => false): boolean {
+    const { timeline } = this;
+    let lookMs = Math.min(untilMs, timeline.nowMs + everyMs);
+    for (;;) {
+      const next = timeline.next();
+      if (next !== undefined && next <= lookMs) {
+        this.#do(timeline.take());
+        continue;
+      }
+      timeline.nowMs = lookMs;
+      this.#countSeconds();
+      if (done()) return true;
+      if (lookMs >= untilMs) return false;
+      lookMs = Math.min(untilMs, lookMs + everyMs);
+    }
+  }
+
+  send(
+    from: SimHost,
+    to: Endpoint,
+    kind: PeerMessage | "datagram",
+    session: number,
+    bytes: Uint8Array | undefined,
+  ): void {
+    const size = sizeOf(kind, bytes) + underlayBytes;
+    this.#countSeconds();
+    this.bytesOut[from.index] = (this.bytesOut[from.index] as number) + size;
+    this.#secondOut[from.index] = (this.#secondOut[from.index] as number) + size;
+    const what = { kind, session, bytes, size };
+    this.network.send(this.nowMs, from.index, to, what, this.#deliver);
+  }
+
+  watch(observer: SimHost, slot: number, state: MemberState): void {
+    this.onState?.(observer, slot, state);
+  }
+
+  /** Of all pairs of those that are up, how many are right: the newest record, and alive. */
+  correctPairs(): { readonly right: number; readonly all: number } {
+    const current = this.#currentRecords();
+    const living = this.living;
+    let right = 0;
+    for (const host of living) {
+      const { table } = host.running.membership;
+      for (let slot = 1; slot < table.slotsEnd; slot += 1) {
+        const record = table.record(slot);
+        if (record === 0 || current[record] !== 1) continue;
+        if (table.stateCode(slot) === stateCodes.alive) right += 1;
+      }
+    }
+    return { right, all: living.length * (living.length - 1) };
+  }
+
+  /** All that are up know all others, as if they had for long. */
+  introduceAll(): void {
+    const living = this.living;
+    const records = living.map((host) => host.running.membership.table.record(0));
+    for (const [i, host] of living.entries()) {
+      const { membership } = host.running;
+      for (const [j, record] of records.entries()) if (i !== j) membership.learn(host.now, record);
+      host.settle();
+    }
+  }
+
+  hostOf(identity: Uint8Array): SimHost | undefined {
+    return this.#byName.get(nameOf(identity));
+  }
+
+  hostInSlot(observer: SimHost, slot: number): SimHost | undefined {
+    return this.hostOf(observer.running.membership.table.identity(slot));
+  }
+
+  #currentRecords(): Uint8Array {
+    const current = new Uint8Array(this.records.low.length);
+    for (const host of this.living) {
+      current[host.running.membership.table.record(0)] = 1;
+    }
+    return current;
+  }
+
+  #do(item: Item): void {
+    this.events += 1;
+    if (typeof item === "function") {
+      item();
+    } else if (item instanceof SimHost) {
+      item.tick();
+    } else {
+      const host = this.hosts[item.toHost];
+      if (host === undefined || !host.isUp) return;
+      this.#count(item);
+      host.receive(item);
+    }
+  }
+
+  readonly #deliver = (atMs: number, packet: Packet): void => {
+    this.timeline.schedule(atMs, packet);
+  };
+
+  #count({ fromHost, toHost, size, bytes }: Packet): void {
+    this.#countSeconds();
+    this.bytesIn[toHost] = (this.bytesIn[toHost] as number) + size;
+    this.#secondIn[toHost] = (this.#secondIn[toHost] as number) + size;
+    let trace = Math.imul(this.trace ^ this.nowMs, 0x01000193);
+    trace = Math.imul(trace ^ (fromHost * 65_599 + toHost), 0x01000193);
+    trace = Math.imul(trace ^ size, 0x01000193);
+    if (bytes !== undefined) {
+      // Spread over the message: a number of it, a signature of it.
+      for (let at = 0; at < bytes.length; at += 37) {
+        trace = Math.imul(trace ^ (bytes[at] as number), 0x01000193);
+      }
+    }
+    this.trace = trace >>> 0;
+  }
+
+  #countSeconds(): void {
+    const second = Math.floor(this.nowMs / 1000);
+    if (second === this.#second) return;
+    this.#second = second;
+    for (let i = 0; i < this.#secondOut.length; i += 1) {
+      this.maxOutPerSecond = Math.max(this.maxOutPerSecond, this.#secondOut[i] as number);
+      this.maxInPerSecond = Math.max(this.maxInPerSecond, this.#secondIn[i] as number);
+    }
+    this.#secondOut.fill(0);
+    this.#secondIn.fill(0);
+  }
+}
+
+/** As WireGuard would send it: padded to 16 bytes, with header and tag. */
+function sizeOf(kind: PeerMessage | "datagram", bytes: Uint8Array | undefined): number {
+  if (kind === "initiation") return initiationBytes;
+  if (kind === "response") return responseBytes;
+  if (bytes === undefined) return keepaliveBytes;
+  return kind === "datagram" ? bytes.length : sessionOverhead + 16 * Math.ceil(bytes.length / 16);
+}
