@@ -179,7 +179,7 @@ const Scene = struct {
             outcome = outcome << 1 | @intFromBool(self.count(fate) != 0);
         }
         if (total != self.count(.udp_receive_datagrams) + empty_messages) return error.DatagramWithoutOneFate;
-        const ends = [_]abi.Counter{ .keepalives_received, .inner_malformed, .inner_source_refused, .session_messages_received, .policy_refused };
+        const ends = [_]abi.Counter{ .keepalives_received, .inner_malformed, .inner_source_refused, .session_messages_received, .policy_refused, .ecn_refused };
         var opened = coalesced;
         for (ends) |end| {
             opened += self.count(end);

@@ -192,19 +192,20 @@ fn policy(input: []const u8) !u64 {
 
     var now_s: u64 = 1_000;
     var outcome: u64 = 0;
-    for (0..steps_max) |_| {
+    for (0..steps_max) |step| {
         if (reader.isDone()) break;
+        const lane: u8 = @intCast(step % constants.lanes_max);
         now_s += ([_]u64{ 0, 0, 1, 59, 60, 61, 121, 3_500 })[reader.int(u8) & 7];
         const packet: Packet = .read(&reader);
         var buffer: [80]u8 = undefined;
         const bytes = packet.write(&buffer);
         const inner = inner_packet.parse(bytes) orelse return error.NoPacket;
         if (packet.outbound) {
-            Shared.policy.noteOutbound(&inner, bytes, now_s * constants.ns_per_s);
+            Shared.policy.noteOutbound(lane, &inner, bytes, now_s * constants.ns_per_s);
             if (!packet.fragment and !packet.isFailure()) model.note(packet.flow(), now_s);
             continue;
         }
-        const admitted = Shared.policy.admits(&inner, bytes, now_s * constants.ns_per_s);
+        const admitted = Shared.policy.admits(lane, &inner, bytes, now_s * constants.ns_per_s);
         const known = !packet.fragment and model.holds(packet, now_s);
         const expected = model.isOpen() or packet.isFailure() or known or model.allows(packet);
         if (admitted != expected) return error.AnotherVerdict;
