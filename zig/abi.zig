@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 4;
+pub const version: u32 = 5;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -81,6 +81,8 @@ pub const config_flag_no_tun: u32 = 1;
 pub const config_flag_uapi: u32 = 2;
 pub const config_flag_no_udp_offload: u32 = 4;
 pub const config_flag_no_tun_offload: u32 = 8;
+/// A connected socket of its own for each peer that is busy.
+pub const config_flag_connected_sockets: u32 = 16;
 
 /// Which implementation seals and opens packets.
 pub const Cipher = enum(u32) {
@@ -91,6 +93,27 @@ pub const Cipher = enum(u32) {
     libsodium = 2,
     /// Held to AVX2, for comparisons; an error where that cannot run.
     avx2 = 3,
+    _,
+};
+
+/// Whether packets go through io_uring instead of one system call for each batch or packet.
+pub const IoUring = enum(u32) {
+    /// Where it is known to be faster: nowhere yet, so the same as off.
+    auto = 0,
+    on = 1,
+    off = 2,
+    /// On, with a thread of the kernel that submits and takes a core for it.
+    sqpoll = 3,
+    _,
+};
+
+/// What became of it.
+pub const IoUringState = enum(u32) {
+    off = 0,
+    on = 1,
+    sqpoll = 2,
+    /// The kernel refuses it (`io_uring_errno`), so packets go the usual way.
+    refused = 3,
     _,
 };
 
@@ -108,6 +131,9 @@ pub const Config = extern struct {
     lanes: u32 = 0,
     /// Threads beside each packet thread that seal and open with it, at most 8.
     crypto_workers: u32 = 0,
+    io_uring: IoUring = .auto,
+    /// SO_BUSY_POLL, in microseconds: how long a receive asks the network card. 0 = never.
+    busy_poll_us: u32 = 0,
     padding: u32 = 0,
 };
 
@@ -285,7 +311,11 @@ pub const DeviceInfo = extern struct {
     segments_max: u32 = 0,
     lanes: u32 = 0,
     crypto_workers: u32 = 0,
-    padding: u32 = 0,
+    io_uring: IoUringState = .off,
+    /// errno of what was refused, else 0.
+    io_uring_errno: u32 = 0,
+    /// Peers that have a connected socket of their own just now.
+    connected_sockets: u32 = 0,
     /// Name of the implementation that seals and opens packets, zero-terminated.
     cipher: [16]u8 = @splat(0),
 };
@@ -362,13 +392,18 @@ pub const Counter = enum(u32) {
     /// Between lanes; what found no place is in the second.
     handed_over,
     handover_full,
+    /// Rings that the kernel refused or that failed; what they were for went the usual way.
+    io_uring_refused,
+    connected_sockets_opened,
+    /// As many as may be were open, or the system refused one: the device's own serves.
+    connected_sockets_refused,
 };
 
 comptime {
     const sizes = .{
-        .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 },     .{ Config, 48 },
+        .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 },     .{ Config, 56 },
         .{ Command, 144 },  .{ Status, 16 },     .{ Event, 80 },      .{ Datagram, 80 },
-        .{ PeerStats, 96 }, .{ DeviceInfo, 64 }, .{ PolicyRule, 32 },
+        .{ PeerStats, 96 }, .{ DeviceInfo, 72 }, .{ PolicyRule, 32 },
     };
     for (sizes) |row| {
         if (@sizeOf(row[0]) != row[1]) @compileError(std.fmt.comptimePrint(

@@ -23,6 +23,7 @@ const shared_constants = .{
     "mtu_default",
     "mtu_min",
     "mtu_max",
+    "busy_poll_us_max",
 };
 
 /// Without white space; at most a few kilobytes.

@@ -136,6 +136,16 @@ pub const udp_segments_max: usize = 128;
 /// A path whose segmented send failed is tried again after this long.
 pub const segment_retry_after_ns: u64 = 300 * ns_per_s;
 
+pub const busy_poll_us_max: u32 = 1000;
+
+// Connected sockets: a peer is busy that is sent so many datagrams within so long.
+pub const connected_sockets_max: usize = 16;
+pub const connected_busy_datagrams: u32 = 1024;
+pub const connected_busy_within_ns: u64 = ns_per_s;
+pub const connected_retry_after_ns: u64 = 10 * ns_per_s;
+/// One that nothing was sent through for so long goes.
+pub const connected_idle_ns: u64 = 10 * ns_per_s;
+
 pub const cache_line_bytes: usize = 128;
 pub const mtu_default: u32 = 1420;
 pub const mtu_min: u32 = 576;

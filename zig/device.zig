@@ -7,6 +7,7 @@ const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
 const aead = @import("aead_dispatch.zig");
+const connected_socket = @import("connected_socket.zig");
 const constants = @import("constants.zig");
 const crypto = @import("crypto.zig");
 const inner_packet = @import("inner_packet.zig");
@@ -18,6 +19,7 @@ const tables_ = @import("tables.zig");
 const tun_linux = @import("tun_linux.zig");
 const udp_group = @import("udp_group.zig");
 const udp_linux = @import("udp_linux.zig");
+const uring_use = @import("uring_use.zig");
 const uapi = @import("uapi.zig");
 const Peer = @import("peer.zig").Peer;
 const Rx = @import("rx.zig").Rx;
@@ -40,6 +42,9 @@ pub const Device = struct {
     sockets: udp_group.Group,
     udp_offload: bool,
     fwmark: u32,
+    io_uring: uring_use.Use = .{},
+    connected: connected_socket.Sockets = .{},
+    busy_poll_us: u31 = 0,
     crypto_workers: u32,
     /// The first queue of the TUN.
     tun: ?tun_linux.Tun = null,
@@ -99,6 +104,7 @@ pub const Device = struct {
         try self.tables.init(allocator, config.mtu, @intCast(lanes));
         errdefer self.tables.deinit();
         errdefer self.closePaths();
+        try self.openWays(config, lanes == 1);
         for (0..lanes) |number| try self.openPath(@intCast(number));
         if (self.tun != null) self.limitSuperPackets();
         if (config.flags & abi.config_flag_uapi != 0)
@@ -141,6 +147,10 @@ pub const Device = struct {
         tx.stopping = &self.stopping;
         rx.udp = &self.sockets.members[number];
         rx.stopping = &self.stopping;
+        tx.connected = &self.connected;
+        rx.connected = &self.connected;
+        tx.outbound.use = &self.io_uring;
+        rx.inbound.use = &self.io_uring;
         const tun = if (path.tun) |*tun| tun else return;
         tx.tun = tun;
         rx.tun = tun;
@@ -148,6 +158,24 @@ pub const Device = struct {
         if (number > 0) return;
         tx.monitor = &self.monitor.?;
         tx.interface_index = tun.interface_index;
+    }
+
+    /// What the operator wants beside the ordinary calls on the sockets.
+    fn openWays(self: *Device, config: *const abi.Config, alone: bool) !void {
+        if (config.busy_poll_us > constants.busy_poll_us_max) return error.InvalidArgument;
+        self.busy_poll_us = @intCast(config.busy_poll_us);
+        try self.setBusyPoll(&self.sockets);
+        try self.io_uring.decide(self.allocator, config.io_uring, &self.counters);
+        self.connected.main = self.udp();
+        self.connected.wake_receive = self.tables.lanes[0].wake_receive;
+        // A ring has one socket to receive from, and so has each of several lanes.
+        const wanted = config.flags & abi.config_flag_connected_sockets != 0;
+        self.connected.enabled = wanted and alone and !self.io_uring.inUse();
+    }
+
+    fn setBusyPoll(self: *const Device, sockets: *const udp_group.Group) !void {
+        if (self.busy_poll_us == 0) return;
+        for (sockets.members[0..sockets.count]) |*member| try member.setBusyPoll(self.busy_poll_us);
     }
 
     fn closePaths(self: *Device) void {
@@ -183,6 +211,7 @@ pub const Device = struct {
         if (self.uapi) |server| server.close();
         self.closePaths();
         self.tables.deinit();
+        self.connected.close();
         self.sockets.close();
         self.closeInterface();
         self.allocator.destroy(self);
@@ -241,6 +270,9 @@ pub const Device = struct {
             .segments_max = self.udp().segments_max,
             .lanes = self.paths_count,
             .crypto_workers = self.crypto_workers,
+            .io_uring = self.io_uring.state.load(.monotonic),
+            .io_uring_errno = self.io_uring.errno.load(.monotonic),
+            .connected_sockets = self.connected.count(),
         };
         const cipher = aead.name();
         @memcpy(out.cipher[0..cipher.len], cipher);
@@ -339,6 +371,7 @@ pub const Device = struct {
                 if (command.number > std.math.maxInt(u32)) return error.InvalidArgument;
                 for (self.sockets.slice()) |*socket| try socket.setMark(@intCast(command.number));
                 self.fwmark = @intCast(command.number);
+                self.socketsChanged();
                 return;
             },
             else => {},
@@ -404,8 +437,21 @@ pub const Device = struct {
             self.fwmark,
             .{ .offload = self.udp_offload },
         );
+        self.setBusyPoll(&fresh) catch |err| {
+            fresh.close();
+            return err;
+        };
         try self.sockets.replace(&fresh);
-        for (self.tables.lanes) |*lane| lane_.wake(lane.wake_receive);
+        self.socketsChanged();
+    }
+
+    /// What was made after the sockets' likeness is to be made anew.
+    fn socketsChanged(self: *Device) void {
+        for (self.sockets.members[0..self.sockets.count]) |*member| _ = member.generation.fetchAdd(1, .release);
+        for (self.tables.lanes) |*lane| {
+            lane_.wake(lane.wake_receive);
+            lane_.wake(lane.wake_transmit);
+        }
     }
 
     fn laneOf(self: *Device, ref: abi.PeerRef) *lane_.Lane {

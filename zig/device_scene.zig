@@ -259,6 +259,7 @@ pub const Options = struct {
     mtu: u32 = constants.mtu_default,
     /// abi.config_flag_*
     flags: u32 = 0,
+    io_uring: abi.IoUring = .auto,
 };
 
 /// A device, the packet socket on its TUN, and the events that were drained and not asked for yet.
@@ -270,7 +271,7 @@ pub const Node = struct {
 
     /// `letter` tells the interfaces of one process apart.
     pub fn open(letter: u8, options: Options) !Node {
-        var config: abi.Config = .{ .mtu = options.mtu, .flags = options.flags };
+        var config: abi.Config = .{ .mtu = options.mtu, .flags = options.flags, .io_uring = options.io_uring };
         _ = try std.fmt.bufPrint(&config.interface_name, "mv{d}{c}", .{ linux.getpid(), letter });
         var device: ?*Device = null;
         switch (Device.open(options.allocator, &config, &device)) {

@@ -63,6 +63,26 @@ pub fn prefix6(first: [2]u8, last: u8, bits: u8) abi.Prefix {
     return .{ .address = first ++ @as([13]u8, @splat(0)) ++ [1]u8{last}, .bits = bits, .family = 6 };
 }
 
+/// From here on this thread, and what it starts, has no io_uring: io_uring_setup fails with EPERM, as
+/// in many a container.
+pub fn refuseIoUring() !void {
+    const load_number = 0x20;
+    const equal = 0x15;
+    const answer = 0x06;
+    const allow = 0x7fff0000;
+    const refuse = 0x00050000 | @as(u32, @backingInt(linux.E.PERM));
+    const Instruction = extern struct { code: u16, yes: u8 = 0, no: u8 = 0, value: u32 };
+    const program = [_]Instruction{
+        .{ .code = load_number, .value = 0 },
+        .{ .code = equal, .no = 1, .value = @backingInt(linux.SYS.io_uring_setup) },
+        .{ .code = answer, .value = refuse },
+        .{ .code = answer, .value = allow },
+    };
+    const Filter = extern struct { length: u16, instructions: [*]const Instruction };
+    const filter: Filter = .{ .length = program.len, .instructions = &program };
+    try testing.expectEqual(linux.E.SUCCESS, linux.errno(linux.seccomp(linux.SECCOMP.SET_MODE_FILTER, 0, &filter)));
+}
+
 const one_second_ms = 1000;
 
 pub fn awaitReadable(fd: linux.fd_t) !void {

@@ -8,4 +8,6 @@ comptime {
     _ = @import("tun_linux_test.zig");
     _ = @import("udp_linux.zig");
     _ = @import("udp_linux_test.zig");
+    _ = @import("uring_linux.zig");
+    _ = @import("uring_linux_test.zig");
 }

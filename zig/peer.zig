@@ -5,6 +5,7 @@
 //! deadlines in CLOCK_BOOTTIME ns, 0 = not set, as in the kernel's `timers.c`.
 const std = @import("std");
 const abi = @import("abi.zig");
+const connected_socket = @import("connected_socket.zig");
 const constants = @import("constants.zig");
 const keypair = @import("keypair.zig");
 const Staging = @import("staging.zig").Staging;
@@ -83,6 +84,9 @@ pub const Peer = struct {
     tx_packets: AtomicU64 = .init(0),
     rx_bytes: AtomicU64 = .init(0),
     rx_packets: AtomicU64 = .init(0),
+
+    /// Its own socket, and what earns it one: transmit.
+    connected: connected_socket.OfPeer = .{},
 
     /// This turn's chain of segments: transmit.
     batch: u64 = 0,

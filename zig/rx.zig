@@ -10,6 +10,7 @@ const linux = std.os.linux;
 const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
 const coalesce = @import("coalesce.zig");
+const connected_socket = @import("connected_socket.zig");
 const constants = @import("constants.zig");
 const control_message = @import("control_message.zig");
 const CryptoQueue = @import("crypto_queue.zig").CryptoQueue;
@@ -21,6 +22,7 @@ const peer_ = @import("peer.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
 const udp_linux = @import("udp_linux.zig");
+const uring_use = @import("uring_use.zig");
 const Counters = @import("metrics.zig").Counters;
 const Handover = @import("handover.zig").Handover;
 const Lane = @import("lane.zig").Lane;
@@ -50,8 +52,10 @@ pub const Rx = struct {
     stopping: *const std.atomic.Value(bool) = undefined,
     counters: Counters = .{},
     batch: *udp_linux.ReceiveBatch,
-    /// What the kernel last said it had dropped on this socket.
-    overflow_seen: u32 = 0,
+    inbound: uring_use.Inbound = .{},
+    connected: ?*connected_socket.Sockets = null,
+    /// What the kernel last said it had dropped on each socket; the device's own is the last.
+    overflow_seen: [connected_socket.sockets_max + 1]u32 = @splat(0),
 
     /// Transport messages of this turn, whose they are, and whence they came.
     jobs: [segments_max]transport.Message = undefined,
@@ -104,6 +108,8 @@ pub const Rx = struct {
     }
 
     pub fn run(self: *Rx) void {
+        self.inbound.start(self.tables.allocator, self.lane.wake_receive, &self.counters);
+        defer self.inbound.stop();
         while (!self.stopping.load(.acquire)) {
             if (!self.turn()) self.wait();
             self.yieldToReceivers();
@@ -112,7 +118,7 @@ pub const Rx = struct {
 
     /// One turn; false where nothing was received.
     pub fn turn(self: *Rx) bool {
-        const received = self.udp.receiveBatch(self.batch) catch 0;
+        const received = self.receiveBatch() catch 0;
         self.takeHandover();
         if (received == 0 and self.handed == null) return false;
         if (received > 0) self.counters.add(.udp_receive_calls, 1);
@@ -126,6 +132,11 @@ pub const Rx = struct {
             self.sendReplies();
         }
         return true;
+    }
+
+    fn receiveBatch(self: *Rx) udp_linux.ReceiveError!usize {
+        if (self.connected) |sockets| if (sockets.enabled) return sockets.receiveBatch(self.batch);
+        return self.inbound.receiveBatch(self.udp, self.batch, &self.counters);
     }
 
     /// Sorts, opens and judges what was received, until all of it is done or the room for jobs is
@@ -202,9 +213,10 @@ pub const Rx = struct {
         self.counters.add(.udp_receive_bytes, message.payload.len);
         if (control.dropped) |dropped| {
             // A socket that took the place of another counts from the start.
-            if (dropped < self.overflow_seen) self.overflow_seen = 0;
-            self.counters.add(.udp_receive_overflow, dropped - self.overflow_seen);
-            self.overflow_seen = dropped;
+            const seen = &self.overflow_seen[if (self.connected) |sockets| sockets.source else 0];
+            if (dropped < seen.*) seen.* = 0;
+            self.counters.add(.udp_receive_overflow, dropped - seen.*);
+            seen.* = dropped;
         }
     }
 
@@ -393,6 +405,7 @@ pub const Rx = struct {
 
     fn writeTun(self: *Rx) void {
         const tun = self.tun orelse return;
+        if (self.inbound.writeTun(tun, &self.coalescer, &self.counters)) return;
         for (0..self.coalescer.count()) |index| {
             const write = self.coalescer.gather(@intCast(index), &self.gathered);
             _ = tun.writev(write.iovecs) catch {
@@ -441,12 +454,13 @@ pub const Rx = struct {
     }
 
     fn wait(self: *Rx) void {
-        var polled = [_]linux.pollfd{
-            .{ .fd = self.udp.fd, .events = linux.POLL.IN, .revents = 0 },
-            .{ .fd = self.lane.wake_receive, .events = linux.POLL.IN, .revents = 0 },
-        };
         crypto.wipeStack();
-        _ = linux.poll(&polled, polled.len, -1);
+        if (self.inbound.wait(self.udp, &self.counters)) return;
+        var polled: [2 + connected_socket.sockets_max]linux.pollfd = undefined;
+        polled[0] = .{ .fd = self.udp.fd, .events = linux.POLL.IN, .revents = 0 };
+        polled[1] = .{ .fd = self.lane.wake_receive, .events = linux.POLL.IN, .revents = 0 };
+        const others = if (self.connected) |sockets| sockets.pollAll(polled[2..]) else 0;
+        _ = linux.poll(&polled, @intCast(2 + others), -1);
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;
             _ = linux.read(self.lane.wake_receive, &count, count.len);

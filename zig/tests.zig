@@ -10,6 +10,7 @@ comptime {
     _ = @import("checksum.zig");
     _ = @import("coalesce.zig");
     _ = @import("coalesce_test.zig");
+    _ = @import("connected_socket_test.zig");
     _ = @import("control_message.zig");
     _ = @import("cookie.zig");
     _ = @import("crypto.zig");
@@ -20,6 +21,7 @@ comptime {
     _ = @import("device_rules_test.zig");
     _ = @import("device_test.zig");
     _ = @import("ecn.zig");
+    _ = @import("device_uring_test.zig");
     _ = @import("gate.zig");
     _ = @import("icmp.zig");
     _ = @import("index_table.zig");
@@ -58,5 +60,7 @@ comptime {
     _ = @import("udp_group.zig");
     _ = @import("udp_linux.zig");
     _ = @import("udp_linux_test.zig");
+    _ = @import("uring_linux.zig");
+    _ = @import("uring_linux_test.zig");
     _ = @import("vectors_test.zig");
 }

@@ -29,6 +29,7 @@ const Peer = @import("peer.zig").Peer;
 const Tables = tables_.Tables;
 const Tun = @import("tun_linux.zig").Tun;
 const udp_linux = @import("udp_linux.zig");
+const uring_use = @import("uring_use.zig");
 const Udp = udp_linux.Udp;
 
 const none: u16 = std.math.maxInt(u16);
@@ -48,7 +49,7 @@ const Segment = struct {
 };
 
 /// Which segments one message carries: a part of a peer's chain.
-const MessageOrigin = struct { first: u16, count: u16, peer: abi.PeerRef };
+const MessageOrigin = struct { first: u16, count: u16, peer: abi.PeerRef, socket: u8 };
 
 pub const Tx = struct {
     tables: *Tables,
@@ -64,6 +65,8 @@ pub const Tx = struct {
     link_gone: bool = false,
     link_is_up: bool = false,
 
+    outbound: uring_use.Outbound = .{},
+    connected: *@import("connected_socket.zig").Sockets = undefined,
     // Packets as they were read or handed over, each behind its virtio header.
     read_bytes: []u8,
     reads: [constants.tun_batch_packets + constants.handover_packets][]const u8 = undefined,
@@ -130,6 +133,8 @@ pub const Tx = struct {
     }
 
     pub fn run(self: *Tx) void {
+        self.outbound.start(self.tables.allocator, &self.counters);
+        defer self.outbound.stop();
         while (!self.stopping.load(.acquire)) {
             if (!self.turn()) self.wait();
         }
@@ -167,7 +172,7 @@ pub const Tx = struct {
         while (self.reads_count - handed < constants.tun_batch_packets and used < constants.tun_batch_bytes_enough) {
             const room = self.read_bytes[used..];
             if (room.len < constants.tun_read_bytes_max) break;
-            const length = tun.read(room) catch |err| {
+            const length = self.outbound.read(tun, room) catch |err| {
                 switch (err) {
                     error.WouldBlock => {},
                     error.LinkGone => self.linkGone(),
@@ -463,6 +468,7 @@ pub const Tx = struct {
             const path = peer.path.load();
             const segmented = self.udp.segments_max > 1 and peer.unsegmented_until_ns <= self.now_ns;
             const count_max: u16 = if (segmented) @intCast(self.udp.segments_max) else 1;
+            const socket = self.connected.pick(&self.counters, peer, &path, self.now_ns);
             var at = head;
             while (at != none) {
                 const origin = self.takeGroup(at, count_max);
@@ -479,6 +485,7 @@ pub const Tx = struct {
                     .first = origin.first,
                     .count = origin.count,
                     .peer = peer.ref,
+                    .socket = socket,
                 };
                 self.messages_count += 1;
             }
@@ -524,15 +531,17 @@ pub const Tx = struct {
         const messages = self.messages[0..self.messages_count];
         var at: usize = 0;
         while (at < messages.len) {
-            const result = self.udp.sendBatch(messages[at..]);
+            const run_end, const udp = self.connected.runOf(self.origins[0..messages.len], at);
+            const result = self.outbound.sendBatch(udp, messages[at..run_end]);
             if (result.sent > 0) self.countSent(at, result.sent);
             at += result.sent;
             switch (result.errno) {
-                .SUCCESS => assert(at == messages.len),
-                .AGAIN => while (!self.udp.waitWritable(100)) {
+                .SUCCESS => assert(at == run_end),
+                .AGAIN => while (!udp.waitWritable(100)) {
                     if (self.stopping.load(.acquire)) return;
                 },
-                else => |errno| {
+                // What is wrong is found out by the socket that serves everybody.
+                else => |errno| if (udp.connected) self.connected.leave(self.origins[at].socket) else {
                     self.sendFailed(at, errno);
                     at += 1;
                 },

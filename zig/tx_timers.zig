@@ -15,6 +15,7 @@ pub fn run(tx: *Tx) u64 {
         if (tx.tables.laneOf(peer.ref.slot) != tx.lane_number) continue;
         due = @min(due, runPeer(tx, peer));
     }
+    tx.connected.sweep(tx.tables, tx.now_ns);
     // Receive sets deadlines at least this far ahead, so they are seen in time.
     const look_again = tx.now_ns + constants.rekey_timeout_ns;
     return @min(due, look_again);

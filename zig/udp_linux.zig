@@ -20,6 +20,8 @@ pub const send_call_messages: usize = 64;
 /// traffic class 24, overflow 24, and room to spare.
 pub const receive_control_bytes: usize = 256;
 pub const receive_buffer_bytes: usize = 64 * 1024;
+/// A full socket answers AGAIN.
+pub const send_flags: u32 = linux.MSG.DONTWAIT | linux.MSG.NOSIGNAL;
 
 pub const OpenError = error{ PermissionDenied, AddressInUse, System };
 pub const ReceiveError = error{ WouldBlock, System };
@@ -44,6 +46,10 @@ pub const Udp = struct {
     gro: bool,
     /// Segments that one send may carry; 0 = no UDP_SEGMENT.
     segments_max: u32,
+    /// Raised where another socket takes this one's place under the same descriptor.
+    generation: std.atomic.Value(u32) = .init(0),
+    /// To one remote: messages need no address, and ICMP errors are told here.
+    connected: bool = false,
 
     /// Binds [::]:port for both families, or 0.0.0.0:port where there is no IPv6. Port 0: any free
     /// one. fwmark 0: none.
@@ -65,9 +71,45 @@ pub const Udp = struct {
         return udp;
     }
 
+    /// Another socket on the same port, for one remote alone. The kernel prefers it for what that
+    /// one sends and keeps the route. `local` of another family: the kernel chooses the address.
+    /// Between bind and connect it may be given what is not from the remote.
+    pub fn openConnected(udp: *const Udp, remote: abi.Endpoint, local: abi.Endpoint) OpenError!Udp {
+        // Only now, so that nobody could share the port when this one was bound.
+        try require(setOption(udp.fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, 1));
+        const fd = try openSocket(if (udp.dual_stack) linux.AF.INET6 else linux.AF.INET);
+        errdefer _ = linux.close(fd);
+        var own = udp.*;
+        own.fd = fd;
+        own.connected = true;
+        own.generation = .init(udp.generation.load(.acquire));
+        try own.setOptions();
+        for ([_]u32{ linux.SO.MARK, linux.SO.BUSY_POLL }) |name| {
+            const value = try getOption(udp.fd, name);
+            if (value != 0) try require(setOption(fd, linux.SOL.SOCKET, name, value));
+        }
+        if (udp.gro) try require(setOption(fd, linux.IPPROTO.UDP, linux.UDP.GRO, 1));
+        try require(setOption(fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, 1));
+        var source = local;
+        source.port = udp.port;
+        if (local.family == remote.family) try own.bindTo(source) else try own.bind(udp.port);
+        const address = socketAddress(remote, udp.dual_stack);
+        try require(linux.errno(linux.connect(fd, @ptrCast(&address), address.length())));
+        return own;
+    }
+
     pub fn close(udp: *Udp) void {
         _ = linux.close(udp.fd);
         udp.fd = -1;
+    }
+
+    /// How long a receive asks the network card before it sleeps, in microseconds; 0 = not at all.
+    pub fn setBusyPoll(udp: *const Udp, microseconds: u31) error{ PermissionDenied, System }!void {
+        return switch (setOption(udp.fd, linux.SOL.SOCKET, linux.SO.BUSY_POLL, microseconds)) {
+            .SUCCESS => {},
+            .PERM, .ACCES => |e| fail(e, error.PermissionDenied),
+            else => |e| fail(e, error.System),
+        };
     }
 
     /// 0 = no mark.
@@ -94,6 +136,8 @@ pub const Udp = struct {
                 },
                 .INTR => continue,
                 .AGAIN => return error.WouldBlock,
+                // An ICMP error, told once: what was sent before did not arrive.
+                .CONNREFUSED => if (udp.connected) continue else return fail(.CONNREFUSED, error.System),
                 else => |e| return fail(e, error.System),
             }
         }
@@ -107,19 +151,15 @@ pub const Udp = struct {
         var sent: usize = 0;
         while (sent < messages.len) {
             const call = messages[sent..@min(messages.len, sent + send_call_messages)];
-            var headers: [send_call_messages]linux.mmsghdr = undefined;
-            var addresses: [send_call_messages]SocketAddress = undefined;
-            var controls: [send_call_messages]SendControl = undefined;
-            for (call, 0..) |*message, i| {
-                addresses[i] = socketAddress(message.remote, udp.dual_stack);
-                controls[i].write(message);
-                headers[i] = .{ .hdr = message.header(&addresses[i], &controls[i]), .len = 0 };
-            }
+            var prepared: PreparedSend = undefined;
+            prepared.fill(udp, call);
             // Fewer than asked for means that one failed; its errno comes with the next call.
-            const rc = linux.sendmmsg(udp.fd, &headers, @intCast(call.len), linux.MSG.DONTWAIT | linux.MSG.NOSIGNAL);
+            const rc = linux.sendmmsg(udp.fd, &prepared.headers, @intCast(call.len), send_flags);
             switch (linux.errno(rc)) {
                 .SUCCESS => sent += rc,
                 .INTR => continue,
+                // As in receiveBatch; this message was not tried yet.
+                .CONNREFUSED => if (udp.connected) continue else return .{ .sent = sent, .errno = .CONNREFUSED },
                 else => |e| return .{ .sent = sent, .errno = e },
             }
         }
@@ -169,8 +209,11 @@ pub const Udp = struct {
     }
 
     fn bind(udp: *const Udp, requested_port: u16) OpenError!void {
-        const any: abi.Endpoint = .{ .family = if (udp.dual_stack) 6 else 4, .port = requested_port };
-        const address = socketAddress(any, udp.dual_stack);
+        return udp.bindTo(.{ .family = if (udp.dual_stack) 6 else 4, .port = requested_port });
+    }
+
+    fn bindTo(udp: *const Udp, local: abi.Endpoint) OpenError!void {
+        const address = socketAddress(local, udp.dual_stack);
         switch (linux.errno(linux.bind(udp.fd, @ptrCast(&address), address.length()))) {
             .SUCCESS => {},
             .ADDRINUSE => |e| return fail(e, error.AddressInUse),
@@ -210,6 +253,28 @@ pub const SendMessage = struct {
             .controllen = control.length,
             .flags = 0,
         };
+    }
+};
+
+/// What the kernel reads of the messages of one call. Points into itself, so it must not move.
+pub const PreparedSend = struct {
+    headers: [send_call_messages]linux.mmsghdr,
+    addresses: [send_call_messages]SocketAddress,
+    controls: [send_call_messages]SendControl,
+
+    pub fn fill(prepared: *PreparedSend, udp: *const Udp, messages: []const SendMessage) void {
+        for (messages, 0..) |said, i| {
+            var message = said;
+            // What it was bound to.
+            if (udp.connected) message.local = .{};
+            prepared.addresses[i] = socketAddress(message.remote, udp.dual_stack);
+            prepared.controls[i].write(&message);
+            const header = message.header(&prepared.addresses[i], &prepared.controls[i]);
+            prepared.headers[i] = .{ .hdr = header, .len = 0 };
+            if (!udp.connected) continue;
+            prepared.headers[i].hdr.name = null;
+            prepared.headers[i].hdr.namelen = 0;
+        }
     }
 };
 
@@ -264,13 +329,13 @@ pub const ReceiveBatch = struct {
     pub fn message(batch: *ReceiveBatch, index: usize) ReceivedMessage {
         assert(index < batch.count);
         const header = &batch.headers[index];
-        const room = batch.bufferAt(index);
-        assert(header.len <= room.len);
+        assert(header.len <= receive_buffer_bytes);
         assert(header.hdr.controllen <= receive_control_bytes);
+        const control: [*]align(8) const u8 = @ptrCast(@alignCast(header.hdr.control.?));
         return .{
-            .payload = room[0..header.len],
-            .remote = endpoint(&batch.addresses[index], header.hdr.namelen),
-            .control = batch.controls[index][0..header.hdr.controllen],
+            .payload = batch.iovecs[index].base[0..header.len],
+            .remote = endpoint(@ptrCast(@alignCast(header.hdr.name.?)), header.hdr.namelen),
+            .control = control[0..header.hdr.controllen],
             .truncated = header.hdr.flags & linux.MSG.TRUNC != 0,
             .control_truncated = header.hdr.flags & linux.MSG.CTRUNC != 0,
         };
@@ -285,6 +350,14 @@ pub const ReceiveBatch = struct {
         }
         const flood = batch.count >= constants.receive_batch_messages and 2 * small > batch.count;
         batch.wanted = if (flood) messages_max else constants.receive_batch_messages;
+    }
+
+    /// Appends a datagram that another way than recvmmsg brought, where it lies.
+    pub fn put(batch: *ReceiveBatch, header: linux.msghdr, payload: []u8) void {
+        batch.iovecs[batch.count] = .{ .base = payload.ptr, .len = payload.len };
+        batch.headers[batch.count] = .{ .hdr = header, .len = @intCast(payload.len) };
+        batch.headers[batch.count].hdr.iov = @ptrCast(&batch.iovecs[batch.count]);
+        batch.count += 1;
     }
 
     /// The kernel changes lengths and flags, so all are set again; and the control areas are
@@ -464,6 +537,13 @@ fn probeSegments() u32 {
 
 fn setOption(fd: linux.fd_t, level: i32, name: u32, value: c_int) linux.E {
     return linux.errno(linux.setsockopt(fd, level, name, std.mem.asBytes(&value), @sizeOf(c_int)));
+}
+
+fn getOption(fd: linux.fd_t, name: u32) error{System}!c_int {
+    var value: c_int = 0;
+    var length: linux.socklen_t = @sizeOf(c_int);
+    try require(linux.errno(linux.getsockopt(fd, linux.SOL.SOCKET, name, std.mem.asBytes(&value), &length)));
+    return value;
 }
 
 fn require(e: linux.E) error{System}!void {

@@ -1,7 +1,7 @@
 /** `meshvpn device IFNAME`: a plain WireGuard device, configured by `wg` and wg-quick. */
 import { defineCommand } from "citty";
 import { laneChoices, workerChoices } from "../daemon/threads.ts";
-import { cipherChoices } from "../native/dataplane.ts";
+import { busyPollMax, cipherChoices, ioUringChoices } from "../native/dataplane.ts";
 import { usageError } from "./errors.ts";
 
 /** What has no flag, for the help. */
@@ -11,6 +11,9 @@ export const deviceVariables = [
   `  MESHVPN_AEAD       what seals packets: ${cipherChoices.join(", ")} (auto)`,
   `  MESHVPN_LANES      pairs of packet threads: ${laneChoices.join(", ")} (auto)`,
   `  MESHVPN_ENCRYPT_WORKERS  threads beside each of them: auto, 0 to ${workerChoices.at(-1)} (auto)`,
+  `  MESHVPN_IO_URING   move packets by io_uring: ${ioUringChoices.join(", ")} (auto)`,
+  "  MESHVPN_CONNECTED_SOCKETS  a connected socket for each busy peer: on, off (off)",
+  "  MESHVPN_BUSY_POLL  microseconds that a receive asks the network card (0)",
   "  LOG_LEVEL          silent, error, verbose or info, debug (error)",
   "  MESHVPN_LOG_FILE   where a device in the background logs",
 ].join("\n");
@@ -23,6 +26,8 @@ export default defineCommand({
       "MESHVPN_STATE_DIR (/var/lib/meshvpn), " +
       `MESHVPN_AEAD (${cipherChoices.join(", ")}), ` +
       `MESHVPN_LANES (${laneChoices.join(", ")}), ` +
+      `MESHVPN_IO_URING (${ioUringChoices.join(", ")}), ` +
+      "MESHVPN_CONNECTED_SOCKETS (on, off), MESHVPN_BUSY_POLL (microseconds), " +
       "LOG_LEVEL (silent, error, verbose or info, debug), MESHVPN_LOG_FILE. " +
       "Example: meshvpn device wg0 && wg setconf wg0 wg0.conf",
   },
@@ -57,7 +62,10 @@ export async function deviceCommand(interfaceName: string, foreground: boolean):
     const cipher = chosen("MESHVPN_AEAD", cipherChoices);
     const lanes = chosen("MESHVPN_LANES", laneChoices);
     const workers = chosen("MESHVPN_ENCRYPT_WORKERS", workerChoices);
-    const options = { interfaceName, stateDirectory, cipher, lanes, workers, log };
+    const ioUring = chosen("MESHVPN_IO_URING", ioUringChoices);
+    const connectedSockets = chosen("MESHVPN_CONNECTED_SOCKETS", ["off", "on"]) === "on";
+    const ways = { cipher, lanes, workers, ioUring, connectedSockets, busyPollUs: busyPoll() };
+    const options = { interfaceName, stateDirectory, ...ways, log };
     return await runDevice(loadLibrary(), options, () => readiness.ok());
   } catch (error) {
     if (readiness.failed(error)) return 1;
@@ -67,13 +75,23 @@ export async function deviceCommand(interfaceName: string, foreground: boolean):
 
 /** wireguard-go's calling convention has no flags: what flags of `up` say comes by variables. */
 function chosen<Choice extends string>(variable: string, choices: readonly Choice[]): Choice {
-  const said = process.env[variable] || "auto";
+  const said = process.env[variable] || choices[0];
   const choice = choices.find((each) => each === said);
   if (choice !== undefined) return choice;
   throw usageError(
     `${variable}=${said} is not acceptable`,
     "there is no such choice",
     `give one of ${choices.join(", ")}`,
+  );
+}
+
+function busyPoll(): number {
+  const said = process.env.MESHVPN_BUSY_POLL || "0";
+  if (/^\d{1,5}$/.test(said) && Number(said) <= busyPollMax) return Number(said);
+  throw usageError(
+    `MESHVPN_BUSY_POLL=${said} is not acceptable`,
+    "it is a number of microseconds",
+    `give 0 to ${busyPollMax}`,
   );
 }
 

@@ -67,6 +67,7 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
     ["interface", `${interfaceName}  ${status.addresses.join("  ")}`],
     ["port", `${status.port}`],
     ["aead", status.aead],
+    ["io_uring", status.io_uring],
     ...(status.certificate === null ? [] : [["until", until(status.certificate.expires)]]),
   ];
   const members =

@@ -14,7 +14,13 @@ import {
 } from "../base/ip.ts";
 import { nearest } from "../base/nearest.ts";
 import { seedsMax } from "../mesh/introducer.ts";
-import { type CipherChoice, cipherChoices } from "../native/dataplane.ts";
+import {
+  busyPollMax,
+  type CipherChoice,
+  cipherChoices,
+  type IoUringChoice,
+  ioUringChoices,
+} from "../native/dataplane.ts";
 import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault } from "../trust/identity.ts";
 import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
@@ -39,6 +45,10 @@ export interface MeshConfig {
   readonly aead: CipherChoice;
   readonly lanes: LaneChoice;
   readonly encrypt_workers: WorkerChoice;
+  readonly io_uring: IoUringChoice;
+  readonly connected_sockets: boolean;
+  /** Microseconds; 0: not at all. */
+  readonly busy_poll: number;
   readonly prefix: IpPrefix;
   readonly name: string;
   readonly network: string;
@@ -174,6 +184,27 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     fallback: "auto",
     parse: (said) => workerChoices.find((choice) => choice === said),
     expects: `auto, or 0 to ${workerChoices.at(-1)}`,
+  }),
+  io_uring: text({
+    hint: ioUringChoices.join("|"),
+    describe: "move packets by io_uring; auto does where that is known to be faster",
+    fallback: "auto",
+    parse: (said) => ioUringChoices.find((choice) => choice === said),
+    expects: `one of ${ioUringChoices.join(", ")}`,
+  }),
+  connected_sockets: text({
+    hint: "on|off",
+    describe: "give each busy peer a connected socket of its own",
+    fallback: "off",
+    parse: onOrOff,
+    expects: "on or off",
+  }),
+  busy_poll: text({
+    hint: "N",
+    describe: "how many microseconds a receive asks the network card before it sleeps",
+    fallback: "0",
+    parse: (said) => number(said, 0, busyPollMax),
+    expects: `a number of microseconds, 0 to ${busyPollMax}`,
   }),
   tun: toggle("make a tunnel interface"),
   uapi: toggle("answer wg(8) on /var/run/wireguard/INTERFACE.sock"),
@@ -348,6 +379,10 @@ function text<T>(setting: TextSetting<T>): Setting<T> {
     fallback: [setting.fallback],
     parse: (texts) => (texts.length === 1 ? setting.parse(texts[0] as string) : undefined),
   };
+}
+
+export function onOrOff(said: string): boolean | undefined {
+  return said === "on" ? true : said === "off" ? false : undefined;
 }
 
 function toggle(describe: string): Setting<boolean> {

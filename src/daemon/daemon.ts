@@ -102,6 +102,9 @@ export async function runMesh(
     cipher: config.aead,
     lanes: lanesFor(config.lanes, availableParallelism()),
     cryptoWorkers: workersFor(config.encrypt_workers, availableParallelism()),
+    ioUring: config.io_uring,
+    connectedSockets: config.connected_sockets,
+    busyPollUs: config.busy_poll,
   };
   const dataplane = openDataplane(library, options, "--no-uapi");
   started.defer(() => dataplane.close());
@@ -488,7 +491,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   #status(withCounters: boolean): MeshStatus {
     const { config, dataplane } = this.#parts;
     const status = this.#node.status();
-    const { listenPort, cipher, lanes } = dataplane.deviceState();
+    const { listenPort, cipher, lanes, ioUring } = dataplane.deviceState();
     return {
       schema: statusSchema,
       version: manifest.version,
@@ -501,6 +504,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       port: listenPort,
       aead: cipher,
       lanes,
+      io_uring: ioUring,
       trusted: status.trusted,
       organisations: status.organisations,
       certificate: certificateStatus(status.certificate),

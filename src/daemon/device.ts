@@ -13,7 +13,12 @@ import type { DataplaneEvent, PeerRef, PeerStats } from "../mesh/dataplane.ts";
 import { type Peer, PeerTable, type PeerTableEvent } from "../mesh/peer-table.ts";
 import { answerUapi, type UapiDevice } from "../mesh/uapi.ts";
 import { NativeCrypto } from "../native/crypto.ts";
-import type { CipherChoice, CommandFailure, NativeDataplane } from "../native/dataplane.ts";
+import type {
+  CipherChoice,
+  CommandFailure,
+  IoUringChoice,
+  NativeDataplane,
+} from "../native/dataplane.ts";
 import type { Library } from "../native/library.ts";
 import { systemClock } from "./clock.ts";
 import { Driver, type Duties } from "./driver.ts";
@@ -32,6 +37,10 @@ export interface DeviceOptions {
   readonly cipher: CipherChoice;
   readonly lanes: LaneChoice;
   readonly workers: WorkerChoice;
+  readonly ioUring: IoUringChoice;
+  readonly connectedSockets: boolean;
+  /** Microseconds; 0: not at all. */
+  readonly busyPollUs: number;
   readonly log: Log;
 }
 
@@ -54,9 +63,15 @@ export async function runDevice(
     cipher: options.cipher,
     lanes: lanesFor(options.lanes, availableParallelism()),
     cryptoWorkers: workersFor(options.workers, availableParallelism()),
+    ioUring: options.ioUring,
+    connectedSockets: options.connectedSockets,
+    busyPollUs: options.busyPollUs,
   });
-  const { cipher, lanes } = dataplane.deviceState();
+  const { cipher, lanes, ioUring } = dataplane.deviceState();
   log.verbose(`packets are sealed by ${cipher}, in ${lanes} ${lanes === 1 ? "lane" : "lanes"}`);
+  if (ioUring.startsWith("refused")) {
+    log.error(`io_uring was ${ioUring}; packets go by ordinary system calls`);
+  }
   const device = new WireguardDevice(library, crypto, dataplane, options);
   try {
     return await device.run(ready);

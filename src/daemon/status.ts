@@ -50,6 +50,8 @@ export interface MeshStatus {
   readonly aead: string;
   /** Pairs of packet threads. */
   readonly lanes: number;
+  /** Whether packets go through io_uring: `off`, `on`, `sqpoll`, or `refused` and the kernel's reason. */
+  readonly io_uring: string;
   /** How many identities are trusted here. */
   readonly trusted: number;
   /** How many organisations are. */

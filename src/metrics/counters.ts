@@ -135,4 +135,7 @@ export const counterHelp: Readonly<Record<string, string>> = {
   dataplane_icmp_limited: "Packets without a destination that got no answer any more",
   dataplane_handed_over: "Packets that came in at another lane than their peer's",
   dataplane_handover_full: "Packets that found no place on their way to their peer's lane",
+  dataplane_io_uring_refused: "Rings of io_uring that the kernel refused, or that failed",
+  dataplane_connected_sockets_opened: "Connected sockets opened for busy peers",
+  dataplane_connected_sockets_refused: "Busy peers for which no connected socket could be opened",
 };

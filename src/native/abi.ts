@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 4,
+  version: 5,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -18,12 +18,14 @@ export const abi = {
     mtu_default: 1420,
     mtu_min: 576,
     mtu_max: 65455,
+    busy_poll_us_max: 1000,
   },
   flags: {
     config_flag_no_tun: 1,
     config_flag_uapi: 2,
     config_flag_no_udp_offload: 4,
     config_flag_no_tun_offload: 8,
+    config_flag_connected_sockets: 16,
     keypair_flag_initiator: 1,
     device_flag_tun_offload: 1,
     device_flag_tun_uso: 2,
@@ -64,6 +66,18 @@ export const abi = {
       batch: 1,
       libsodium: 2,
       avx2: 3,
+    },
+    IoUring: {
+      auto: 0,
+      on: 1,
+      off: 2,
+      sqpoll: 3,
+    },
+    IoUringState: {
+      off: 0,
+      on: 1,
+      sqpoll: 2,
+      refused: 3,
     },
     CommandKind: {
       peer_add: 1,
@@ -179,6 +193,9 @@ export const abi = {
       icmp_limited: 59,
       handed_over: 60,
       handover_full: 61,
+      io_uring_refused: 62,
+      connected_sockets_opened: 63,
+      connected_sockets_refused: 64,
     },
   },
   structs: {
@@ -211,7 +228,7 @@ export const abi = {
       padding: 30,
     },
     Config: {
-      size: 48,
+      size: 56,
       interface_name: 0,
       mtu: 16,
       listen_port: 20,
@@ -220,7 +237,9 @@ export const abi = {
       cipher: 32,
       lanes: 36,
       crypto_workers: 40,
-      padding: 44,
+      io_uring: 44,
+      busy_poll_us: 48,
+      padding: 52,
     },
     Command: {
       size: 144,
@@ -279,7 +298,7 @@ export const abi = {
       remote: 72,
     },
     DeviceInfo: {
-      size: 64,
+      size: 72,
       interface_name: 0,
       interface_index: 16,
       listen_port: 20,
@@ -288,8 +307,10 @@ export const abi = {
       segments_max: 32,
       lanes: 36,
       crypto_workers: 40,
-      padding: 44,
-      cipher: 48,
+      io_uring: 44,
+      io_uring_errno: 48,
+      connected_sockets: 52,
+      cipher: 56,
     },
   },
 } as const;

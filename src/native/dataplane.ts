@@ -3,6 +3,7 @@
  * out, in batches through buffers that are made once. Owns the device's number and its buffers;
  * encodes in `structs.ts`, decides nothing. What `receive` returns is valid until the next call.
  */
+import { getSystemErrorName } from "node:util";
 import { assert, MeshError } from "../base/errors.ts";
 import type {
   Command,
@@ -45,6 +46,11 @@ export interface DataplaneConfig {
   readonly lanes?: number;
   /** Threads beside each packet thread that seal and open with it, up to `cryptoWorkersMax`. */
   readonly cryptoWorkers?: number;
+  readonly ioUring?: IoUringChoice;
+  /** A connected socket for each busy peer; not where io_uring receives. */
+  readonly connectedSockets?: boolean;
+  /** How long a receive asks the network card, in microseconds; 0 or absent: not at all. */
+  readonly busyPollUs?: number;
 }
 
 export const cryptoWorkersMax = abi.constants.crypto_workers_max;
@@ -54,6 +60,13 @@ export const lanesMax = abi.constants.lanes_max;
 /** `auto`: the widest batch that this processor can run, else libsodium. `avx2` is for comparisons. */
 export const cipherChoices = ["auto", "batch", "libsodium", "avx2"] as const;
 export type CipherChoice = (typeof cipherChoices)[number];
+
+/** `auto`: where it is known to be faster, which is nowhere yet. `sqpoll` gives it a core of its own. */
+export const ioUringChoices = ["auto", "on", "off", "sqpoll"] as const;
+export type IoUringChoice = (typeof ioUringChoices)[number];
+
+/** Microseconds. */
+export const busyPollMax: number = abi.constants.busy_poll_us_max;
 
 export interface CommandFailure {
   readonly command: Command;
@@ -76,6 +89,10 @@ export interface DeviceState {
   readonly cipher: string;
   readonly lanes: number;
   readonly cryptoWorkers: number;
+  /** `off`, `on`, `sqpoll`, or `refused` and the errno. */
+  readonly ioUring: string;
+  /** Peers that have a socket of their own just now. */
+  readonly connectedSockets: number;
 }
 
 export interface UapiRequest {
@@ -282,6 +299,8 @@ export class NativeDataplane {
       cipher: textAt(layout.cipher),
       lanes: state.u32(layout.lanes),
       cryptoWorkers: state.u32(layout.crypto_workers),
+      ioUring: ioUringText(state.u32(layout.io_uring), state.u32(layout.io_uring_errno)),
+      connectedSockets: state.u32(layout.connected_sockets),
     };
   }
 
@@ -331,7 +350,8 @@ function encodeConfig(config: DataplaneConfig): Uint8Array {
     (config.tun === false ? flags.config_flag_no_tun : 0) |
     (config.uapi === true ? flags.config_flag_uapi : 0) |
     (config.udpOffload === false ? flags.config_flag_no_udp_offload : 0) |
-    (config.tunOffload === false ? flags.config_flag_no_tun_offload : 0);
+    (config.tunOffload === false ? flags.config_flag_no_tun_offload : 0) |
+    (config.connectedSockets === true ? flags.config_flag_connected_sockets : 0);
   records.view.setUint32(layout.mtu, config.mtu ?? abi.constants.mtu_default, true);
   records.view.setUint32(layout.listen_port, config.listenPort ?? 0, true);
   records.view.setUint32(layout.fwmark, config.fwmark ?? 0, true);
@@ -340,7 +360,18 @@ function encodeConfig(config: DataplaneConfig): Uint8Array {
   records.view.setUint32(layout.cipher, cipher, true);
   records.view.setUint32(layout.lanes, config.lanes ?? 1, true);
   records.view.setUint32(layout.crypto_workers, config.cryptoWorkers ?? 0, true);
+  const ioUring = enums.IoUring[config.ioUring ?? "auto"];
+  records.view.setUint32(layout.io_uring, ioUring, true);
+  records.view.setUint32(layout.busy_poll_us, config.busyPollUs ?? 0, true);
   return records.bytes;
+}
+
+/** What became of io_uring here, for people. */
+export function ioUringText(state: number, errno: number): string {
+  const names = Object.entries(enums.IoUringState);
+  const name = names.find(([, value]) => value === state)?.[0] ?? "unknown";
+  if (state !== enums.IoUringState.refused) return name;
+  return `${name}: ${getSystemErrorName(-errno)}`;
 }
 
 function openError(name: ErrorName, config: DataplaneConfig): MeshError {

@@ -44,7 +44,16 @@ const zigPure = [
   "transport",
 ];
 const zigSystem = ["netlink", "tun_linux", "udp_group", "udp_linux", "uring_linux"];
-const zigMayUseSystem = ["device", "exports", "rx", "tx", "uapi", ...zigSystem];
+const zigMayUseSystem = [
+  "device",
+  "exports",
+  "rx",
+  "tx",
+  "uapi",
+  "uring_use",
+  "connected_socket",
+  ...zigSystem,
+];
 /** Roots of libraries beside exports.zig itself. */
 const zigRoots = ["cipher_free"];
 const zigMayUseSodium = ["crypto", "primitives"];

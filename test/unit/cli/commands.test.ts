@@ -223,6 +223,6 @@ test("up warns of a variable that is no setting, and names the nearest", async (
 
 test("meshvpn-wg names its variables in its help", async () => {
   const { out } = await meshvpn(["meshvpn-wg", "--help"]);
-  for (const name of ["MESHVPN_STATE_DIR", "MESHVPN_AEAD", "LOG_LEVEL"])
+  for (const name of ["MESHVPN_STATE_DIR", "MESHVPN_AEAD", "MESHVPN_IO_URING", "LOG_LEVEL"])
     expect(out).toContain(name);
 });
