@@ -78,7 +78,7 @@ const Scene = struct {
         self.tables.inbox.head.raw = 0;
         self.tables.inbox.tail.raw = 0;
         self.rx.counters = .{};
-        self.rx.overflow_seen = 0;
+        self.rx.overflow_seen = @splat(0);
         self.rx.batch.count = 0;
         while (self.tables.lanes[0].attention.pop()) |_| {}
         return self;
