@@ -117,7 +117,7 @@ describe("on one machine, doctor names", () => {
 
   test("a roster without anybody, then a seed whose name has no address, then one that is silent", async () => {
     await node.up("--seed", "nowhere.invalid:51820");
-    expect((await doctor(node))?.mend).toBe("run meshvpn trust KEY");
+    expect((await doctor(node))?.mend).toBe("run meshvpn trust KEY or meshvpn join TOKEN");
     const stranger = "hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY=";
     await node.ok("trust", stranger);
     const unresolved = await doctor(node);
