@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 5;
+pub const version: u32 = 6;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -49,9 +49,11 @@ pub const PeerRef = extern struct {
 pub const Endpoint = extern struct {
     address: [16]u8 = @splat(0),
     /// Interface index: the scope of a link-local address, or the arrival interface of a local one.
+    /// Of a remote IPv4 address: the side socket by which it is spoken to, 0 the main one.
     scope: u32 = 0,
     port: u16 = 0,
-    /// 0 none, 4 or 6.
+    /// 0 none, 4 or 6; or constants.family_relay, and then `address` holds a member's peer slot
+    /// (u32) and generation (u32), and the first 6 bytes of the identity that it relays to.
     family: u16 = 0,
 };
 
@@ -174,6 +176,17 @@ pub const CommandKind = enum(u32) {
     route_remove = 20,
     /// peer, number: bytes of an authentic handshake message that came from it.
     handshake_received = 21,
+    /// peer, number: the first 6 bytes of its identity, little-endian. It is a member: what moves
+    /// its path is the control plane's decision, and frames for it are forwarded.
+    peer_member_set = 22,
+    /// number: this node's own 6 bytes, 0 = no member. local_index: KiB a second that are forwarded
+    /// for each pair of members, 0 = no limit.
+    relay_set = 23,
+    /// key: a STUN transaction id in its first 12 bytes; number: for how many ms one answer passes.
+    stun_expect = 24,
+    /// Opens the sockets for birthday probing, where there are none yet: an endpoint of IPv4 with
+    /// `scope` from 1 on is spoken to by one of them. Status.value: how many there are.
+    side_sockets_open = 25,
     _,
 };
 
@@ -221,6 +234,12 @@ pub const EventKind = enum(u32) {
     fatal = 8,
     /// A UAPI request waits: call uapi_receive.
     uapi_request = 9,
+    /// peer, remote, local: an authentic packet of a member came by another path than its own.
+    path_heard = 10,
+    /// peer: a member was sent data, and nothing came back for a second.
+    path_silent = 11,
+    /// Addresses or routes of this machine have changed.
+    network_changed = 12,
     _,
 };
 
@@ -256,7 +275,7 @@ pub const DatagramKind = enum(u32) {
     /// Inside a session: `peer` says whose. On send: sealed by the data plane, staged if need be.
     session_message = 4,
     introduction = 5,
-    /// STUN, where a transaction is awaited. (Later.)
+    /// STUN: the answer to a request of ours.
     stun = 6,
     /// On send only: any bytes to `remote`.
     raw = 7,
@@ -397,6 +416,16 @@ pub const Counter = enum(u32) {
     connected_sockets_opened,
     /// As many as may be were open, or the system refused one: the device's own serves.
     connected_sockets_refused,
+    /// Relayed frames: for this node, and passed on to others.
+    relayed_received,
+    relayed_forwarded,
+    /// Malformed, nested, from or for nobody this node may serve, or not of who it says.
+    relayed_refused,
+    relayed_over_quota,
+    relayed_ring_full,
+    /// Packets whose path is a member without a session.
+    relay_unavailable,
+    stun_received,
 };
 
 comptime {

@@ -24,6 +24,10 @@ const shared_constants = .{
     "mtu_min",
     "mtu_max",
     "busy_poll_us_max",
+    "family_relay",
+    "control_relayed",
+    "relay_hops_max",
+    "side_sockets_max",
 };
 
 /// Without white space; at most a few kilobytes.

@@ -49,6 +49,29 @@ pub const padding_multiple: usize = 16;
 pub const control_header_bytes: usize = 4;
 pub const control_message_bytes_max: usize = 1232;
 
+/// An endpoint of this family is a way through a member (relay.zig), not an address.
+pub const family_relay: u16 = 1;
+/// The control message that transmit and receive handle themselves: a relayed frame (relay.zig).
+pub const control_relayed: u8 = 12;
+/// How often a frame may be forwarded.
+pub const relay_hops_max: u8 = 3;
+/// Frames between receive and transmit; more are dropped, as by any router.
+pub const relay_ring_frames: u32 = 2048;
+/// Pairs of members with a rate of their own at one time.
+pub const relay_pairs_max: usize = 4096;
+pub const relay_burst_bytes_min: u64 = 64 * 1024;
+pub const stun_transactions_max: usize = 64;
+/// A member that was sent data and is silent for this long is asked for by the control plane.
+pub const path_silent_after_ns: u64 = ns_per_s;
+/// A member's path that was silent for this long gives way to another address at once.
+pub const path_yields_after_ns: u64 = 2 * ns_per_s;
+/// The same other address of a member is told of no more often.
+pub const path_heard_interval_ns: u64 = 5 * ns_per_s;
+/// Sockets for birthday probing.
+pub const side_sockets_max: u32 = 256;
+/// Session messages with a path of their own, in one batch.
+pub const detours_max: usize = 64;
+
 // Tables.
 pub const devices_max: usize = 16;
 pub const peers_max: usize = 1 << 16;

@@ -14,6 +14,7 @@ const inner_packet = @import("inner_packet.zig");
 const lane_ = @import("lane.zig");
 const metrics = @import("metrics.zig");
 const netlink = @import("netlink.zig");
+const stun_filter = @import("stun_filter.zig");
 const system_errno = @import("system_errno.zig");
 const tables_ = @import("tables.zig");
 const tun_linux = @import("tun_linux.zig");
@@ -320,7 +321,7 @@ pub const Device = struct {
 
     fn isSystemCommand(kind: abi.CommandKind) bool {
         return switch (kind) {
-            .listen_port_set, .fwmark_set, .mtu_set, .link_up => true,
+            .listen_port_set, .fwmark_set, .mtu_set, .link_up, .side_sockets_open => true,
             .address_add, .address_remove, .route_add, .route_remove => true,
             else => false,
         };
@@ -355,6 +356,19 @@ pub const Device = struct {
             .staged_drop => tables.dropStaged(try tables.peerAt(command.peer)),
             .local_key_set => tables.gate.setLocalKey(&command.key),
             .introduction_key_set => tables.gate.setIntroductionKey(&command.key),
+            .peer_member_set => {
+                const peer = try tables.peerAt(command.peer);
+                try tables.relay.add(self.allocator, command.number, peer.ref.slot);
+                peer.member = command.number;
+            },
+            .relay_set => {
+                tables.relay.own = command.number;
+                tables.relay.bytes_per_second = @as(u64, command.local_index) * 1024;
+            },
+            .stun_expect => tables.stun.expect(
+                command.key[0..stun_filter.id_bytes],
+                tables_.nowNs() + command.number * constants.ns_per_ms,
+            ),
             else => try self.applySystem(command, status),
         }
     }
@@ -372,6 +386,12 @@ pub const Device = struct {
                 for (self.sockets.slice()) |*socket| try socket.setMark(@intCast(command.number));
                 self.fwmark = @intCast(command.number);
                 self.socketsChanged();
+                return;
+            },
+            .side_sockets_open => {
+                try self.tables.side.open(self.fwmark, .{ .offload = self.udp_offload });
+                status.value = self.tables.side.count.load(.acquire);
+                lane_.wake(self.tables.lanes[0].wake_receive);
                 return;
             },
             else => {},
@@ -398,8 +418,10 @@ pub const Device = struct {
     fn setEndpoint(self: *Device, command: *const abi.Command) !void {
         const peer = try self.tables.peerAt(command.peer);
         const family = command.remote.family;
-        if (family != 0 and family != 4 and family != 6) return error.InvalidArgument;
+        const known = family == 0 or family == 4 or family == 6 or family == constants.family_relay;
+        if (!known) return error.InvalidArgument;
         peer.path.store(.{ .remote = command.remote, .local = command.local });
+        peer.path_heard_ns = tables_.nowNs();
         peer.unsegmented_until_ns = 0;
         // Packets that waited for more than a keypair.
         if (peer.staging != null or peer.confirm_owed.load(.monotonic)) self.tables.attend(peer);
@@ -516,10 +538,11 @@ pub const Device = struct {
             .iovecs = &.{.{ .base = message.ptr, .len = message.len }},
             .tos = trafficClass(message),
         };
-        self.udp().sendMessage(out) catch {
+        const socket = self.tables.side.of(&datagram.remote, self.udp());
+        socket.sendMessage(out) catch {
             if (datagram.local.family == 0) return false;
             out.local = .{};
-            self.udp().sendMessage(out) catch return false;
+            socket.sendMessage(out) catch return false;
         };
         return true;
     }

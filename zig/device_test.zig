@@ -444,7 +444,9 @@ test "a session message whose header lies is malformed" {
 fn sessionMessage(buffer: []u8, length: u16) []u8 {
     const message = buffer[0..length];
     for (message, 0..) |*byte, at| byte.* = @truncate(at ^ length);
+    // Any type but that of a relayed frame, which the data plane takes itself.
     message[0] = 1 + @as(u8, @intCast(length % 15));
+    if (message[0] == constants.control_relayed) message[0] = 1;
     message[1] = 0;
     std.mem.writeInt(u16, message[2..4], length, .little);
     return message;

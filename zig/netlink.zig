@@ -222,10 +222,13 @@ pub const Change = struct {
 /// News of all links. `fd` is readable when there may be some.
 pub const Monitor = struct {
     fd: linux.fd_t,
+    /// Something was said of addresses, routes or other links since this was last cleared.
+    elsewhere: bool = false,
 
     pub fn open() Error!Monitor {
-        const rtmgrp_link = 1;
-        return .{ .fd = try openSocket(rtmgrp_link) };
+        // RTMGRP_LINK, and addresses and routes of IPv4 and IPv6.
+        const groups = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+        return .{ .fd = try openSocket(groups) };
     }
 
     pub fn close(monitor: *Monitor) void {
@@ -245,22 +248,29 @@ pub const Monitor = struct {
                 .stranger => continue,
                 .nothing => break,
                 .failed => |e| return switch (e) {
+                    // What was lost may have been anything.
                     .NOBUFS, .MSGSIZE => fail(e, error.EventsLost),
                     else => fail(e, error.System),
                 },
             };
-            change = lastWord(datagram, interface_index, change);
+            change = monitor.lastWord(datagram, interface_index, change);
         }
         return change;
     }
 
-    fn lastWord(datagram: []const u8, interface_index: u32, before: ?Change) ?Change {
+    fn lastWord(monitor: *Monitor, datagram: []const u8, interface_index: u32, before: ?Change) ?Change {
         var change = before;
         var messages: message.Messages = .{ .rest = datagram };
         while (messages.next()) |news| {
-            if (news.kind != message.RTM_NEWLINK and news.kind != message.RTM_DELLINK) continue;
+            if (news.kind != message.RTM_NEWLINK and news.kind != message.RTM_DELLINK) {
+                monitor.elsewhere = true;
+                continue;
+            }
             const link = message.parseLink(news.body) orelse continue;
-            if (link.interface_index != interface_index) continue;
+            if (link.interface_index != interface_index) {
+                monitor.elsewhere = true;
+                continue;
+            }
             if (change != null and change.?.gone) continue;
             if (news.kind == message.RTM_DELLINK) {
                 change = .{ .mtu = 0, .up = false, .gone = true };
@@ -347,6 +357,7 @@ test "of several words about one link the last counts, and deletion is final" {
         }
     };
     var change: ?Change = null;
+    var monitor: Monitor = .{ .fd = -1 };
     for ([_]struct { u16, u32, u32, ?Change }{
         .{ message.RTM_NEWLINK, 8, 1500, null },
         .{ message.RTM_NEWLINK, 7, 1420, .{ .mtu = 1420, .up = true, .gone = false } },
@@ -357,7 +368,11 @@ test "of several words about one link the last counts, and deletion is final" {
         .{ message.RTM_NEWLINK, 7, 1400, .{ .mtu = 0, .up = false, .gone = true } },
     }) |case| {
         var datagram = Datagram.of(case[0], case[1], case[2]);
-        change = Monitor.lastWord(datagram.finish(0), 7, change);
+        change = monitor.lastWord(datagram.finish(0), 7, change);
         try std.testing.expectEqual(case[3], change);
+        // Whatever is not of this link is news of the machine's network.
+        const own = case[0] != message.RTM_NEWADDR and case[1] == 7;
+        try std.testing.expectEqual(!own, monitor.elsewhere);
+        monitor.elsewhere = false;
     }
 }

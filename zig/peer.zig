@@ -77,6 +77,15 @@ pub const Peer = struct {
     answer_due_ns: AtomicU64 = .init(0),
     /// The last `handshake_wanted` event; both threads.
     wanted_ns: AtomicU64 = .init(0),
+    /// Of a member: the first 6 bytes of its identity; 0 for a plain peer. apply.
+    member: u64 = 0,
+    /// When the path was set, or last heard from: receive; apply.
+    path_heard_ns: u64 = 0,
+    /// Another path that was told of last, and when: receive.
+    other_remote: abi.Endpoint = .{},
+    other_told_ns: u64 = 0,
+    /// A member was sent data and has to be heard from by then: transmit sets, receive clears.
+    silent_due_ns: AtomicU64 = .init(0),
     /// Segmented sends to its path fail until then: transmit.
     unsegmented_until_ns: u64 = 0,
 
@@ -96,6 +105,8 @@ pub const Peer = struct {
     pub fn sent(self: *Peer, now_ns: u64, data: bool) void {
         self.last_sent_ns.store(now_ns, .monotonic);
         self.keepalive_due_ns.store(0, .monotonic);
+        if (data and self.member != 0 and self.silent_due_ns.load(.monotonic) == 0)
+            self.silent_due_ns.store(now_ns + constants.path_silent_after_ns, .monotonic);
         if (data and self.answer_due_ns.load(.monotonic) == 0) {
             const wait = constants.keepalive_timeout_ns + constants.rekey_timeout_ns;
             self.answer_due_ns.store(now_ns + wait + jitter(now_ns, self.ref.slot), .monotonic);
@@ -106,6 +117,7 @@ pub const Peer = struct {
     pub fn received(self: *Peer, now_ns: u64, data: bool) void {
         self.last_received_ns.store(now_ns, .monotonic);
         self.answer_due_ns.store(0, .monotonic);
+        self.silent_due_ns.store(0, .monotonic);
         if (!data) return;
         if (self.keepalive_due_ns.load(.monotonic) == 0) {
             self.keepalive_due_ns.store(now_ns + constants.keepalive_timeout_ns, .monotonic);

@@ -19,6 +19,7 @@ const crypto = @import("crypto.zig");
 const ecn = @import("ecn.zig");
 const inner_packet = @import("inner_packet.zig");
 const peer_ = @import("peer.zig");
+const relay = @import("relay.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
 const udp_linux = @import("udp_linux.zig");
@@ -41,6 +42,8 @@ const replies_max = constants.cookie_replies_per_turn;
 const gate_lane: u8 = 0;
 
 const Reply = struct { path: Path, bytes: cookie.Reply };
+/// A datagram out of a relayed frame, and the way it came.
+const Relayed = struct { datagram: []u8, path: Path, ecn: u2 };
 
 pub const Rx = struct {
     tables: *Tables,
@@ -56,11 +59,14 @@ pub const Rx = struct {
     connected: ?*connected_socket.Sockets = null,
     /// What the kernel last said it had dropped on each socket; the device's own is the last.
     overflow_seen: [connected_socket.sockets_max + 1]u32 = @splat(0),
+    /// By which socket this batch came.
+    socket: u32 = 0,
 
     /// Transport messages of this turn, whose they are, and whence they came.
     jobs: [segments_max]transport.Message = undefined,
     sessions: [segments_max]Session = undefined,
-    paths: [segments_max]u8 = undefined,
+    paths: [segments_max]*const Path = undefined,
+    ecns: [segments_max]u2 = undefined,
     jobs_count: usize = 0,
     crypto_queue: CryptoQueue = .{},
     /// One for each received message of the batch, then one for each that was handed over.
@@ -73,6 +79,14 @@ pub const Rx = struct {
     handed: ?*Handover.Load = null,
     handed_at: usize = 0,
     handed_offset: usize = 0,
+
+    /// Datagrams for this node that frames of this turn brought: judged once the frames are open.
+    relayed: [segments_max]Relayed = undefined,
+    relayed_count: usize = 0,
+    /// They are being judged: a frame in a frame is refused.
+    in_relayed: bool = false,
+    /// Frames wait for the transmit thread.
+    forwarded: bool = false,
 
     /// Cookie replies of this turn.
     replies: [replies_max]Reply = undefined,
@@ -118,8 +132,23 @@ pub const Rx = struct {
 
     /// One turn; false where nothing was received.
     pub fn turn(self: *Rx) bool {
-        const received = self.receiveBatch() catch 0;
-        self.takeHandover();
+        var any = self.receiveFrom(null, 0);
+        if (self.lane_number != 0) return any;
+        var numbers: [8]u32 = undefined;
+        for (self.tables.side.ready(&numbers)) |number| {
+            if (self.receiveFrom(&self.tables.side.sockets[number - 1], number)) any = true;
+        }
+        return any;
+    }
+
+    /// `socket`: the number of a side socket, 0 for the lane's own.
+    fn receiveFrom(self: *Rx, side: ?*const Udp, socket: u32) bool {
+        const received = if (side) |udp|
+            udp.receiveBatch(self.batch) catch 0
+        else
+            self.receiveBatch() catch 0;
+        self.socket = socket;
+        if (socket == 0) self.takeHandover();
         if (received == 0 and self.handed == null) return false;
         if (received > 0) self.counters.add(.udp_receive_calls, 1);
         self.message_at = 0;
@@ -128,6 +157,8 @@ pub const Rx = struct {
             self.tables.lock.enter(.receive, self.lane_number);
             self.work(received, tables_.nowNs());
             self.tables.lock.leave(.receive, self.lane_number);
+            if (self.forwarded) lane_.wake(self.lane.wake_transmit);
+            self.forwarded = false;
             self.writeTun();
             self.sendReplies();
         }
@@ -146,10 +177,12 @@ pub const Rx = struct {
         self.now_ns = now_ns;
         self.jobs_count = 0;
         self.replies_count = 0;
+        self.relayed_count = 0;
         self.sortHandedOver();
         self.sortMessages(received);
         self.open();
         self.acceptAll();
+        if (self.relayed_count > 0) self.takeRelayed();
     }
 
     fn takeHandover(self: *Rx) void {
@@ -168,7 +201,8 @@ pub const Rx = struct {
             self.message_paths[path] = load.paths[self.handed_at];
             self.message_ecns[path] = load.ecns[self.handed_at];
             const length = load.lengths[self.handed_at];
-            self.sortDatagram(load.bytes[self.handed_offset..][0..length], path);
+            const bytes = load.bytes[self.handed_offset..][0..length];
+            self.sortDatagram(bytes, &self.message_paths[path], self.message_ecns[path]);
             self.handed_offset += length;
         }
         self.handed = null;
@@ -190,6 +224,8 @@ pub const Rx = struct {
             }
             self.message_paths[self.message_at] = pathOf(&message, &control);
             self.message_ecns[self.message_at] = @truncate(control.traffic_class orelse 0);
+            if (self.socket != 0 and message.remote.family == 4)
+                self.message_paths[self.message_at].remote.scope = self.socket;
             const size = control.segment_size orelse message.payload.len;
             if (message.payload.len == 0) {
                 self.counters.add(.malformed, 1);
@@ -199,7 +235,8 @@ pub const Rx = struct {
                 if (self.jobs_count == segments_max) return;
                 const rest = message.payload[self.offset_at..];
                 self.counters.add(.udp_receive_datagrams, 1);
-                self.sortDatagram(rest[0..@min(size, rest.len)], @intCast(self.message_at));
+                const path = &self.message_paths[self.message_at];
+                self.sortDatagram(rest[0..@min(size, rest.len)], path, self.message_ecns[self.message_at]);
                 self.offset_at += size;
             }
         }
@@ -211,13 +248,13 @@ pub const Rx = struct {
         control: *const control_message.Control,
     ) void {
         self.counters.add(.udp_receive_bytes, message.payload.len);
-        if (control.dropped) |dropped| {
+        if (control.dropped) |dropped| if (self.socket == 0) {
             // A socket that took the place of another counts from the start.
             const seen = &self.overflow_seen[if (self.connected) |sockets| sockets.source else 0];
             if (dropped < seen.*) seen.* = 0;
             self.counters.add(.udp_receive_overflow, dropped - seen.*);
             seen.* = dropped;
-        }
+        };
     }
 
     fn pathOf(
@@ -228,33 +265,35 @@ pub const Rx = struct {
     }
 
     /// A transport message becomes a job; anything else is judged by the gate.
-    fn sortDatagram(self: *Rx, datagram: []u8, path: u8) void {
+    fn sortDatagram(self: *Rx, datagram: []u8, path: *const Path, ecn_bits: u2) void {
         if (datagram.len < 4) return self.counters.add(.malformed, 1);
         const kind = std.mem.readInt(u32, datagram[0..4], .little);
         if (kind != constants.message_transport) {
-            if (self.lane_number != gate_lane) return self.handOver(gate_lane, datagram, path);
-            return self.judge(datagram, &self.message_paths[path]);
+            if (self.lane_number != gate_lane) return self.handOver(gate_lane, datagram, path, ecn_bits);
+            return self.judge(datagram, path);
         }
         if (datagram.len < constants.transport_bytes_min) return self.counters.add(.malformed, 1);
         const owner = self.tables.laneOfIndex(transport.receiverIndex(datagram));
-        if (owner != self.lane_number) return self.handOver(owner, datagram, path);
+        if (owner != self.lane_number) return self.handOver(owner, datagram, path, ecn_bits);
         const session = self.tables.sessions.lookup(transport.receiverIndex(datagram)) orelse
             return self.counters.add(.unknown_index, 1);
         const counter = transport.counterOf(datagram);
         if (counter >= constants.reject_after_messages)
             return self.counters.add(.counter_limit, 1);
+        if (!cameFor(session.peer, path)) return self.counters.add(.relayed_refused, 1);
         if (session.keypair.isExpired(self.now_ns)) return self.counters.add(.keypair_expired, 1);
         self.jobs[self.jobs_count] = .{ .bytes = datagram, .counter = counter };
         self.sessions[self.jobs_count] = session;
         self.paths[self.jobs_count] = path;
+        self.ecns[self.jobs_count] = ecn_bits;
         self.jobs_count += 1;
     }
 
     /// To the lane that owns the session, or to the gate's: the kernel steers by its own lights
     /// where it knows no better (udp_linux.steer).
-    fn handOver(self: *Rx, owner: u8, datagram: []const u8, path: u8) void {
+    fn handOver(self: *Rx, owner: u8, datagram: []const u8, path: *const Path, ecn_bits: u2) void {
         const lane = &self.tables.lanes[owner];
-        switch (lane.to_receive.?.push(self.message_paths[path], self.message_ecns[path], datagram)) {
+        switch (lane.to_receive.?.push(path.*, ecn_bits, datagram)) {
             .full => return self.counters.add(.handover_full, 1),
             .first => lane_.wake(lane.wake_receive),
             .added => {},
@@ -262,10 +301,21 @@ pub const Rx = struct {
         self.counters.add(.handed_over, 1);
     }
 
+    /// A relay says whose the datagram is that it brings: no session of anybody else may move.
+    fn cameFor(peer: *const Peer, path: *const Path) bool {
+        return path.remote.family != constants.family_relay or peer.member == relay.farOf(&path.remote);
+    }
+
     fn judge(self: *Rx, datagram: []const u8, path: *const Path) void {
         const queued = self.tables.inbox.count();
         switch (self.tables.gate.admit(datagram, &path.remote, self.now_ns, queued)) {
-            .refuse => |counter| self.counters.add(counter, 1),
+            .refuse => |counter| {
+                const awaited = counter == .unknown_type and path.remote.family != constants.family_relay and
+                    self.tables.stun.take(datagram, self.now_ns);
+                if (!awaited) return self.counters.add(counter, 1);
+                self.counters.add(.stun_received, 1);
+                self.toControl(.stun, .{}, path, datagram);
+            },
             .answer => |answer| {
                 self.counters.add(answer.why, 1);
                 self.reply(path, answer.reply);
@@ -281,7 +331,9 @@ pub const Rx = struct {
     }
 
     fn reply(self: *Rx, path: *const Path, bytes: cookie.Reply) void {
-        if (self.replies_count == replies_max) return self.counters.add(.cookie_replies_dropped, 1);
+        // Who comes by a relay asks again by another way, or when the load is over.
+        const unanswerable = path.remote.family == constants.family_relay;
+        if (unanswerable or self.replies_count == replies_max) return self.counters.add(.cookie_replies_dropped, 1);
         self.replies[self.replies_count] = .{ .path = path.*, .bytes = bytes };
         self.replies_count += 1;
     }
@@ -328,14 +380,58 @@ pub const Rx = struct {
                 self.counters.add(.replayed, 1);
                 continue;
             }
-            self.accept(session, job, self.paths[at]);
+            self.accept(session, job, self.paths[at], self.ecns[at]);
         }
     }
 
+    /// What frames brought goes the same way as what the socket brought.
+    fn takeRelayed(self: *Rx) void {
+        self.jobs_count = 0;
+        self.in_relayed = true;
+        for (self.relayed[0..self.relayed_count]) |*relayed| {
+            self.counters.add(.relayed_received, 1);
+            self.sortDatagram(relayed.datagram, &relayed.path, relayed.ecn);
+        }
+        self.open();
+        self.acceptAll();
+        self.in_relayed = false;
+    }
+
+    /// A frame is for this node, or to be passed on, or refused.
+    fn acceptFrame(self: *Rx, peer: *const Peer, text: []u8, ecn_bits: u2) void {
+        const own = &self.tables.relay;
+        const frame = relay.parse(text) orelse return self.counters.add(.relayed_refused, 1);
+        // Of several lanes each owns the nonces of its peers alone, and no frame goes from one to another.
+        if (self.tables.lanes.len > 1) return self.counters.add(.relayed_refused, 1);
+        if (self.in_relayed or own.own == 0 or peer.member == 0 or frame.source == own.own)
+            return self.counters.add(.relayed_refused, 1);
+        if (frame.destination == own.own) {
+            self.relayed[self.relayed_count] = .{
+                .datagram = frame.datagram,
+                .path = .{ .remote = relay.endpoint(peer.ref, frame.source) },
+                .ecn = ecn_bits,
+            };
+            self.relayed_count += 1;
+            return;
+        }
+        const slot = own.members.get(frame.destination);
+        if (frame.hops == 0 or slot == null or slot == peer.ref.slot)
+            return self.counters.add(.relayed_refused, 1);
+        const to = self.tables.peers[slot.?].?.ref;
+        const rate = own.bytes_per_second;
+        switch (own.buckets.take(peer.ref.slot, to.slot, text.len, rate, self.now_ns)) {
+            .pass => {},
+            .over_quota, .full => return self.counters.add(.relayed_over_quota, 1),
+        }
+        text[1] = frame.hops - 1;
+        if (!own.forwards.push(.{ .kind = .session_message, .peer = to }, text))
+            return self.counters.add(.relayed_ring_full, 1);
+        self.forwarded = true;
+    }
+
     /// The packet is authentic and new: from here on it may change state.
-    fn accept(self: *Rx, session: Session, job: *const transport.Message, message_at: usize) void {
+    fn accept(self: *Rx, session: Session, job: *const transport.Message, path: *const Path, ecn_bits: u2) void {
         const peer = session.peer;
-        const path = &self.message_paths[message_at];
         const text = job.text();
         self.counters.add(.opened_packets, 1);
         self.counters.add(.opened_bytes, job.bytes.len);
@@ -359,13 +455,14 @@ pub const Rx = struct {
             self.tables.want(&self.counters, peer, .keypair_age, self.now_ns);
         }
         if (text.len == 0) return self.counters.add(.keepalives_received, 1);
-        if (text[0] >> 4 == 0) return self.acceptSessionMessage(peer, text, path);
-        self.acceptInner(peer, text, self.message_ecns[message_at]);
+        if (text[0] >> 4 == 0) return self.acceptSessionMessage(peer, text, path, ecn_bits);
+        self.acceptInner(peer, text, ecn_bits);
     }
 
     /// The peer is where its newest authentic packet came from (paper, section 2.1).
     fn learnPath(self: *Rx, peer: *Peer, path: *const Path) void {
         const known = peer.path.load();
+        if (peer.member != 0 and !self.mayMove(peer, &known, path)) return;
         if (known.equal(path)) return;
         peer.path.store(path.*);
         if (std.meta.eql(known.remote, path.remote)) return;
@@ -378,10 +475,39 @@ pub const Rx = struct {
         });
     }
 
+    /// A member's path moves when the control plane has seen another one work, or the moment that
+    /// the one in use is silent. A way through a relay is never taken unasked.
+    fn mayMove(self: *Rx, peer: *Peer, known: *const Path, path: *const Path) bool {
+        if (std.meta.eql(known.remote, path.remote)) {
+            peer.path_heard_ns = self.now_ns;
+            return true;
+        }
+        const silent = self.now_ns -| peer.path_heard_ns >= constants.path_yields_after_ns;
+        if (silent and path.remote.family != constants.family_relay) {
+            peer.path_heard_ns = self.now_ns;
+            return true;
+        }
+        const told = std.meta.eql(peer.other_remote, path.remote) and
+            self.now_ns -| peer.other_told_ns < constants.path_heard_interval_ns;
+        if (told) return false;
+        peer.other_remote = path.remote;
+        peer.other_told_ns = self.now_ns;
+        self.tables.post(&self.counters, .{
+            .kind = .path_heard,
+            .peer = peer.ref,
+            .at_ns = self.now_ns,
+            .remote = path.remote,
+            .local = path.local,
+        });
+        return false;
+    }
+
     /// Control messages of members: their header gives the length, since WireGuard pads.
-    fn acceptSessionMessage(self: *Rx, peer: *Peer, text: []const u8, path: *const Path) void {
+    fn acceptSessionMessage(self: *Rx, peer: *Peer, text: []u8, path: *const Path, ecn_bits: u2) void {
         if (text.len < constants.control_header_bytes) return self.counters.add(.inner_malformed, 1);
         const length = std.mem.readInt(u16, text[2..4], .little);
+        if (text[0] == constants.control_relayed and length <= text.len and length >= relay.header_bytes)
+            return self.acceptFrame(peer, text[0..length], ecn_bits);
         const valid = length >= constants.control_header_bytes and length <= text.len and
             length <= constants.control_message_bytes_max and text[0] != 0;
         if (!valid) return self.counters.add(.inner_malformed, 1);
@@ -455,12 +581,15 @@ pub const Rx = struct {
 
     fn wait(self: *Rx) void {
         crypto.wipeStack();
-        if (self.inbound.wait(self.udp, &self.counters)) return;
-        var polled: [2 + connected_socket.sockets_max]linux.pollfd = undefined;
+        const side = if (self.lane_number == 0) self.tables.side.epoll.load(.acquire) else -1;
+        // A ring waits for its own socket alone.
+        if (side < 0 and self.inbound.wait(self.udp, &self.counters)) return;
+        var polled: [3 + connected_socket.sockets_max]linux.pollfd = undefined;
         polled[0] = .{ .fd = self.udp.fd, .events = linux.POLL.IN, .revents = 0 };
         polled[1] = .{ .fd = self.lane.wake_receive, .events = linux.POLL.IN, .revents = 0 };
-        const others = if (self.connected) |sockets| sockets.pollAll(polled[2..]) else 0;
-        _ = linux.poll(&polled, @intCast(2 + others), -1);
+        polled[2] = .{ .fd = side, .events = linux.POLL.IN, .revents = 0 };
+        const others = if (self.connected) |sockets| sockets.pollAll(polled[3..]) else 0;
+        _ = linux.poll(&polled, @intCast(3 + others), -1);
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;
             _ = linux.read(self.lane.wake_receive, &count, count.len);

@@ -24,6 +24,9 @@ const lane_ = @import("lane.zig");
 const Lane = lane_.Lane;
 const Peer = @import("peer.zig").Peer;
 const Policy = @import("policy.zig").Policy;
+const Relay = @import("relay.zig").Relay;
+const SideSockets = @import("side_sockets.zig").SideSockets;
+const StunFilter = @import("stun_filter.zig").StunFilter;
 const Staging = @import("staging.zig").Staging;
 const Mutex = @import("table_lock.zig").Mutex;
 const TableLock = @import("table_lock.zig").TableLock;
@@ -41,6 +44,10 @@ pub const Tables = struct {
     policy: Policy = .{},
     /// Receive; what the keys are, apply.
     gate: Gate,
+    relay: Relay,
+    /// Receive; what is awaited, apply.
+    stun: StunFilter = .{},
+    side: SideSockets = .{},
     mtu: std.atomic.Value(u32),
     /// Staging blocks in use: transmit of any lane; apply.
     staging_count: std.atomic.Value(u32) = .init(0),
@@ -69,6 +76,8 @@ pub const Tables = struct {
         errdefer doorbell.deinit();
         var gate = try Gate.init(allocator, crypto.random);
         errdefer gate.deinit(allocator);
+        var relay: Relay = try .init(allocator);
+        errdefer relay.deinit(allocator);
         const lanes = try initLanes(allocator, lanes_count);
         self.* = .{
             .allocator = allocator,
@@ -78,6 +87,7 @@ pub const Tables = struct {
             .sessions = .init(allocator, constants.sessions_max),
             .allowed_ips = .{},
             .gate = gate,
+            .relay = relay,
             .mtu = .init(mtu),
             .events = events,
             .inbox = inbox,
@@ -106,6 +116,8 @@ pub const Tables = struct {
         self.allowed_ips.deinit(self.allocator);
         self.policy.deinit(self.allocator);
         self.gate.deinit(self.allocator);
+        self.relay.deinit(self.allocator);
+        self.side.close();
         for (self.lanes) |*lane| lane.deinit(self.allocator);
         self.allocator.free(self.lanes);
         self.doorbell.deinit();
@@ -209,6 +221,7 @@ pub const Tables = struct {
 
     pub fn removePeer(self: *Tables, peer: *Peer) void {
         self.dropKeypairs(peer);
+        self.relay.remove(peer.member, peer.ref.slot);
         // The attention list names slots, so one that is stale finds nobody, or a successor.
         _ = self.allowed_ips.removeOwner(peer.ref.slot);
         self.peers[peer.ref.slot] = null;

@@ -18,6 +18,7 @@ comptime {
     _ = @import("device_churn_test.zig");
     _ = @import("device_hostile_test.zig");
     _ = @import("device_offload_test.zig");
+    _ = @import("device_relay_test.zig");
     _ = @import("device_rules_test.zig");
     _ = @import("device_test.zig");
     _ = @import("ecn.zig");
@@ -46,10 +47,12 @@ comptime {
     _ = @import("primitives.zig");
     _ = @import("queue.zig");
     _ = @import("rate_limiter.zig");
+    _ = @import("relay.zig");
     _ = @import("replay.zig");
     _ = @import("routing_loop.zig");
     _ = @import("secrets.zig");
     _ = @import("staging.zig");
+    _ = @import("stun_filter.zig");
     _ = @import("system_errno.zig");
     _ = @import("table_lock.zig");
     _ = @import("transport.zig");

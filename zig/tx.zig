@@ -20,19 +20,24 @@ const offload = @import("offload.zig");
 const routing_loop = @import("routing_loop.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
+const tx_resend = @import("tx_resend.zig");
 const tx_timers = @import("tx_timers.zig");
+const ways = @import("tx_ways.zig");
 const Counters = @import("metrics.zig").Counters;
 const Lane = @import("lane.zig").Lane;
 const lane_ = @import("lane.zig");
 const Keypair = @import("keypair.zig").Keypair;
+const Path = @import("peer.zig").Path;
 const Peer = @import("peer.zig").Peer;
 const Tables = tables_.Tables;
+const Way = ways.Way;
 const Tun = @import("tun_linux.zig").Tun;
 const udp_linux = @import("udp_linux.zig");
 const uring_use = @import("uring_use.zig");
 const Udp = udp_linux.Udp;
 
 const none: u16 = std.math.maxInt(u16);
+const no_detour = ways.no_detour;
 const segments_max = constants.send_segments_max;
 
 /// One sealed packet in the arena.
@@ -46,6 +51,8 @@ const Segment = struct {
     ecn: u2 = ecn.not_ect,
     /// The same peer's next segment of this batch.
     next: u16 = none,
+    /// Not by its peer's path: which of `detours`.
+    detour: u8 = no_detour,
 };
 
 /// Which segments one message carries: a part of a peer's chain.
@@ -84,6 +91,10 @@ pub const Tx = struct {
     heads: [segments_max]u16 = undefined,
     heads_count: usize = 0,
     jobs: [segments_max]transport.Message = undefined,
+    inners: [segments_max]ways.Inner = undefined,
+    inners_count: usize = 0,
+    detours: [constants.detours_max]Path = undefined,
+    detours_count: u8 = 0,
     iovecs: [segments_max]std.posix.iovec_const = undefined,
     iovecs_count: usize = 0,
     messages: [segments_max]udp_linux.SendMessage = undefined,
@@ -211,11 +222,14 @@ pub const Tx = struct {
         self.arena_used = 0;
         self.segments_count = 0;
         self.heads_count = 0;
+        self.inners_count = 0;
+        self.detours_count = 0;
         self.batch += 1;
         self.markRefused();
         if (!self.flushAttention()) return false;
         if (self.now_ns >= self.timers_due_ns) self.timers_due_ns = tx_timers.run(self);
         if (!self.drainOutbox()) return false;
+        if (!ways.drainForwards(self)) return false;
         return self.layOutReads();
     }
 
@@ -255,8 +269,9 @@ pub const Tx = struct {
     fn flushStaged(self: *Tx, peer: *Peer) bool {
         const staging = peer.staging orelse return true;
         const pair = self.usableKeypair(peer) orelse return true;
+        const way = ways.wayTo(self, peer, &peer.path.load()) orelse return true;
         while (staging.oldest()) |packet| {
-            const into = self.lay(peer, pair, packet.len) orelse return false;
+            const into = self.lay(peer, pair, packet.len, way) orelse return false;
             @memcpy(into, packet);
             peer.sent(self.now_ns, packet.len > 0);
             peer.confirm_owed.store(false, .monotonic);
@@ -276,7 +291,11 @@ pub const Tx = struct {
         while (self.lane.outbox.peek()) |slot| {
             if (self.tables.peerAt(slot.datagram.peer)) |peer| {
                 const bytes = slot.bytes[0..slot.datagram.length];
-                switch (self.place(peer, bytes.len, true)) {
+                const placed = if (slot.datagram.remote.family == 0)
+                    self.place(peer, bytes.len, true)
+                else
+                    ways.placeDetour(self, peer, bytes.len, &slot.datagram);
+                switch (placed) {
                     .into => |into| {
                         @memcpy(into, bytes);
                         self.counters.add(.session_messages_sent, 1);
@@ -359,21 +378,36 @@ pub const Tx = struct {
     /// Where a plaintext packet of `length` bytes for `peer` is to be written: in the arena, or,
     /// while there is no keypair, among what is staged.
     pub fn place(self: *Tx, peer: *Peer, length: usize, data: bool) Place {
-        if (peer.path.load().remote.family == 0) {
+        const path = peer.path.load();
+        if (path.remote.family == 0) {
             self.counters.add(.no_endpoint, 1);
             return .dropped;
         }
         const pair = self.usableKeypair(peer) orelse return self.stage(peer, length);
+        const way = ways.wayTo(self, peer, &path) orelse {
+            self.counters.add(.relay_unavailable, 1);
+            return .dropped;
+        };
         // Receive may have confirmed the keypair within this turn: what waited goes first.
         if (!self.flushStaged(peer)) return .full;
-        const into = self.lay(peer, pair, length) orelse return .full;
+        const into = self.lay(peer, pair, length, way) orelse return .full;
         peer.sent(self.now_ns, data);
+        if (peer.member != 0)
+            self.timers_due_ns = @min(self.timers_due_ns, self.now_ns + constants.path_silent_after_ns);
+        self.renew(peer, pair);
+        if (way.carrier) |carrier| {
+            carrier.peer.sent(self.now_ns, false);
+            self.renew(carrier.peer, carrier.keypair);
+        }
+        return .{ .into = into };
+    }
+
+    pub fn renew(self: *Tx, peer: *Peer, pair: *const Keypair) void {
         if (pair.wantsRenewalOnSend(self.now_ns)) {
             const reason: abi.HandshakeReason =
                 if (pair.nonce >= constants.rekey_after_messages) .keypair_messages else .keypair_age;
             self.tables.want(&self.counters, peer, reason, self.now_ns);
         }
-        return .{ .into = into };
     }
 
     fn stage(self: *Tx, peer: *Peer, length: usize) Place {
@@ -393,10 +427,11 @@ pub const Tx = struct {
 
     /// Room in the arena for a packet of a peer: its header is written, its padding zero, its
     /// counter taken. Null when the arena is full.
-    fn lay(self: *Tx, peer: *Peer, pair: *Keypair, length: usize) ?[]u8 {
+    pub fn lay(self: *Tx, peer: *Peer, pair: *Keypair, length: usize, way: Way) ?[]u8 {
         const mtu = self.tables.mtu.load(.monotonic);
         const padded = inner_packet.paddedLength(@intCast(length), mtu);
         const total = padded + constants.transport_overhead_bytes;
+        if (way.carrier) |carrier| return ways.layInFrame(self, peer, pair, length, total, carrier);
         if (self.segments_count == segments_max) return null;
         if (self.arena.len - self.arena_used < total) return null;
         const counter = pair.takeNonce();
@@ -410,6 +445,7 @@ pub const Tx = struct {
             .peer = peer,
             .keypair = pair,
             .counter = counter,
+            .detour = way.detour,
         });
         self.arena_used += total;
         _ = peer.tx_bytes.fetchAdd(total, .monotonic);
@@ -422,6 +458,11 @@ pub const Tx = struct {
         const at: u16 = @intCast(self.segments_count);
         self.segments[at] = segment;
         self.segments_count += 1;
+        if (segment.detour != no_detour) {
+            self.heads[self.heads_count] = at;
+            self.heads_count += 1;
+            return;
+        }
         if (peer.batch == self.batch) {
             self.segments[peer.batch_last].next = at;
         } else {
@@ -432,8 +473,9 @@ pub const Tx = struct {
         peer.batch_last = at;
     }
 
-    /// Seals runs of one keypair together.
+    /// Seals runs of one keypair together; what travels in frames first.
     fn seal(self: *Tx) void {
+        ways.sealInners(self);
         const segments = self.segments[0..self.segments_count];
         var bytes: u64 = 0;
         for (segments, self.jobs[0..segments.len]) |*segment, *job| {
@@ -465,7 +507,8 @@ pub const Tx = struct {
         self.iovecs_count = 0;
         for (self.heads[0..self.heads_count]) |head| {
             const peer = self.segments[head].peer;
-            const path = peer.path.load();
+            const detour = self.segments[head].detour;
+            const path = if (detour == no_detour) peer.path.load() else self.detours[detour];
             const segmented = self.udp.segments_max > 1 and peer.unsegmented_until_ns <= self.now_ns;
             const count_max: u16 = if (segmented) @intCast(self.udp.segments_max) else 1;
             const socket = self.connected.pick(&self.counters, peer, &path, self.now_ns);
@@ -531,18 +574,21 @@ pub const Tx = struct {
         const messages = self.messages[0..self.messages_count];
         var at: usize = 0;
         while (at < messages.len) {
-            const run_end, const udp = self.connected.runOf(self.origins[0..messages.len], at);
-            const result = self.outbound.sendBatch(udp, messages[at..run_end]);
+            const run_end, const usual = self.connected.runOf(self.origins[0..messages.len], at);
+            const udp = self.tables.side.of(&messages[at].remote, usual);
+            var end = at + 1;
+            while (end < run_end and self.tables.side.of(&messages[end].remote, usual) == udp) end += 1;
+            const result = self.outbound.sendBatch(udp, messages[at..end]);
             if (result.sent > 0) self.countSent(at, result.sent);
             at += result.sent;
             switch (result.errno) {
-                .SUCCESS => assert(at == run_end),
+                .SUCCESS => assert(at == end),
                 .AGAIN => while (!udp.waitWritable(100)) {
                     if (self.stopping.load(.acquire)) return;
                 },
                 // What is wrong is found out by the socket that serves everybody.
                 else => |errno| if (udp.connected) self.connected.leave(self.origins[at].socket) else {
-                    self.sendFailed(at, errno);
+                    tx_resend.packetByPacket(self, at, errno);
                     at += 1;
                 },
             }
@@ -554,57 +600,6 @@ pub const Tx = struct {
         for (self.origins[from..][0..count]) |origin| datagrams += origin.count;
         self.counters.add(.udp_send_calls, 1);
         self.counters.add(.udp_send_datagrams, datagrams);
-    }
-
-    /// A segmented send fails where a segment is longer than the path's MTU, or the interface has
-    /// no checksum offload: its packets go again one by one, which the kernel may fragment.
-    fn sendFailed(self: *Tx, at: usize, errno: linux.E) void {
-        const message = self.messages[at];
-        const origin = self.origins[at];
-        const by_segmentation = switch (errno) {
-            .MSGSIZE, .INVAL, .IO => message.segment_size != 0,
-            else => false,
-        };
-        if (by_segmentation) {
-            self.counters.add(.udp_segmentation_refused, 1);
-            if (self.refused_count < self.refused.len) {
-                self.refused[self.refused_count] = origin.peer;
-                self.refused_count += 1;
-            }
-        }
-        var segment_at = origin.first;
-        for (0..origin.count) |_| {
-            const segment = &self.segments[segment_at];
-            segment_at = segment.next;
-            const bytes = self.arena[segment.offset..][0..segment.length];
-            if (by_segmentation and self.sendSingle(message, message.local, bytes)) continue;
-            // Perhaps the source address is gone: let the kernel choose another.
-            if (message.local.family != 0 and self.sendSingle(message, .{}, bytes)) continue;
-            self.counters.add(.udp_send_failed, 1);
-        }
-    }
-
-    /// One datagram of a message, from another address perhaps.
-    fn sendSingle(self: *Tx, of: udp_linux.SendMessage, local: abi.Endpoint, bytes: []const u8) bool {
-        const message: udp_linux.SendMessage = .{
-            .remote = of.remote,
-            .local = local,
-            .iovecs = &.{.{ .base = bytes.ptr, .len = bytes.len }},
-            .tos = of.tos,
-        };
-        while (true) {
-            self.udp.sendMessage(message) catch |err| switch (err) {
-                error.WouldBlock => {
-                    if (self.stopping.load(.acquire)) return false;
-                    _ = self.udp.waitWritable(100);
-                    continue;
-                },
-                error.System => return false,
-            };
-            self.counters.add(.udp_send_calls, 1);
-            self.counters.add(.udp_send_datagrams, 1);
-            return true;
-        }
     }
 
     fn writeAnswers(self: *Tx) void {
@@ -649,7 +644,12 @@ pub const Tx = struct {
 
     fn readMonitor(self: *Tx) void {
         // Lost notices are no harm: the next one tells the state, and the TUN itself its end.
-        const change = (self.monitor.?.read(self.interface_index) catch return) orelse return;
+        const read = self.monitor.?.read(self.interface_index) catch null;
+        if (self.monitor.?.elsewhere) {
+            self.monitor.?.elsewhere = false;
+            self.tables.post(&self.counters, .{ .kind = .network_changed, .at_ns = tables_.nowNs() });
+        }
+        const change = read orelse return;
         // Also said when the interface moves to another namespace: the TUN goes on working there.
         if (change.gone) return;
         const at_ns = tables_.nowNs();

@@ -40,6 +40,16 @@ fn runPeer(tx: *Tx, peer: *Peer) u64 {
         tx.tables.want(&tx.counters, peer, .no_answer, tx.now_ns);
     } else if (answer != 0) due = @min(due, answer);
 
+    const silent = peer.silent_due_ns.load(.monotonic);
+    if (silent != 0 and silent <= tx.now_ns) {
+        peer.silent_due_ns.store(0, .monotonic);
+        tx.tables.post(&tx.counters, .{
+            .kind = .path_silent,
+            .peer = peer.ref,
+            .at_ns = tx.now_ns,
+        });
+    } else if (silent != 0) due = @min(due, silent);
+
     if (peer.persistentDue()) |persistent| {
         if (persistent <= tx.now_ns) {
             sendKeepalive(tx, peer, .persistent_keepalive);

@@ -3,6 +3,7 @@
  * (IPv4 dotted decimal; IPv6 as in RFC 5952, with `%ifindex` where scoped), so equal addresses have
  * equal texts. Text that goes in may be any standard form; whatever else is `undefined`.
  */
+import { isZero } from "./bytes.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { assert } from "./errors.ts";
 
@@ -227,4 +228,13 @@ function formatGroups(bytes: Uint8Array): string {
   const hex = (part: readonly number[]): string => part.map((g) => g.toString(16)).join(":");
   if (runStart < 0) return hex(groups);
   return `${hex(groups.slice(0, runStart))}::${hex(groups.slice(runStart + runLength))}`;
+}
+
+/** Not unspecified, loopback, multicast, broadcast, link-local IPv6 or IPv4-mapped. */
+export function isUnicast(address: IpAddress): boolean {
+  const [first = 0, second = 0] = address.bytes;
+  if (address.family === 4) return first !== 0 && first !== 127 && first < 224;
+  if (isZero(address.bytes.subarray(0, 10))) return false;
+  if (first === 0xfe && (second & 0xc0) === 0x80) return false;
+  return first !== 0xff;
 }

@@ -50,6 +50,14 @@ export type Command =
   /** undefined: this device has no key and refuses handshakes. */
   | { readonly kind: "local_key_set"; readonly publicKey: Uint8Array | undefined }
   | { readonly kind: "introduction_key_set"; readonly identity: Uint8Array | undefined }
+  /** It is a member: `id` is the first 6 bytes of its identity, little-endian. */
+  | { readonly kind: "peer_member_set"; readonly peer: PeerRef; readonly id: number }
+  /** This node's own id, and what it forwards for each pair of members; 0: without a limit. */
+  | { readonly kind: "relay_set"; readonly id: number; readonly kibPerSecond: number }
+  /** One answer to this STUN transaction may pass, for so long. */
+  | { readonly kind: "stun_expect"; readonly id: Uint8Array; readonly ms: number }
+  /** Side sockets for birthday probing, once. */
+  | { readonly kind: "side_sockets_open" }
   | { readonly kind: "listen_port_set"; readonly port: number }
   | { readonly kind: "fwmark_set"; readonly fwmark: number }
   | { readonly kind: "mtu_set"; readonly mtu: number }
@@ -69,6 +77,12 @@ export type DataplaneEvent =
   | { readonly kind: "keypair_confirmed"; readonly peer: PeerRef; readonly localIndex: number }
   | { readonly kind: "session_expired"; readonly peer: PeerRef }
   | { readonly kind: "endpoint_roamed"; readonly peer: PeerRef; readonly remote: Endpoint }
+  /** An authentic packet of a member came by another path than its own. */
+  | { readonly kind: "path_heard"; readonly peer: PeerRef; readonly remote: Endpoint }
+  /** A member was sent data, and nothing came back for a second. */
+  | { readonly kind: "path_silent"; readonly peer: PeerRef }
+  /** Addresses or routes of this machine have changed. */
+  | { readonly kind: "network_changed" }
   | { readonly kind: "link_gone" }
   | { readonly kind: "mtu_changed"; readonly mtu: number }
   | { readonly kind: "link_changed"; readonly up: boolean }
@@ -83,7 +97,8 @@ export interface ReceivedDatagram {
     | "cookie_reply"
     | "session_message"
     | "introduction"
-    | "introduction_cookie";
+    | "introduction_cookie"
+    | "stun";
   readonly bytes: Uint8Array;
   readonly remote: Endpoint;
   readonly local?: Endpoint;
@@ -101,7 +116,14 @@ export type Transmit =
       /** A handshake message: the peer whose counters and timers it moves. */
       readonly peer?: PeerRef;
     }
-  | { readonly kind: "session_message"; readonly peer: PeerRef; readonly bytes: Uint8Array };
+  | {
+      readonly kind: "session_message";
+      readonly peer: PeerRef;
+      readonly bytes: Uint8Array;
+      /** By this way, and not where the peer is taken to be. */
+      readonly to?: Endpoint;
+      readonly from?: Endpoint;
+    };
 
 export interface PeerStats {
   readonly peer: PeerRef;

@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 5,
+  version: 6,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -19,6 +19,10 @@ export const abi = {
     mtu_min: 576,
     mtu_max: 65455,
     busy_poll_us_max: 1000,
+    family_relay: 1,
+    control_relayed: 12,
+    relay_hops_max: 3,
+    side_sockets_max: 256,
   },
   flags: {
     config_flag_no_tun: 1,
@@ -101,6 +105,10 @@ export const abi = {
       route_add: 19,
       route_remove: 20,
       handshake_received: 21,
+      peer_member_set: 22,
+      relay_set: 23,
+      stun_expect: 24,
+      side_sockets_open: 25,
     },
     EventKind: {
       handshake_wanted: 1,
@@ -112,6 +120,9 @@ export const abi = {
       link_changed: 7,
       fatal: 8,
       uapi_request: 9,
+      path_heard: 10,
+      path_silent: 11,
+      network_changed: 12,
     },
     HandshakeReason: {
       no_keypair: 1,
@@ -196,6 +207,13 @@ export const abi = {
       io_uring_refused: 62,
       connected_sockets_opened: 63,
       connected_sockets_refused: 64,
+      relayed_received: 65,
+      relayed_forwarded: 66,
+      relayed_refused: 67,
+      relayed_over_quota: 68,
+      relayed_ring_full: 69,
+      relay_unavailable: 70,
+      stun_received: 71,
     },
   },
   structs: {

@@ -3,7 +3,7 @@
  * at the offsets of `abi.ts`. Owns the buffers' shape and a cache of address texts; calls nothing.
  * What the library gives and this code does not know is left out, never guessed.
  */
-import type { Endpoint } from "../base/endpoint.ts";
+import { type Endpoint, relayEndpoint, relayWayOf } from "../base/endpoint.ts";
 import { assert, unreachable } from "../base/errors.ts";
 import { formatAddress, fromMapped, parseAddress, toMapped } from "../base/ip.ts";
 import type {
@@ -96,6 +96,17 @@ export class StructCodec {
       case "introduction_key_set":
         if (command.identity !== undefined) bytes.set(command.identity, base + layout.key);
         break;
+      case "peer_member_set":
+        put(command.id);
+        break;
+      case "relay_set":
+        put(command.id);
+        view.setUint32(base + layout.local_index, command.kibPerSecond, true);
+        break;
+      case "stun_expect":
+        put(command.ms);
+        bytes.set(command.id, base + layout.key);
+        break;
       case "listen_port_set":
         put(command.port);
         break;
@@ -118,6 +129,7 @@ export class StructCodec {
       case "keypairs_drop":
       case "staged_drop":
       case "link_up":
+      case "side_sockets_open":
         break;
       default:
         unreachable(command);
@@ -125,9 +137,18 @@ export class StructCodec {
   }
 
   #encodeEndpoint(records: Records, at: number, endpoint: Endpoint): void {
+    const way = relayWayOf(endpoint);
+    if (way !== undefined) {
+      const { view } = records;
+      view.setUint32(at + structs.Endpoint.address, way.slot, true);
+      view.setUint32(at + structs.Endpoint.address + 4, way.generation, true);
+      view.setBigUint64(at + structs.Endpoint.address + 8, BigInt(way.far), true);
+      view.setUint16(at + structs.Endpoint.family, abi.constants.family_relay, true);
+      return;
+    }
     const address = this.#addresses.parse(endpoint.address);
     records.bytes.set(address.mapped, at + structs.Endpoint.address);
-    records.view.setUint32(at + structs.Endpoint.scope, address.scope, true);
+    records.view.setUint32(at + structs.Endpoint.scope, endpoint.socket ?? address.scope, true);
     records.view.setUint16(at + structs.Endpoint.port, endpoint.port, true);
     records.view.setUint16(at + structs.Endpoint.family, address.family, true);
   }
@@ -144,11 +165,11 @@ export class StructCodec {
     view.setUint32(base + layout.offset, offset, true);
     view.setUint32(base + layout.length, length, true);
     if (transmit.peer !== undefined) encodePeer(view, base + layout.peer, transmit.peer);
-    if (transmit.kind === "datagram") {
+    if (transmit.to !== undefined) {
       this.#encodeEndpoint(records, base + layout.remote, transmit.to);
-      if (transmit.from !== undefined) {
-        this.#encodeEndpoint(records, base + layout.local, transmit.from);
-      }
+    }
+    if (transmit.from !== undefined) {
+      this.#encodeEndpoint(records, base + layout.local, transmit.from);
     }
   }
 
@@ -170,6 +191,12 @@ export class StructCodec {
         const remote = this.#decodeEndpoint(records, base + layout.remote);
         return remote === undefined ? undefined : { kind, peer, remote };
       }
+      case "path_heard": {
+        const remote = this.#decodeEndpoint(records, base + layout.remote);
+        return remote === undefined ? undefined : { kind, peer, remote };
+      }
+      case "path_silent":
+        return { kind, peer };
       case "mtu_changed":
         return { kind, mtu: number() };
       case "link_changed":
@@ -177,6 +204,7 @@ export class StructCodec {
       case "fatal":
         return { kind, errno: number() };
       case "link_gone":
+      case "network_changed":
       case "uapi_request":
         return { kind };
       case undefined:
@@ -190,10 +218,10 @@ export class StructCodec {
     const layout = structs.Datagram;
     const base = records.at(at);
     const kind = datagramKinds.get(records.u32(base + layout.kind));
-    if (kind === undefined || kind === "stun" || kind === "raw") return undefined;
+    if (kind === undefined || kind === "raw") return undefined;
     const remote = this.#decodeEndpoint(records, base + layout.remote);
     if (remote === undefined) return undefined;
-    const local = this.#decodeEndpoint(records, base + layout.local);
+    const local = this.#decodeEndpoint(records, base + layout.local, false);
     const offset = records.u32(base + layout.offset);
     const end = offset + records.u32(base + layout.length);
     assert(end <= bytes.length, "a datagram lies within the byte buffer");
@@ -226,15 +254,24 @@ export class StructCodec {
   }
 
   /** undefined: family 0, none. */
-  #decodeEndpoint(records: Records, at: number): Endpoint | undefined {
+  #decodeEndpoint(records: Records, at: number, remote = true): Endpoint | undefined {
     const { view } = records;
-    if (view.getUint16(at + structs.Endpoint.family, true) === 0) return undefined;
+    const family = view.getUint16(at + structs.Endpoint.family, true);
+    if (family === 0) return undefined;
+    if (family === abi.constants.family_relay) {
+      const way = at + structs.Endpoint.address;
+      const far = Number(view.getBigUint64(way + 8, true));
+      return relayEndpoint({ slot: records.u32(way), generation: records.u32(way + 4), far });
+    }
     const address = this.#addresses.format(
       records,
       at + structs.Endpoint.address,
       records.u32(at + structs.Endpoint.scope),
     );
-    return { address, port: view.getUint16(at + structs.Endpoint.port, true) };
+    const port = view.getUint16(at + structs.Endpoint.port, true);
+    // Of an IPv4 address it is the side socket; a local one says by which interface it came.
+    const socket = family === 4 && remote ? records.u32(at + structs.Endpoint.scope) : 0;
+    return socket === 0 ? { address, port } : { address, port, socket };
   }
 }
 

@@ -22,6 +22,7 @@ import {
   formatAddress,
   type IpAddress,
   type IpPrefix,
+  isUnicast,
   maskHostBits,
   parseAddress,
 } from "../base/ip.ts";
@@ -333,13 +334,4 @@ function prefixOf(family: 4 | 6, bits: number, bytes: Uint8Array): IpPrefix | un
   const text = formatAddress({ family, bytes, scope: 0 });
   const masked = formatAddress(maskHostBits({ family, bytes, scope: 0 }, bits));
   return masked === text ? { address: text, bits } : undefined;
-}
-
-/** Not unspecified, loopback, multicast, broadcast, link-local IPv6 or IPv4-mapped. */
-function isUnicast(address: IpAddress): boolean {
-  const [first = 0, second = 0] = address.bytes;
-  if (address.family === 4) return first !== 0 && first !== 127 && first < 224;
-  if (isZero(address.bytes.subarray(0, 10))) return false;
-  if (first === 0xfe && (second & 0xc0) === 0x80) return false;
-  return first !== 0xff;
 }

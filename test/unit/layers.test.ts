@@ -41,17 +41,12 @@ const zigPure = [
   ...["abi", "abi_json", "allowed_ips", "checksum", "coalesce", "constants", "control_message"],
   ...["crypto", "gate", "index_table", "inner_packet", "key_text", "keypair", "metrics", "offload"],
   ...["cookie", "peer", "policy", "rate_limiter", "replay", "routing_loop", "segment", "staging"],
-  "transport",
+  ...["stun_filter", "transport"],
 ];
 const zigSystem = ["netlink", "tun_linux", "udp_group", "udp_linux", "uring_linux"];
 const zigMayUseSystem = [
-  "device",
-  "exports",
-  "rx",
-  "tx",
-  "uapi",
-  "uring_use",
-  "connected_socket",
+  ...["connected_socket", "device", "exports", "rx", "side_sockets", "tx", "tx_resend", "uapi"],
+  ...["uring_use"],
   ...zigSystem,
 ];
 /** Roots of libraries beside exports.zig itself. */
