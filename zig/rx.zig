@@ -476,9 +476,14 @@ pub const Rx = struct {
     }
 
     /// A member's path moves when the control plane has seen another one work, or the moment that
-    /// the one in use is silent. A way through a relay is never taken unasked.
+    /// the one in use is silent. A way through a relay is otherwise never taken unasked.
     fn mayMove(self: *Rx, peer: *Peer, known: *const Path, path: *const Path) bool {
         if (std.meta.eql(known.remote, path.remote)) {
+            peer.path_heard_ns = self.now_ns;
+            return true;
+        }
+        // Its first session is where it confirms from, by whichever way.
+        if (peer.keypairs.current.load(.acquire) == null) {
             peer.path_heard_ns = self.now_ns;
             return true;
         }

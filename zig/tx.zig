@@ -20,6 +20,7 @@ const offload = @import("offload.zig");
 const routing_loop = @import("routing_loop.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
+const tx_monitor = @import("tx_monitor.zig");
 const tx_resend = @import("tx_resend.zig");
 const tx_timers = @import("tx_timers.zig");
 const ways = @import("tx_ways.zig");
@@ -639,33 +640,6 @@ pub const Tx = struct {
             // Whoever woke us may have brought a deadline nearer.
             self.timers_due_ns = 0;
         }
-        if (polled[2].revents != 0) self.readMonitor();
-    }
-
-    fn readMonitor(self: *Tx) void {
-        // Lost notices are no harm: the next one tells the state, and the TUN itself its end.
-        const read = self.monitor.?.read(self.interface_index) catch null;
-        if (self.monitor.?.elsewhere) {
-            self.monitor.?.elsewhere = false;
-            self.tables.post(&self.counters, .{ .kind = .network_changed, .at_ns = tables_.nowNs() });
-        }
-        const change = read orelse return;
-        // Also said when the interface moves to another namespace: the TUN goes on working there.
-        if (change.gone) return;
-        const at_ns = tables_.nowNs();
-        if (self.tables.mtu.swap(change.mtu, .monotonic) != change.mtu) {
-            self.tables.post(&self.counters, .{
-                .kind = .mtu_changed,
-                .number = change.mtu,
-                .at_ns = at_ns,
-            });
-        }
-        if (self.link_is_up == change.up) return;
-        self.link_is_up = change.up;
-        self.tables.post(&self.counters, .{
-            .kind = .link_changed,
-            .reason = @intFromBool(change.up),
-            .at_ns = at_ns,
-        });
+        if (polled[2].revents != 0) tx_monitor.read(self);
     }
 };

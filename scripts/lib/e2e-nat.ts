@@ -4,6 +4,7 @@
  */
 
 import { type NatKind, natKinds } from "../../test/e2e/support/nat.ts";
+import { cases, type Measured } from "../../test/e2e/support/nat-cases.ts";
 import {
   allPairs,
   Matrix,
@@ -18,7 +19,7 @@ const [json, quick, only] = process.argv.slice(2);
 
 const pairs = choose();
 await using stage = Stage.open();
-const matrix = await Matrix.open(stage, []);
+const matrix = await Matrix.open(stage);
 const outcomes: Outcome[] = [];
 const waiting = [...pairs];
 await Promise.all(
@@ -31,7 +32,9 @@ await Promise.all(
   }),
 );
 
-const holds = outcomes.every((outcome) => outcome.holds);
+const live = quick === "true" || (only !== undefined && only !== "") ? [] : await liveCases();
+const holds =
+  outcomes.every((outcome) => outcome.holds) && live.every(({ ms, msMax }) => ms <= msMax);
 const count = (test: (outcome: Outcome) => boolean): number => outcomes.filter(test).length;
 const direct = count(({ directMs }) => directMs !== undefined);
 const connected = count(({ connectedMs }) => connectedMs !== undefined);
@@ -44,7 +47,15 @@ if (json === "true") {
   );
   const relayed = connected - direct;
   console.log(
-    JSON.stringify({ pairs: outcomes.length, connected, direct, relayed, matrix: cells, holds }),
+    JSON.stringify({
+      pairs: outcomes.length,
+      connected,
+      direct,
+      relayed,
+      matrix: cells,
+      live: live.map(({ ms, ...rest }) => ({ ...rest, ms: round(ms) })),
+      holds,
+    }),
   );
 } else {
   for (const line of table()) console.log(line);
@@ -55,6 +66,23 @@ if (json === "true") {
 }
 await stage.close();
 process.exit(holds && outcomes.length > 0 ? 0 : 1);
+
+/** What paths survive: each measured against its limit; what does not come is infinite. */
+async function liveCases(): Promise<readonly Measured[]> {
+  const out: Measured[] = [];
+  for (const [name, play] of Object.entries(cases)) {
+    try {
+      out.push(...(await play(matrix)));
+    } catch (error) {
+      console.error(`e2e-nat: ${name}: ${error instanceof Error ? error.message : error}`);
+      out.push({ what: name, ms: Number.POSITIVE_INFINITY, msMax: 0 });
+    }
+  }
+  for (const { what, ms, msMax } of out) {
+    console.error(`e2e-nat: ${what}: ${round(ms)} ms of at most ${msMax}`);
+  }
+  return out;
+}
 
 function choose(): readonly Pair[] {
   if (only !== undefined && only !== "") {

@@ -28,6 +28,7 @@ import { readConfigFile } from "./config-file.ts";
 import { type HttpListen, parseHttpListen } from "./http-listen.ts";
 import { type LogFormat, type LogLevel, logFormats, logLevel, logLevelWords } from "./log.ts";
 import { parseSeed, type SeedName } from "./seeds.ts";
+import { parseTcpSeed, type TcpSeed, tcpSeedsMax } from "./tcp-fallback.ts";
 import { type LaneChoice, laneChoices, type WorkerChoice, workerChoices } from "./threads.ts";
 
 /** An address that others are told of; without a port, the one that is listened on. */
@@ -53,6 +54,16 @@ export interface MeshConfig {
   readonly name: string;
   readonly network: string;
   readonly announce: readonly Announced[];
+  readonly relay: boolean;
+  /** KiB a second for each pair of members that this node relays for; 0: without a limit. */
+  readonly relay_quota: number;
+  /** Members to reach by TCP where UDP does not get out. */
+  readonly tcp: readonly TcpSeed[];
+  /** 0: no TCP is taken. */
+  readonly tcp_listen: number;
+  /** PEM files; both or neither. Empty: TCP without TLS. */
+  readonly tcp_cert: string;
+  readonly tcp_key: string;
   readonly tun: boolean;
   readonly uapi: boolean;
   readonly state_dir: string;
@@ -205,6 +216,43 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     fallback: "0",
     parse: (said) => number(said, 0, busyPollMax),
     expects: `a number of microseconds, 0 to ${busyPollMax}`,
+  }),
+  relay: toggle("relay for members that cannot reach each other", false),
+  relay_quota: text({
+    hint: "KIB",
+    describe: "what a relay forwards for each pair of members, KiB a second; 0 is without a limit",
+    fallback: "16384",
+    parse: (said) => number(said, 0, 16_777_216),
+    expects: "KiB a second, 0 to 16777216",
+  }),
+  tcp: {
+    hint: "[KEY@][tls://]HOST:PORT",
+    describe: "a member to reach by TCP where no UDP gets out; may be repeated",
+    many: true,
+    fallback: [],
+    parse: (texts) => every(texts, tcpSeedsMax, parseTcpSeed),
+    expects: `[KEY@][tls://]HOST:PORT, at most ${tcpSeedsMax} of them`,
+  },
+  tcp_listen: text({
+    hint: "N",
+    describe: "the TCP port for members without UDP; 0 takes none",
+    fallback: "0",
+    parse: (said) => number(said, 0, 65_535),
+    expects: "a port, 0 to 65535",
+  }),
+  tcp_cert: text({
+    hint: "PATH",
+    describe: "the certificate of that port, PEM: it takes TLS then",
+    fallback: "",
+    parse: (said) => (said === "" || said.startsWith("/") ? said : undefined),
+    expects: "a path that starts with /",
+  }),
+  tcp_key: text({
+    hint: "PATH",
+    describe: "the key of that certificate, PEM",
+    fallback: "",
+    parse: (said) => (said === "" || said.startsWith("/") ? said : undefined),
+    expects: "a path that starts with /",
   }),
   tun: toggle("make a tunnel interface"),
   uapi: toggle("answer wg(8) on /var/run/wireguard/INTERFACE.sock"),
@@ -385,12 +433,12 @@ export function onOrOff(said: string): boolean | undefined {
   return said === "on" ? true : said === "off" ? false : undefined;
 }
 
-function toggle(describe: string): Setting<boolean> {
+function toggle(describe: string, fallback = true): Setting<boolean> {
   return {
     hint: undefined,
     describe,
     many: false,
-    fallback: ["true"],
+    fallback: [`${fallback}`],
     parse: ([said]) => (said === "true" ? true : said === "false" ? false : undefined),
     expects: "true or false",
   };

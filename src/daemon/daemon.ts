@@ -6,10 +6,9 @@
 import { availableParallelism, networkInterfaces } from "node:os";
 import manifest from "../../package.json" with { type: "json" };
 import type { Instant } from "../base/clock.ts";
-import { formatEndpoint } from "../base/endpoint.ts";
 import { MeshError, unreachable } from "../base/errors.ts";
 import type { DataplaneEvent } from "../mesh/dataplane.ts";
-import { MeshNode, type NodeEvent, type NodeMemory } from "../mesh/node.ts";
+import { MeshNode, type NodeEvent, type NodeMemory, type Seed } from "../mesh/node.ts";
 import { exposition } from "../metrics/exposition.ts";
 import { NativeCrypto } from "../native/crypto.ts";
 import type { CommandFailure, NativeDataplane } from "../native/dataplane.ts";
@@ -42,6 +41,8 @@ import {
   statusSchema,
 } from "./status.ts";
 import { Supervisor } from "./supervisor.ts";
+import { TcpListener } from "./tcp.ts";
+import { TcpFallback } from "./tcp-fallback.ts";
 import { lanesFor, workersFor } from "./threads.ts";
 import { TimestampStore } from "./timestamps.ts";
 import { TrustStore } from "./trust-store.ts";
@@ -100,7 +101,8 @@ export async function runMesh(
     uapi: answersUapi(config),
     tun: config.tun,
     cipher: config.aead,
-    lanes: lanesFor(config.lanes, availableParallelism()),
+    // Relayed frames do not go from lane to lane, so a mesh has several only where they are asked for.
+    lanes: config.lanes === "auto" ? 1 : lanesFor(config.lanes, availableParallelism()),
     cryptoWorkers: workersFor(config.encrypt_workers, availableParallelism()),
     ioUring: config.io_uring,
     connectedSockets: config.connected_sockets,
@@ -155,6 +157,10 @@ class MeshDaemon implements Duties<NodeEvent> {
   #givenNames = new Map<string, string>();
   /** What members call themselves, for the log. */
   readonly #names = new Map<string, string>();
+  #seeds: readonly Seed[] = [];
+  #tcpSeeds: readonly Seed[] = [];
+  #tcpListener: TcpListener | undefined;
+  #tcpFallback: TcpFallback | undefined;
   #interfaceTimer: ReturnType<typeof setInterval> | undefined;
   #memoryFailing = false;
 
@@ -187,6 +193,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       memory: readMemory(config.state_dir, this.warn),
       members: this.#members.records(),
       history: this.#timestamps.open(crypto.publicKey(keys.wireguard)),
+      relay: config.relay ? { kibPerSecond: config.relay_quota } : undefined,
     });
     this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);
     this.#driver = new Driver(this.#node, dataplane, this.#clock, this);
@@ -202,7 +209,10 @@ class MeshDaemon implements Duties<NodeEvent> {
     });
     this.#nameServer = new NameServer({ status: () => this.#status(false), warn: this.warn });
     this.#live = new LiveSettings(parts, parts.log, {
-      seedsChanged: (seeds) => this.#outside((now) => this.#node.setSeeds(now, seeds)),
+      seedsChanged: (seeds) => {
+        this.#seeds = seeds;
+        this.#setSeeds();
+      },
       announceChanged: () =>
         this.#outside((now) => this.#node.setCandidates(now, this.#candidates())),
       meshAddress: () => this.#meshAddress(),
@@ -214,6 +224,33 @@ class MeshDaemon implements Duties<NodeEvent> {
       }),
       learntSeeds: () => this.#trust.seeds(),
     });
+  }
+
+  #setSeeds(): void {
+    this.#outside((now) => this.#node.setSeeds(now, [...this.#tcpSeeds, ...this.#seeds]));
+  }
+
+  /** TCP for members that cannot send UDP, and for this node where it cannot. */
+  #startTcp(): void {
+    const { config, dataplane } = this.#parts;
+    const { listenPort: udpPort } = dataplane.deviceState();
+    if (config.tcp_listen !== 0) {
+      this.#tcpListener = new TcpListener(udpPort);
+      const { tcp_cert: cert, tcp_key: key } = config;
+      this.#tcpListener.listen(config.tcp_listen, cert === "" ? undefined : { cert, key });
+    }
+    this.#tcpFallback = new TcpFallback({
+      seeds: config.tcp,
+      udpPort,
+      nowMs: () => this.#clock().ms,
+      isAlone: () => !this.#node.status().members.some(({ sessionLive }) => sessionLive),
+      opened: (seeds) => {
+        this.#tcpSeeds = seeds;
+        this.#setSeeds();
+      },
+      warn: this.warn,
+    });
+    this.#tcpFallback.start();
   }
 
   async start(): Promise<void> {
@@ -238,6 +275,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     const { tun, names, interface: interfaceName } = this.#parts.config;
     if (tun) await this.#doctor.start(this.#meshAddress());
     if (tun && names > 0) await this.#nameServer.start(this.#meshAddress(), names, interfaceName);
+    this.#startTcp();
     this.#interfaceTimer = setInterval(() => {
       this.#outside((now) => this.#node.setCandidates(now, this.#candidates()));
       for (const text of this.#trust.dailyWarnings(this.#clock(), this.#node)) this.warn(text);
@@ -248,6 +286,8 @@ class MeshDaemon implements Duties<NodeEvent> {
   async close(): Promise<void> {
     clearInterval(this.#interfaceTimer);
     clearInterval(this.#policyTimer);
+    this.#tcpFallback?.stop();
+    this.#tcpListener?.close();
     this.#live.stop();
     this.#doctor.stop();
     this.#nameServer.stop();
@@ -523,7 +563,6 @@ class MeshDaemon implements Duties<NodeEvent> {
     const { wallMs } = this.#clock();
     const met = members.map((member): MemberStatus => {
       const stats = find(member.peer);
-      const remote = stats?.remote ?? member.endpoint;
       const handshakeMs = member.lastHandshakeWallMs;
       return {
         name: member.name,
@@ -533,7 +572,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         addresses: member.addresses,
         certificate: certificateStatus(member.certificate),
         state: member.state,
-        path: member.sessionLive && remote !== undefined ? `direct ${formatEndpoint(remote)}` : "-",
+        path: (member.sessionLive ? member.path : undefined) ?? "-",
         rtt_ms: member.rttMs === undefined ? null : Math.round(member.rttMs * 1000) / 1000,
         // A clock that was set back must not show a handshake in the future.
         handshake_age_s:

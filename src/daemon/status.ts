@@ -27,7 +27,7 @@ export interface MemberStatus {
   readonly certificate: CertificateStatus | null;
   /** Of membership: what gossip says of it, or `not met`: trusted, and never heard of. */
   readonly state: string;
-  /** `direct IP:PORT`, or `-` where nothing reaches it now. */
+  /** `direct IP:PORT`, `relay NAME`, `tcp`, or `-` where nothing reaches it now. */
   readonly path: string;
   readonly rtt_ms: number | null;
   readonly handshake_age_s: number | null;

@@ -4,10 +4,11 @@
  * the one peer that is each member's. Who is a member is node.ts's, what is thought of it SWIM's.
  */
 import { formatKey } from "../base/base64.ts";
+import { equalBytes } from "../base/bytes.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { PeerRef } from "./dataplane.ts";
-import type { Peer } from "./peer-table.ts";
+import type { Peer, PeerTable } from "./peer-table.ts";
 
 export class Member {
   readonly identity: Uint8Array;
@@ -127,4 +128,14 @@ const hintEndpointsMax = 2;
 /** Where to look for one whose record has expired. */
 export function hintEndpoints(record: Record): readonly Endpoint[] {
   return udpEndpoints(record).slice(0, hintEndpointsMax);
+}
+
+/** One WireGuard key is one identity's: a second claimant could only take the first one's place. */
+export function isKeyTaken(record: Record, peers: PeerTable, members: Members): boolean {
+  const { identity, wireguardKey: key } = record;
+  const own = peers.localPublicKey;
+  if (own !== undefined && equalBytes(own, key)) return true;
+  const holder = members.withKey(key);
+  if (holder !== undefined) return !equalBytes(holder.identity, identity);
+  return peers.find(key) !== undefined;
 }

@@ -14,6 +14,7 @@ import type { Record, Verified } from "../trust/record.ts";
 import type { Roster } from "../trust/roster.ts";
 import type { TrustState } from "./admission.ts";
 import type { Joining, Seed } from "./dial-target.ts";
+import type { RelayOffer } from "./pathfinder.ts";
 import type { HandshakeHistory, PeerTable } from "./peer-table.ts";
 import type { NodeMemory } from "./report.ts";
 
@@ -45,6 +46,8 @@ export interface MeshNodeOptions {
   readonly history?: HandshakeHistory;
   /** Of the data plane. */
   readonly lanes?: number;
+  /** It forwards between members that cannot reach each other. */
+  readonly relay?: RelayOffer | undefined;
   readonly profile?: Profile;
   /** For many nodes in one process. */
   readonly shared?: SharedParts;

@@ -11,9 +11,9 @@ import type { Secret } from "../base/crypto.ts";
 import { sameEndpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
 import { Fifo } from "../base/fifo.ts";
+import { isPathMessage } from "../nat/message.ts";
 import { type MemberState, selfSlot } from "../swim/state.ts";
 import { Swim } from "../swim/swim.ts";
-import { decodeCertificate } from "../trust/certificate.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { Roster } from "../trust/roster.ts";
@@ -22,18 +22,12 @@ import { Admission, noBytes, type TrustState, trustOf } from "./admission.ts";
 import type { Command, DataplaneEvent, ReceivedDatagram, Transmit } from "./dataplane.ts";
 import type { Joining } from "./dial-target.ts";
 import { Introducer, type Seed } from "./introducer.ts";
-import { hintEndpoints, Member, Members } from "./member.ts";
+import { hintEndpoints, isKeyTaken, Member, Members } from "./member.ts";
 import type { MeshNodeOptions } from "./node-options.ts";
-import { memberStatus, withClashes } from "./node-status.ts";
-import {
-  askedGraceMs,
-  attemptIntervalMs,
-  attemptsAlone,
-  attemptsLazyMax,
-  attemptsMax,
-  Openings,
-} from "./openings.ts";
-import { advertised, OwnRecord } from "./own-record.ts";
+import { nodeStatus } from "./node-status.ts";
+import { attempts, Openings } from "./openings.ts";
+import { advertised, OwnRecord, sameCandidates } from "./own-record.ts";
+import { Pathfinder } from "./pathfinder.ts";
 import { type HandshakeHistory, type Peer, PeerTable, type PeerTableEvent } from "./peer-table.ts";
 import { isNews, RecordIntake, type RecordSource } from "./record-intake.ts";
 import { type NodeEvent, type NodeStatus, nodeCounters, prefixed } from "./report.ts";
@@ -59,6 +53,7 @@ export class MeshNode {
   readonly #onDemand: boolean;
   readonly #introducer: Introducer;
   readonly #addressing: Addressing;
+  readonly #pathfinder: Pathfinder;
   readonly #openings = new Openings();
   readonly #self: string;
   readonly #own: OwnRecord;
@@ -114,6 +109,8 @@ export class MeshNode {
       ...(shared === undefined ? {} : { statements: shared.statements }),
       ...(profile === undefined ? {} : { profile }),
     });
+    const parts = { random, identity: identity.publicKey, peers: this.peers, relay: options.relay };
+    this.#pathfinder = new Pathfinder({ ...parts, members: this.#members });
     this.#introducer = new Introducer({
       crypto,
       random,
@@ -138,6 +135,8 @@ export class MeshNode {
     this.#addressing.start(now.ms, mtu);
     this.#tellAddresses();
     this.#publish(now);
+    this.#pathfinder.start();
+    this.#pathfinder.setOwn(now, this.#candidates);
     this.#introducer.setSeeds(now, seeds);
     this.#introducer.setJoining(now, this.#joining);
     this.#introducer.handleTimeout(now);
@@ -198,14 +197,9 @@ export class MeshNode {
   /** Where this node can be reached has changed: others are told, where it is news. */
   setCandidates(now: Instant, candidates: readonly Candidate[]): void {
     const next = advertised(candidates);
-    const same =
-      next.length === this.#candidates.length &&
-      next.every((it, i) => {
-        const before = this.#candidates[i];
-        return it.kind === before?.kind && sameEndpoint(it, before);
-      });
-    if (same) return;
+    if (sameCandidates(next, this.#candidates)) return;
     this.#candidates = next;
+    this.#pathfinder.setOwn(now, next);
     if (this.#started) this.#publish(now);
     this.#settle(now);
   }
@@ -222,6 +216,7 @@ export class MeshNode {
 
   handleEvent(now: Instant, event: DataplaneEvent): void {
     this.peers.handleEvent(now, event);
+    this.#pathfinder.handleEvent(now, event);
     this.#settle(now);
   }
 
@@ -232,7 +227,9 @@ export class MeshNode {
       const member = this.#members.ofPeer(datagram.peer);
       if (member === undefined) this.counters.messages_without_member += 1;
       else if (isTrustMessage(datagram.bytes)) this.#receiveTrust(now, member, datagram.bytes);
-      else this.#swim.handleMessage(now, member.slot, datagram.bytes);
+      else if (isPathMessage(datagram.bytes)) {
+        this.#pathfinder.handleMessage(now, member, datagram.bytes, datagram.remote);
+      } else this.#swim.handleMessage(now, member.slot, datagram.bytes);
     } else {
       this.peers.handleDatagram(now, datagram);
     }
@@ -240,7 +237,9 @@ export class MeshNode {
   }
 
   handleTimeout(now: Instant): void {
+    if (this.#pathfinder.takeSleep(now)) this.#awake(now);
     this.peers.handleTimeout(now);
+    this.#pathfinder.handleTimeout(now);
     this.#introducer.handleTimeout(now);
     this.#swim.handleTimeout(now);
     this.#admission.handleTimeout(now);
@@ -255,6 +254,7 @@ export class MeshNode {
   nextTimeout(): number | undefined {
     return earliest([
       this.peers.nextTimeout(),
+      this.#pathfinder.nextTimeout(),
       this.#introducer.nextTimeout(),
       this.#swim.nextTimeout(),
       this.#admission.nextTimeout(),
@@ -265,11 +265,17 @@ export class MeshNode {
   }
 
   pollCommand(): Command | undefined {
-    return this.#commands.shift() ?? this.#addressing.pollCommand() ?? this.peers.pollCommand();
+    return (
+      this.#commands.shift() ??
+      this.#addressing.pollCommand() ??
+      this.peers.pollCommand() ??
+      this.#pathfinder.pollCommand()
+    );
   }
 
   pollTransmit(): Transmit | undefined {
-    return this.peers.pollTransmit() ?? this.#transmits.shift();
+    const transmit = this.peers.pollTransmit() ?? this.#transmits.shift();
+    return transmit === undefined ? undefined : this.#pathfinder.wrap(transmit);
   }
 
   pollEvent(): NodeEvent | undefined {
@@ -277,28 +283,19 @@ export class MeshNode {
   }
 
   status(): NodeStatus {
-    const { ipv4, ipv6, ipv4Prefix, ipv6Prefix } = this.#addressing;
-    const self = { identity: this.#self, name: this.#options.name };
-    return {
-      ...self,
-      wireguardKey: this.peers.localPublicKey,
+    return nodeStatus({
+      self: this.#self,
+      name: this.#options.name,
       sequence: this.#own.sequence,
-      addresses: ipv4 === undefined ? [ipv6] : [ipv6, ipv4],
-      ipv6Prefix,
-      ipv4Prefix,
-      trusted: this.roster.size,
-      organisations: this.roster.organisationCount,
-      revoked: this.roster.revokedCount,
-      certificate: decodeCertificate(this.#admission.certificate ?? noBytes)?.claimed,
+      peers: this.peers,
+      addressing: this.#addressing,
+      admission: this.#admission,
       joining: this.#joining !== undefined,
       candidates: this.#candidates,
-      members: withClashes(
-        { ...self, seniority: this.#admission.seniorityOf() },
-        [...this.#members].map((member) =>
-          memberStatus(member, this.#addressing.of(member), this.#swim.table, this.roster),
-        ),
-      ),
-    };
+      members: this.#members,
+      table: this.#swim.table,
+      pathfinder: this.#pathfinder,
+    });
   }
 
   /** Every counter of the node and of its parts, by name. */
@@ -310,6 +307,7 @@ export class MeshNode {
       ...prefixed("trust", this.#admission.allCounters()),
       ...prefixed("introductions", this.#introducer.counters),
       ...prefixed("swim", this.#swim.counters),
+      ...prefixed("paths", this.#pathfinder.counters),
     };
   }
 
@@ -317,6 +315,7 @@ export class MeshNode {
   #settle(now: Instant): void {
     for (let quiet = false; !quiet; ) {
       quiet = true;
+      this.#pathfinder.settle(now);
       for (let it = this.peers.pollEvent(); it; it = this.peers.pollEvent()) {
         quiet = false;
         this.#handlePeerEvent(now, it);
@@ -350,12 +349,24 @@ export class MeshNode {
       if (it.kind === "datagram") this.#transmits.push(it);
       else if (member !== undefined) this.#sendMessage(member, it.bytes);
     }
+    if (this.#started && this.#pathfinder.takeNews(now)) this.#publish(now);
+    this.#pathfinder.drain(this.#transmits);
     for (let it = this.#introducer.pollTransmit(); it; it = this.#introducer.pollTransmit()) {
       this.#transmits.push(it);
     }
     for (let it = this.#swim.pollTransmit(); it; it = this.#swim.pollTransmit()) {
       const member = this.#members.inSlot(it.to);
       if (member?.linked === true) this.#sendMessage(member, it.bytes);
+    }
+  }
+
+  /** After a sleep whatever was known of the network may be wrong, and sessions have ended. */
+  #awake(now: Instant): void {
+    this.#pathfinder.networkChanged(now);
+    this.#introducer.rosterChanged(now);
+    for (const member of this.#members) {
+      member.attempts = 0;
+      this.#openings.schedule(member, now.ms);
     }
   }
 
@@ -379,10 +390,12 @@ export class MeshNode {
         this.#setLinked(now, event.peer, false);
         return;
       case "handshake_failed":
-        if (this.#onDemand) this.#giveUp(now, event.peer);
+        if (this.#onDemand) this.#deactivate(now, this.#members.ofPeer(event.peer.ref));
         return;
+      case "endpoint_heard":
       case "endpoint_changed":
-        return; // attempts go on by their own clock; `seen` is taken when a session comes up
+        this.#pathfinder.handlePeerEvent(now, event);
+        return;
     }
   }
 
@@ -397,12 +410,13 @@ export class MeshNode {
     const changed = member.linked !== linked;
     member.linked = linked;
     if (changed && !linked && this.#swim.eager) this.#openings.schedule(member, now.ms);
+    this.#pathfinder.setLink(now, member, linked);
     this.#swim.setLink(now, member.slot, linked, member.proven !== undefined);
     this.#tellReached(now, member.slot);
     if (!changed) return;
     if (linked) this.#admission.linked(now, member);
     this.#reports.push({ kind: linked ? "session_up" : "session_down", identity: member.name });
-    if (!linked && this.#onDemand && member.openAtMs === undefined) this.#deactivate(now, member);
+    if (this.#onDemand) this.#deactivate(now, member);
   }
 
   /** A session with the member is wanted: for a probe, soon. */
@@ -410,7 +424,7 @@ export class MeshNode {
     if (!this.#swim.table.has(slot)) return;
     const member = this.#activate(now, slot);
     if (member.linked || member.openAtMs !== undefined) return;
-    if (member.attempts >= attemptsLazyMax && !this.#swim.eager) member.attempts = 0;
+    if (member.attempts >= attempts.lazyMax && !this.#swim.eager) member.attempts = 0;
     this.#openings.schedule(member, now.ms);
   }
 
@@ -421,14 +435,9 @@ export class MeshNode {
     return this.#join(now, formatIdentity(record.identity), slot, record);
   }
 
-  #giveUp(now: Instant, peer: Peer): void {
-    const member = this.#members.ofPeer(peer.ref);
+  #deactivate(now: Instant, member: Member | undefined): void {
     if (member === undefined || member.linked || member.openAtMs !== undefined) return;
-    this.#deactivate(now, member);
-  }
-
-  #deactivate(now: Instant, member: Member): void {
-    this.#openings.cancel(member);
+    this.#pathfinder.release(member);
     this.peers.removePeer(now, member.peer);
     this.#members.remove(member);
   }
@@ -505,7 +514,7 @@ export class MeshNode {
 
   /** A new member, or a newer record of one: its slot. */
   #install(now: Instant, record: Verified<Record>, source: RecordSource): number | undefined {
-    if (!this.#onDemand && this.#isKeyTaken(record)) {
+    if (!this.#onDemand && isKeyTaken(record, this.peers, this.#members)) {
       this.counters.wireguard_key_duplicates += 1;
       this.#reports.warn("wireguard_key_duplicate", formatIdentity(record.identity));
       // Known of, so that it is not fetched again and again.
@@ -522,6 +531,7 @@ export class MeshNode {
     if (known !== undefined) {
       const rotated = !equalBytes(known.record.wireguardKey, record.wireguardKey);
       known.record = record;
+      this.#pathfinder.recordChanged(now);
       if (rotated) this.#replacePeer(now, known);
     } else if (this.#onDemand) {
       return slot;
@@ -534,16 +544,12 @@ export class MeshNode {
     return slot;
   }
 
-  #welcome(
-    now: Instant,
-    slot: number,
-    record: Verified<Record>,
-    { introduced }: RecordSource,
-  ): Member {
+  #welcome(now: Instant, slot: number, record: Verified<Record>, source: RecordSource): Member {
     const member = this.#join(now, formatIdentity(record.identity), slot, record);
     // Who asked for an introduction, at an address that proves nothing, opens the session himself.
-    const asked = introduced !== undefined && introduced.endpoint === undefined;
-    if (this.#swim.eager) this.#openings.schedule(member, now.ms + (asked ? askedGraceMs : 0));
+    const asked = source.introduced !== undefined && source.introduced.endpoint === undefined;
+    if (this.#swim.eager)
+      this.#openings.schedule(member, now.ms + (asked ? attempts.askedGraceMs : 0));
     return member;
   }
 
@@ -552,25 +558,18 @@ export class MeshNode {
     const ipv6 = this.#addressing.ipv6Of(record.identity);
     const member = new Member(slot, name, ipv6, record, peer);
     this.#members.add(member);
+    this.#pathfinder.bind(member);
     if (this.#onDemand) return member;
     this.#addressing.bind(member);
     this.#reports.push({ kind: "member_joined", identity: name, name: record.name });
     return member;
   }
 
-  /** One WireGuard key is one identity's: a second claimant could only take the first one's place. */
-  #isKeyTaken({ identity, wireguardKey: key }: Record): boolean {
-    const own = this.peers.localPublicKey;
-    if (own !== undefined && equalBytes(own, key)) return true;
-    const holder = this.#members.withKey(key);
-    if (holder !== undefined) return !equalBytes(holder.identity, identity);
-    return this.peers.find(key) !== undefined;
-  }
-
   #replacePeer(now: Instant, member: Member): void {
     this.#setLinked(now, member.peer, false);
     this.peers.removePeer(now, member.peer);
     this.#members.setPeer(member, this.peers.addPeer(now, member.record.wireguardKey));
+    this.#pathfinder.bind(member);
     this.#addressing.bind(member);
     member.attempts = 0;
     this.#openings.schedule(member, now.ms);
@@ -580,6 +579,7 @@ export class MeshNode {
     const member = this.#members.inSlot(slot);
     if (member !== undefined) {
       this.#setLinked(now, member.peer, false);
+      this.#openings.cancel(member);
       if (this.#members.inSlot(slot) === member) this.#deactivate(now, member);
     }
     this.#swim.forget(slot);
@@ -611,7 +611,9 @@ export class MeshNode {
     assert(wireguardKey !== undefined, "a node that has started has a WireGuard key");
     this.#own.sign(now, {
       wireguardKey,
-      candidates: this.#candidates,
+      candidates: advertised([...this.#candidates, ...this.#pathfinder.observed(now)]),
+      natKind: this.#pathfinder.natKind(now),
+      relay: this.#pathfinder.offersRelay,
       ipv4: this.#addressing.claim,
       certificate: this.#admission.certificate,
     });
@@ -632,18 +634,20 @@ export class MeshNode {
   #attempt(now: Instant, member: Member): void {
     if (this.#answers(member)) return;
     // What is left of a silent session is not led to where nobody is known to be.
-    const endpoint = member.linked ? member.proven : member.nextEndpoint();
+    const [relayed] = this.#pathfinder.relayWays(member);
+    const endpoint = member.linked ? member.proven : (member.nextEndpoint() ?? relayed);
     if (endpoint === undefined) return; // it must come to us
     if (!sameEndpoint(member.peer.endpoint, endpoint)) {
       this.peers.setEndpoint(now, member.peer, endpoint);
     }
     member.attempts += 1;
     this.counters.session_attempts += 1;
-    this.peers.initiate(now, member.peer);
+    this.#pathfinder.shakeHands(now, member);
     if (member.linked) return; // the handshake goes on by itself
-    if (member.attempts > attemptsAlone) this.#introduce(now, member);
-    const most = this.#swim.eager ? attemptsMax : attemptsLazyMax;
-    if (member.attempts < most) this.#openings.schedule(member, now.ms + attemptIntervalMs);
+    if (member.attempts > attempts.alone)
+      this.#introducer.dialMember(now, member.identity, () => member.endpoints());
+    const most = this.#swim.eager ? attempts.max : attempts.lazyMax;
+    if (member.attempts < most) this.#openings.schedule(member, now.ms + attempts.intervalMs);
   }
 
   /** A session says little where probes fail: the other side may have forgotten it. */
@@ -659,10 +663,6 @@ export class MeshNode {
     const reached = linked && table.state(slot) === "alive";
     if (!this.#swim.eager && !this.#introducer.dials(table.identity(slot))) return;
     this.#introducer.setLink(now, formatIdentity(table.identity(slot)), reached);
-  }
-
-  #introduce(now: Instant, member: Member): void {
-    this.#introducer.dialMember(now, member.identity, () => member.endpoints());
   }
 
   #sendMessage(member: Member, bytes: Uint8Array): void {
@@ -693,7 +693,8 @@ export class MeshNode {
     this.#tellReached(now, slot);
     const member = this.#members.inSlot(slot);
     if (member === undefined) return;
-    if (state === "suspect" || state === "dead") this.#introduce(now, member);
+    if (state === "suspect" || state === "dead")
+      this.#introducer.dialMember(now, member.identity, () => member.endpoints());
     this.#reports.push({ kind: "member_state", identity: member.name, state });
   }
 }

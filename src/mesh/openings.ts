@@ -6,16 +6,19 @@
 import { Deadlines } from "../base/deadlines.ts";
 import type { Member } from "./member.ts";
 
-/** Between two attempts at a session, each at the next endpoint; above WireGuard's 5 s. */
-export const attemptIntervalMs = 5_400;
-/** Then probing takes over, ever more slowly. */
-export const attemptsMax = 16;
-/** In a large mesh one unanswered probe after the other asks again. */
-export const attemptsLazyMax = 2;
-/** Who asked for an introduction opens the session; after this we try ourselves. */
-export const askedGraceMs = 1_000;
-/** So many attempts in vain: it may lack our record, and is introduced to us. */
-export const attemptsAlone = 2;
+/** At a session. */
+export const attempts = {
+  /** Between two, each at the next endpoint; above WireGuard's 5 s. */
+  intervalMs: 5_400,
+  /** Then probing takes over, ever more slowly. */
+  max: 16,
+  /** In a large mesh one unanswered probe after the other asks again. */
+  lazyMax: 2,
+  /** Who asked for an introduction opens the session; after this we try ourselves. */
+  askedGraceMs: 1_000,
+  /** So many in vain: it may lack our record, and is introduced to us. */
+  alone: 2,
+} as const;
 
 export const openingsPerSecond = 100;
 export const openingsBurst = 64;

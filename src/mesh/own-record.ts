@@ -7,6 +7,7 @@ import { equalBytes } from "../base/bytes.ts";
 import type { Candidate, NatKind } from "../base/candidate.ts";
 import type { Instant } from "../base/clock.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
+import { sameEndpoint } from "../base/endpoint.ts";
 import type { IpPrefix } from "../base/ip.ts";
 import type { Identity } from "../trust/identity.ts";
 import {
@@ -105,8 +106,10 @@ export class OwnRecord {
     // One jump above it is on its way already, however often it is met until then.
     if (this.#jumpedMs > now.ms) return false;
     const dueMs = Math.max(now.ms, this.#jumpedMs + jumpIntervalMs);
+    // The next one is on its way, and will be above this one too.
+    if (this.#dueMs <= dueMs) return false;
     this.#jumpedMs = dueMs;
-    this.#dueMs = Math.min(this.#dueMs, dueMs);
+    this.#dueMs = dueMs;
     return true;
   }
 }
@@ -114,4 +117,11 @@ export class OwnRecord {
 /** What others may be told of it, as many as a record holds. */
 export function advertised(candidates: readonly Candidate[]): readonly Candidate[] {
   return candidates.filter(isAdvertisable).slice(0, recordCandidatesMax);
+}
+
+export function sameCandidates(one: readonly Candidate[], other: readonly Candidate[]): boolean {
+  return (
+    one.length === other.length &&
+    one.every((it, i) => it.kind === other[i]?.kind && sameEndpoint(it, other[i]))
+  );
 }

@@ -68,6 +68,8 @@ class PeerState implements Peer {
   endpoint: Endpoint | undefined;
   keepaliveSeconds = 0;
   lastHandshakeWallMs = 0;
+  pinned = false;
+  fanout: readonly Endpoint[] = [];
 
   readonly #prefixes: PrefixOwners<PeerState>;
 
@@ -266,6 +268,16 @@ export class PeerTable {
     this.#clearSource(state, endpoint);
   }
 
+  /** From now on a handshake does not move it while it has a session; its owner is told instead. */
+  pin(peer: Peer): void {
+    this.#state(peer).pinned = true;
+  }
+
+  /** Where else its initiations go: the first that arrives counts, the others are replays. */
+  setFanout(peer: Peer, endpoints: readonly Endpoint[]): void {
+    this.#state(peer).fanout = endpoints;
+  }
+
   setKeepalive(_now: Instant, peer: Peer, seconds: number): void {
     assert(Number.isInteger(seconds) && seconds >= 0 && seconds <= 65535, "keepalive is a u16");
     const state = this.#state(peer);
@@ -444,10 +456,11 @@ export class PeerTable {
       counters.indices_unknown += 1;
       return;
     }
+    const wasLive = peer.session.live;
     const step = peer.session.consumeResponse(now, message);
     if (step === undefined) return;
     this.#countReceived(peer, responseBytes);
-    this.#settleAt(peer, datagram);
+    this.#settleAt(peer, datagram, wasLive);
     this.#take(now, peer, step);
     this.#schedule(peer);
   }
@@ -479,6 +492,10 @@ export class PeerTable {
         // (kernel `timers.c`, wg_expired_retransmit_handshake). Initiations never insist on one.
         if (step.retry === true) this.#clearSource(peer, peer.endpoint);
         this.#transmit(peer, peer.endpoint, undefined, step.bytes);
+        for (const endpoint of peer.fanout) {
+          if (sameEndpoint(endpoint, peer.endpoint)) continue;
+          this.#transmit(peer, endpoint, undefined, step.bytes);
+        }
         return;
       case "keypair":
         this.#installKeypair(now, peer, step);
@@ -529,8 +546,12 @@ export class PeerTable {
   }
 
   /** The answer to our initiation came from there. */
-  #settleAt(peer: PeerState, datagram: ReceivedDatagram): void {
+  #settleAt(peer: PeerState, datagram: ReceivedDatagram, wasLive: boolean): void {
     const { remote, local } = datagram;
+    if (peer.pinned && wasLive && !sameEndpoint(peer.endpoint, remote)) {
+      this.#events.push({ kind: "endpoint_heard", peer, remote });
+      return;
+    }
     const base = { kind: "peer_endpoint_set", peer: peer.ref, remote } as const;
     this.#commands.push(local === undefined ? base : { ...base, local });
     this.#roam(peer, remote);

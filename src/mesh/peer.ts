@@ -30,6 +30,8 @@ export type PeerTableEvent =
   /** Nobody answered for 90 s. */
   | { readonly kind: "handshake_failed"; readonly peer: Peer }
   | { readonly kind: "endpoint_changed"; readonly peer: Peer }
+  /** A pinned peer shook hands from elsewhere, and stays where it is. */
+  | { readonly kind: "endpoint_heard"; readonly peer: Peer; readonly remote: Endpoint }
   /** To be kept before the transmits leave, as is the next. The latest only. */
   | { readonly kind: "timestamp_sent"; readonly tai64n: Uint8Array }
   | {

@@ -86,6 +86,8 @@ export interface MemberStatus {
   readonly peer: PeerRef;
   readonly wireguardKey: Uint8Array;
   readonly endpoint: Endpoint | undefined;
+  /** `direct IP:PORT` or `relay NAME`: the way that packets take. */
+  readonly path: string | undefined;
   readonly sessionLive: boolean;
   /** Unix time; 0 never. */
   readonly lastHandshakeWallMs: number;

@@ -8,7 +8,7 @@
 import { equalBytes, fromHex, toHex } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
-import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
+import { type Endpoint, formatEndpoint, relayWayOf } from "../base/endpoint.ts";
 import { MeshError } from "../base/errors.ts";
 import { formatPrefix, parseEndpoint, parsePrefix, type ScopeOf } from "../base/ip.ts";
 import type { PeerRef, Prefix } from "./dataplane.ts";
@@ -100,7 +100,10 @@ function describe<P extends UapiPeer>(device: UapiDevice<P>): string {
     lines.push(`public_key=${toHex(peer.publicKey)}`);
     lines.push(`preshared_key=@${peer.presharedKey ?? 0}`);
     lines.push("protocol_version=1");
-    if (peer.endpoint !== undefined) lines.push(`endpoint=${formatEndpoint(peer.endpoint)}`);
+    // A way through a relay is no address, and wg(8) knows only addresses.
+    if (peer.endpoint !== undefined && relayWayOf(peer.endpoint) === undefined) {
+      lines.push(`endpoint=${formatEndpoint(peer.endpoint)}`);
+    }
     lines.push(`last_handshake_time_sec=${seconds}`);
     lines.push(`last_handshake_time_nsec=${nanoseconds}`);
     lines.push(`tx_bytes=${txBytes}`);

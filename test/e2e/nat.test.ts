@@ -8,12 +8,17 @@ import { closeStages, Stage } from "./support/stage.ts";
 let matrix: Matrix;
 
 beforeAll(async () => {
-  matrix = await Matrix.open(Stage.open(), []);
+  matrix = await Matrix.open(Stage.open());
 }, 60_000);
 
 afterAll(closeStages);
 
-const pairs: readonly Pair[] = [["open", "open"]];
+const pairs: readonly Pair[] = [
+  ["restricted", "restricted"],
+  ["full-cone", "symmetric-random"],
+  ["symmetric", "symmetric-random"],
+  ["udp-blocked", "restricted"],
+];
 
 for (const pair of pairs) {
   test(`${pair.join(" and ")} find each other`, async () => {

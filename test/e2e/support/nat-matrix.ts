@@ -5,12 +5,16 @@
 import { Node } from "./mesh.ts";
 import { Internet, type NatHost, type NatKind, natKinds } from "./nat.ts";
 import { until } from "./process.ts";
-import type { Stage } from "./stage.ts";
+import type { Host, Stage } from "./stage.ts";
 
 export const connectMsMax = 5_000;
 export const directMsMax = 10_000;
 /** Birthday probing takes its time. */
 export const birthdayMsMax = 20_000;
+
+const tcpPort = 443;
+/** The public member relays, without a limit, and takes TCP. */
+export const publicFlags = ["--relay", "--relay-quota", "0", "--tcp-listen", `${tcpPort}`] as const;
 
 export type Pair = readonly [NatKind, NatKind];
 /** `any`: connected is enough. */
@@ -63,10 +67,10 @@ export class Matrix {
     this.public = member;
   }
 
-  static async open(stage: Stage, publicArgs: readonly string[]): Promise<Matrix> {
+  static async open(stage: Stage): Promise<Matrix> {
     const internet = await Internet.open(stage);
     const member = await Node.make(await internet.public(), "public");
-    await member.up(...publicArgs);
+    await member.up(...publicFlags);
     return new Matrix(stage, internet, member);
   }
 
@@ -91,19 +95,35 @@ export class Matrix {
     return kind === "ipv6-only" ? `[${v6}]:51820` : `${v4}:51820`;
   }
 
+  /** What the node is started with. */
+  flagsFor(kind: NatKind): string[] {
+    const tcp = kind === "udp-blocked" ? ["--tcp", `${this.public.host.v4}:${tcpPort}`] : [];
+    return ["--seed", this.seedFor(kind), ...tcp];
+  }
+
   async run(pair: Pair): Promise<Outcome> {
     const { hosts, nodes } = await this.nodes(pair);
     const [a, b] = nodes;
     try {
-      await Promise.all(
-        nodes.map((node, at) => node.up("--seed", this.seedFor(pair[at] as NatKind))),
-      );
+      await Promise.all(nodes.map((node, at) => node.up(...this.flagsFor(pair[at] as NatKind))));
       return await this.#measure(pair, a, b);
     } finally {
-      await Promise.all(nodes.map((node) => node.daemon?.stop()));
-      for (const host of hosts) host.drop();
-      for (const { identity } of nodes) await this.public.ok("trust", "--remove", identity);
+      await this.drop({ hosts, nodes });
     }
+  }
+
+  /** Ends two nodes and takes their networks away. */
+  async drop(made: {
+    readonly hosts: readonly NatHost[];
+    readonly nodes: readonly Node[];
+  }): Promise<void> {
+    await Promise.all(made.nodes.map((node) => node.daemon?.stop()));
+    for (const host of made.hosts) host.drop();
+    for (const { identity } of made.nodes) await this.public.ok("trust", "--remove", identity);
+  }
+
+  async move(host: Host): Promise<void> {
+    await this.internet.move(host);
   }
 
   async #measure(pair: Pair, a: Node, b: Node): Promise<Outcome> {

@@ -53,6 +53,18 @@ export class Internet {
     return new Host(this.stage, namespace, { v4, v6 });
   }
 
+  /** Another address on eth0 in place of the one it has. */
+  async move(host: Host): Promise<void> {
+    this.#outside += 1;
+    const number = this.#outside;
+    const shown: { addr_info: { family: string; local: string; prefixlen: number }[] }[] =
+      JSON.parse(await host.ip("-json address show dev eth0"));
+    const old = shown.flatMap(({ addr_info }) => addr_info).find(({ family }) => family === "inet");
+    if (old === undefined) throw new Error("the host has no address to leave");
+    await host.ip(`address delete ${old.local}/${old.prefixlen} dev eth0`);
+    await host.ip(`address add 192.0.2.${number}/24 dev eth0`);
+  }
+
   async behind(kind: NatKind): Promise<NatHost> {
     if (kind === "open") return new NatHost(await this.public([4]), undefined, "");
     if (kind === "ipv6-only") return new NatHost(await this.public([6]), undefined, "");
@@ -119,6 +131,24 @@ export class NatHost {
     for (const name of names) {
       await this.inRouter(["sysctl", "-qw", `net.netfilter.${name}=${seconds}`]);
     }
+  }
+
+  /** Lets nothing through, either way, between the host and that address. */
+  async block(address: string): Promise<void> {
+    const rules = [
+      "table ip block {",
+      "  chain through {",
+      "    type filter hook forward priority filter - 1;",
+      `    ip daddr ${address} drop`,
+      `    ip saddr ${address} drop`,
+      "  }",
+      "}",
+    ].join("\n");
+    await this.inRouter(["sh", "-c", `nft -f - <<'RULES'\n${rules}\nRULES`]);
+  }
+
+  async unblock(): Promise<void> {
+    await this.inRouter(["nft", "delete table ip block"]);
   }
 
   /** Forgets every mapping, as a router that restarts. */

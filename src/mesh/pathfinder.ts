@@ -1,0 +1,376 @@
+/**
+ * Paths, for the members of a node: which members relay for which, where this node may be, what NAT it
+ * is behind, and what of all that goes to the data plane and into the record. It names members by
+ * SWIM's slots to `nat/paths.ts`, which decides; node.ts says who is a member and has a session.
+ */
+import type { Candidate, NatKind } from "../base/candidate.ts";
+import type { Instant } from "../base/clock.ts";
+import {
+  type Endpoint,
+  formatEndpoint,
+  isCarried,
+  relayEndpoint,
+  relayWayOf,
+  sameEndpoint,
+} from "../base/endpoint.ts";
+import { Fifo } from "../base/fifo.ts";
+import type { Random } from "../base/random.ts";
+import { Observations } from "../nat/kind.ts";
+import { relayWaysMax } from "../nat/member-paths.ts";
+import { encodeFrame, frameIdOf, isCandidate } from "../nat/message.ts";
+import { type PathCounters, Paths } from "../nat/paths.ts";
+import type { Command, DataplaneEvent, Transmit } from "./dataplane.ts";
+import type { Member, Members } from "./member.ts";
+import type { PeerTable, PeerTableEvent } from "./peer-table.ts";
+
+/** What a member that offers no relay forwards for each pair all the same: enough for handshakes. */
+const forwardKibPerSecond = 16;
+/** What others see of this node goes into its record no more often. */
+const publishMsMin = 60_000;
+/** An initiation goes to so many places at once. */
+const fanoutMax = 8;
+/** No turn for so long: the machine slept, or this process did. */
+const sleptMs = 20_000;
+
+export interface RelayOffer {
+  /** For each pair of members; 0: without a limit. */
+  readonly kibPerSecond: number;
+}
+
+export interface PathfinderOptions {
+  readonly random: Random;
+  readonly identity: Uint8Array;
+  readonly members: Members;
+  readonly peers: PeerTable;
+  /** undefined: it relays for nobody. */
+  readonly relay: RelayOffer | undefined;
+}
+
+/** How a way to a member stands, for a status. */
+export interface WayStatus {
+  readonly way: string;
+  readonly source: string;
+  readonly used: boolean;
+  readonly rttMs: number | undefined;
+  /** Share of probes lost. */
+  readonly loss: number;
+  /** Since its last answer; undefined: it never answered. */
+  readonly answeredMsAgo: number | undefined;
+}
+
+export class Pathfinder {
+  readonly #options: PathfinderOptions;
+  readonly #paths: Paths;
+  readonly #observations = new Observations();
+  readonly #id: number;
+  readonly #commands = new Fifo<Command>();
+  #own: readonly Candidate[] = [];
+  #published = "";
+  #publishAtMs = Number.NEGATIVE_INFINITY;
+  #relays: readonly Member[] = [];
+  #relaysStale = false;
+  #turnMs: number | undefined;
+
+  constructor(options: PathfinderOptions) {
+    this.#options = options;
+    this.#paths = new Paths(options.random);
+    this.#id = frameIdOf(options.identity);
+  }
+
+  get counters(): Readonly<PathCounters> {
+    return this.#paths.counters;
+  }
+
+  get offersRelay(): boolean {
+    return this.#options.relay !== undefined;
+  }
+
+  start(): void {
+    const kibPerSecond = this.#options.relay?.kibPerSecond ?? forwardKibPerSecond;
+    this.#commands.push({ kind: "relay_set", id: this.#id, kibPerSecond });
+  }
+
+  /** Where this node may be, as far as it and its operator know. */
+  setOwn(now: Instant, candidates: readonly Candidate[]): void {
+    const moved = this.#own.length > 0 && !sameCandidates(this.#own, candidates);
+    this.#own = candidates;
+    if (moved) this.networkChanged(now);
+    this.#paths.setOwn(now, this.#ownEndpoints(now), this.#natKind(now));
+  }
+
+  /** What it says of itself in its record, beside what it was told. */
+  observed(now: Instant): readonly Candidate[] {
+    const seen = this.#natKind(now) === "hard" ? [] : this.#observations.candidates(now.ms);
+    return seen
+      .filter((endpoint) => !this.#own.some((own) => sameEndpoint(own, endpoint)))
+      .slice(0, 2)
+      .map(({ address, port }) => ({ kind: "observed", address, port }));
+  }
+
+  natKind(now: Instant): NatKind {
+    return this.#natKind(now);
+  }
+
+  /** Whether the record should be signed anew for what was observed. */
+  takeNews(now: Instant): boolean {
+    if (now.ms < this.#publishAtMs) return false;
+    const kind = this.#natKind(now);
+    if (kind === "unknown") return false;
+    const seen = this.observed(now).map(formatEndpoint);
+    // That there is nothing to say is said with the next record.
+    const text = kind === "none" && seen.length === 0 ? "" : `${kind} ${seen.join(" ")}`;
+    if (text === this.#published) return false;
+    this.#published = text;
+    this.#publishAtMs = now.ms + publishMsMin;
+    return true;
+  }
+
+  /** Its peer is new: the data plane learns that it is a member. */
+  bind(member: Member): void {
+    const id = frameIdOf(member.identity);
+    this.#commands.push({ kind: "peer_member_set", peer: member.peer.ref, id });
+    this.#options.peers.pin(member.peer);
+  }
+
+  release(member: Member): void {
+    this.#paths.forget(member.slot);
+    this.#relaysStale = true;
+  }
+
+  setLink(now: Instant, member: Member, linked: boolean): void {
+    if (linked) this.#paths.link(now, member.slot, member.peer.endpoint);
+    else this.#paths.unlink(member.slot);
+    this.#refreshRelays(now);
+    if (linked) this.#paths.setRelays(now, member.slot, this.relayWays(member));
+    else this.#relayLost(now, member);
+  }
+
+  /** What a member's record says of relaying may have changed. */
+  recordChanged(now: Instant): void {
+    this.#refreshRelays(now);
+  }
+
+  /** Every other place where an initiation to the member may find it. */
+  fanout(member: Member): readonly Endpoint[] {
+    const direct = member.endpoints().slice(0, fanoutMax - 2);
+    return [...direct, ...this.relayWays(member).slice(0, 2)];
+  }
+
+  relayWays(member: Member): readonly Endpoint[] {
+    const far = frameIdOf(member.identity);
+    return this.#relays
+      .filter((relay) => relay !== member)
+      .slice(0, relayWaysMax)
+      .map(({ peer }) => relayEndpoint({ ...peer.ref, far }));
+  }
+
+  handleEvent(now: Instant, event: DataplaneEvent): void {
+    switch (event.kind) {
+      case "path_heard": {
+        const member = this.#options.members.ofPeer(event.peer);
+        if (member !== undefined) this.#paths.handleHeard(now, member.slot, event.remote);
+        return;
+      }
+      case "path_silent": {
+        const member = this.#options.members.ofPeer(event.peer);
+        if (member !== undefined) this.#paths.handleSilent(now, member.slot);
+        return;
+      }
+      case "network_changed":
+        this.networkChanged(now);
+        return;
+      default:
+        return;
+    }
+  }
+
+  /** A handshake came from elsewhere, or the data plane has moved the member. */
+  handlePeerEvent(now: Instant, event: PeerTableEvent): void {
+    if (event.kind !== "endpoint_heard" && event.kind !== "endpoint_changed") return;
+    const member = this.#options.members.ofPeer(event.peer.ref);
+    if (member === undefined) return;
+    if (event.kind === "endpoint_heard") this.#paths.handleHeard(now, member.slot, event.remote);
+    else if (event.peer.endpoint !== undefined) {
+      this.#paths.handleMoved(now, member.slot, event.peer.endpoint);
+    }
+  }
+
+  handleMessage(now: Instant, member: Member, bytes: Uint8Array, remote: Endpoint): void {
+    this.#paths.handleMessage(now, member.slot, bytes, remote);
+  }
+
+  /** Nothing that was seen of this node still holds. */
+  networkChanged(now: Instant): void {
+    this.#observations.clear();
+    this.#paths.networkChanged(now);
+  }
+
+  handleTimeout(now: Instant): void {
+    this.#paths.handleTimeout(now);
+  }
+
+  /** Whether no turn was taken for long: what lives only by being kept up has ended. */
+  takeSleep(now: Instant): boolean {
+    const slept = this.#turnMs !== undefined && now.ms - this.#turnMs > sleptMs;
+    this.#turnMs = now.ms;
+    return slept;
+  }
+
+  nextTimeout(): number | undefined {
+    return this.#paths.nextTimeout();
+  }
+
+  /** Carries out what was decided. */
+  settle(now: Instant): void {
+    const { members, peers } = this.#options;
+    for (let it = this.#paths.pollEvent(); it; it = this.#paths.pollEvent()) {
+      if (it.kind === "sockets") {
+        this.#commands.push({ kind: "side_sockets_open" });
+        continue;
+      }
+      const member = members.inSlot(it.slot);
+      if (member === undefined) continue;
+      switch (it.kind) {
+        case "use":
+          peers.setEndpoint(now, member.peer, it.endpoint);
+          if (relayWayOf(it.endpoint) === undefined) member.seen = it.endpoint;
+          this.#refreshRelays(now);
+          break;
+        case "observed":
+          this.#observe(now, it.by, it.seen);
+          break;
+        case "lost":
+          // Perhaps the other side has forgotten the session.
+          this.shakeHands(now, member);
+      }
+    }
+  }
+
+  /** An initiation to everywhere the member may be: it answers the first that comes. */
+  shakeHands(now: Instant, member: Member): void {
+    const { peers } = this.#options;
+    peers.setFanout(member.peer, this.fanout(member));
+    peers.initiate(now, member.peer);
+  }
+
+  pollCommand(): Command | undefined {
+    return this.#commands.shift();
+  }
+
+  /** What is to be sent, in order, behind what waits already. */
+  drain(out: Fifo<Transmit>): void {
+    for (let it = this.#paths.pollTransmit(); it; it = this.#paths.pollTransmit()) {
+      const member = this.#options.members.inSlot(it.to);
+      if (member === undefined) continue;
+      const { ref } = member.peer;
+      const message = { kind: "session_message", peer: ref, bytes: it.bytes } as const;
+      out.push(it.by === undefined ? message : { ...message, to: it.by });
+    }
+  }
+
+  /** A datagram to a way through a member travels in the session with that member. */
+  wrap(transmit: Transmit): Transmit {
+    if (transmit.kind !== "datagram") return transmit;
+    const way = relayWayOf(transmit.to);
+    if (way === undefined) return transmit;
+    const peer = { slot: way.slot, generation: way.generation };
+    const bytes = encodeFrame(this.#id, way.far, transmit.bytes);
+    return { kind: "session_message", peer, bytes };
+  }
+
+  /** `direct ADDRESS:PORT`, `relay NAME`, `tcp`, or undefined. */
+  describe(endpoint: Endpoint | undefined): string | undefined {
+    if (endpoint === undefined) return undefined;
+    const way = relayWayOf(endpoint);
+    if (way === undefined) {
+      return isCarried(endpoint) ? "tcp" : `direct ${formatEndpoint(endpoint)}`;
+    }
+    const relay = this.#options.members.ofPeer(way);
+    return `relay ${relay === undefined ? "?" : relay.record.name || relay.name}`;
+  }
+
+  ways(now: Instant, member: Member): readonly WayStatus[] {
+    const paths = this.#paths.paths(member.slot);
+    return (paths?.ways ?? []).map((way) => ({
+      way: this.describe(way.endpoint) ?? "",
+      source: way.source,
+      used: way === paths?.current,
+      rttMs: way.rttMs,
+      loss: way.loss,
+      answeredMsAgo: way.confirmedMs === undefined ? undefined : now.ms - way.confirmedMs,
+    }));
+  }
+
+  /** Why the way in use was taken. */
+  why(member: Member): string | undefined {
+    const paths = this.#paths.paths(member.slot);
+    return paths?.current === undefined ? undefined : paths.why;
+  }
+
+  #observe(now: Instant, by: Endpoint, seen: Endpoint): void {
+    if (!isCandidate(seen)) return;
+    this.#observations.add({ observer: by, seen, atMs: now.ms });
+    this.#paths.setOwn(now, this.#ownEndpoints(now), this.#natKind(now));
+  }
+
+  #natKind(now: Instant): NatKind {
+    return this.#observations.kind(
+      now.ms,
+      this.#own.filter(({ kind }) => kind === "interface").map(({ address }) => address),
+      this.#own.find(({ kind }) => kind === "interface")?.port ?? 0,
+    );
+  }
+
+  /** Told to members: the operator's word first, then what is seen from outside. */
+  #ownEndpoints(now: Instant): readonly Endpoint[] {
+    const own = this.#own.filter(({ kind }) => kind !== "tls");
+    const announced = own.filter(({ kind }) => kind === "announced");
+    const rest = own.filter(({ kind }) => kind !== "announced");
+    const out: Endpoint[] = [];
+    for (const { address, port } of [
+      ...announced,
+      ...this.#observations.candidates(now.ms).slice(0, 4),
+      ...rest,
+    ]) {
+      if (!out.some((known) => sameEndpoint(known, { address, port }))) out.push({ address, port });
+    }
+    return out;
+  }
+
+  /** Members that others may be reached through: who offers it first, then the nearest. */
+  #refreshRelays(now: Instant): void {
+    const { members } = this.#options;
+    const able = [...members].filter((member) => {
+      const current = this.#paths.paths(member.slot)?.current;
+      return member.linked && current !== undefined && relayWayOf(current.endpoint) === undefined;
+    });
+    const rtt = (member: Member): number =>
+      this.#paths.paths(member.slot)?.current?.rttMs ?? Number.POSITIVE_INFINITY;
+    const ranked = able
+      .toSorted((a, b) => Number(b.record.relay) - Number(a.record.relay) || rtt(a) - rtt(b))
+      .slice(0, relayWaysMax + 1);
+    const same =
+      ranked.length === this.#relays.length &&
+      this.#relays.every((relay) => ranked.includes(relay)) &&
+      !this.#relaysStale;
+    if (same) return;
+    this.#relaysStale = false;
+    this.#relays = ranked;
+    for (const member of members) {
+      if (member.linked) this.#paths.setRelays(now, member.slot, this.relayWays(member));
+    }
+  }
+
+  /** Whoever was reached through it is looked for. */
+  #relayLost(now: Instant, relay: Member): void {
+    for (const member of this.#options.members) {
+      const current = this.#paths.paths(member.slot)?.current;
+      const way = current === undefined ? undefined : relayWayOf(current.endpoint);
+      if (way?.slot === relay.peer.ref.slot) this.#paths.handleSilent(now, member.slot);
+    }
+  }
+}
+
+function sameCandidates(a: readonly Candidate[], b: readonly Candidate[]): boolean {
+  return a.length === b.length && a.every((candidate, at) => sameEndpoint(candidate, b[at]));
+}

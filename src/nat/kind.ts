@@ -1,0 +1,78 @@
+/**
+ * What stands between this node and the others, judged by where they see it (RFC 4787 section 4.1):
+ * as many observers as possible, each by its own address. Pure.
+ */
+import type { NatKind } from "../base/candidate.ts";
+import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
+
+export interface Observation {
+  /** Who saw it: two at one address are one observer. */
+  readonly observer: Endpoint;
+  readonly seen: Endpoint;
+  readonly atMs: number;
+}
+
+/** Newest observations of distinct observers that are kept. */
+export const observationsMax = 16;
+/** An observation says nothing of a network that may have changed since. */
+export const observationLifetimeMs = 180_000;
+/** So many observers must agree before an address is told to others. */
+const agreeingMin = 2;
+
+export class Observations {
+  readonly #byObserver = new Map<string, Observation>();
+
+  add(observation: Observation): void {
+    const key = observation.observer.address;
+    this.#byObserver.delete(key);
+    this.#byObserver.set(key, observation);
+    const [oldest] = this.#byObserver.keys();
+    if (this.#byObserver.size > observationsMax && oldest !== undefined) {
+      this.#byObserver.delete(oldest);
+    }
+  }
+
+  clear(): void {
+    this.#byObserver.clear();
+  }
+
+  /**
+   * IPv4 alone: IPv6 is not translated where it works at all. `own`: addresses and the port of this
+   * node. Of one observer it is assumed that a NAT that keeps the port keeps it for all, and that one
+   * that does not has a mapping for each.
+   */
+  kind(nowMs: number, own: readonly string[], port: number): NatKind {
+    const seen = this.#current(nowMs).filter(({ seen }) => !seen.address.includes(":"));
+    if (seen.length === 0) return "unknown";
+    if (seen.some(({ seen }) => own.includes(seen.address))) return "none";
+    const mappings = new Set(seen.map(({ seen }) => formatEndpoint(seen)));
+    if (mappings.size > 1) return "hard";
+    if (seen.length >= agreeingMin) return "easy";
+    return seen[0]?.seen.port === port ? "easy" : "hard";
+  }
+
+  /**
+   * Where others may reach this node from outside, the most often seen first: what two observers
+   * agree on, and while there is only one observer, what that one says. A symmetric NAT's mappings
+   * are told too: its address is right, and a member can guess at the port.
+   */
+  candidates(nowMs: number): readonly Endpoint[] {
+    const counts = new Map<string, { endpoint: Endpoint; count: number }>();
+    const current = this.#current(nowMs);
+    for (const { seen } of current) {
+      const key = formatEndpoint(seen);
+      const known = counts.get(key) ?? { endpoint: seen, count: 0 };
+      known.count += 1;
+      counts.set(key, known);
+    }
+    return [...counts.values()]
+      .toSorted((a, b) => b.count - a.count)
+      .map(({ endpoint }) => endpoint);
+  }
+
+  #current(nowMs: number): readonly Observation[] {
+    return [...this.#byObserver.values()].filter(
+      ({ atMs }) => nowMs - atMs < observationLifetimeMs,
+    );
+  }
+}

@@ -1,0 +1,184 @@
+/**
+ * The ways to one member: addresses and relays, what probes said of each, and which is in use. A way
+ * is used only after an authenticated answer by it. It decides what to probe and when to switch;
+ * paths.ts sends, paces and keeps the clock. Pure.
+ */
+import { type Endpoint, isCarried, relayWayOf, sameEndpoint } from "../base/endpoint.ts";
+
+/** Where a way comes from; what was heard is kept least long. */
+export type WaySource = "told" | "heard" | "relay";
+
+export interface Way {
+  readonly endpoint: Endpoint;
+  /** By a member that relays, or in a stream: left for an address as soon as one answers. */
+  readonly relayed: boolean;
+  source: WaySource;
+  /** Of the probe that waits for an answer. */
+  number: number | undefined;
+  sentMs: number;
+  /** When the last answer came; undefined: none yet. */
+  confirmedMs: number | undefined;
+  rttMs: number | undefined;
+  /** Share of probes lost, smoothed. */
+  loss: number;
+  /** When it was given up while in use. */
+  failedMs: number | undefined;
+  /** Answers since it failed. */
+  streak: number;
+}
+
+/** Why the way in use was taken, or changed. */
+export type Choice = "first" | "direct" | "faster" | "silent" | "handshake";
+
+export const toldWaysMax = 12;
+export const heardWaysMax = 4;
+export const relayWaysMax = 3;
+/** A way that failed a short while ago has to answer more often before it is trusted. */
+const failedRecentlyMs = 30_000;
+const streakAfterFailure = 3;
+const rttGain = 0.25;
+const lossGain = 0.2;
+/** A loss of 1 % weighs as much as so many ms. */
+const lossWeightMs = 5;
+/** Among ways of a kind, a switch must be worth it: this share, and this many ms. */
+const fasterShare = 0.7;
+const fasterMsMin = 2;
+
+export class MemberPaths {
+  readonly #ways: Way[] = [];
+  current: Way | undefined;
+  why: Choice = "first";
+
+  get ways(): readonly Way[] {
+    return this.#ways;
+  }
+
+  /** What the member says of itself, the likeliest first: in place of what it said before. */
+  setTold(endpoints: readonly Endpoint[]): void {
+    this.#replace("told", endpoints.slice(0, toldWaysMax));
+  }
+
+  setRelays(endpoints: readonly Endpoint[]): void {
+    this.#replace("relay", endpoints.slice(0, relayWaysMax));
+  }
+
+  /** An authentic packet of the member came from there. */
+  hear(endpoint: Endpoint): Way {
+    const known = this.find(endpoint);
+    if (known !== undefined) return known;
+    const heard = this.#ways.filter((way) => way.source === "heard" && way !== this.current);
+    if (heard.length >= heardWaysMax) this.#drop(heard[0] as Way);
+    return this.#add(endpoint, "heard");
+  }
+
+  find(endpoint: Endpoint): Way | undefined {
+    return this.#ways.find((way) => sameEndpoint(way.endpoint, endpoint));
+  }
+
+  /** The data plane or a handshake says that this is the way in use. */
+  use(endpoint: Endpoint, why: Choice): Way {
+    this.current = this.hear(endpoint);
+    this.why = why;
+    return this.current;
+  }
+
+  /** A probe goes out by the way; one that still waits is lost. */
+  sent(nowMs: number, way: Way, number: number): void {
+    if (way.number !== undefined) this.#lost(way);
+    way.number = number;
+    way.sentMs = nowMs;
+  }
+
+  /** An answer; undefined where nothing of that number is awaited. */
+  answered(nowMs: number, number: number): Way | undefined {
+    const way = this.#ways.find((each) => each.number === number);
+    if (way === undefined) return undefined;
+    way.number = undefined;
+    way.confirmedMs = nowMs;
+    way.streak += 1;
+    const rttMs = nowMs - way.sentMs;
+    way.rttMs = way.rttMs === undefined ? rttMs : way.rttMs + rttGain * (rttMs - way.rttMs);
+    way.loss -= lossGain * way.loss;
+    return way;
+  }
+
+  /** Whether the way that has just answered should be taken in place of the current one. */
+  isBetter(nowMs: number, way: Way): Choice | undefined {
+    const { current } = this;
+    if (way === current) return undefined;
+    const failed = way.failedMs !== undefined && nowMs - way.failedMs < failedRecentlyMs;
+    if (failed && way.streak < streakAfterFailure) return undefined;
+    if (current === undefined) return "first";
+    if (isDown(current)) return "silent";
+    if (current.relayed !== way.relayed) return current.relayed ? "direct" : undefined;
+    // A way that has not been measured is not judged slow.
+    if (current.rttMs === undefined) return undefined;
+    const gain = cost(current) - cost(way);
+    return gain >= fasterMsMin && cost(way) < fasterShare * cost(current) ? "faster" : undefined;
+  }
+
+  /** The best of the ways that answered since then: direct before relayed, then by rtt and loss. */
+  bestSince(sinceMs: number): Way | undefined {
+    return this.#ways
+      .filter(({ confirmedMs }) => confirmedMs !== undefined && confirmedMs >= sinceMs)
+      .toSorted((a, b) => Number(a.relayed) - Number(b.relayed) || cost(a) - cost(b))[0];
+  }
+
+  /** The current way is silent, and another one is taken. */
+  fail(nowMs: number): void {
+    const { current } = this;
+    if (current === undefined) return;
+    current.failedMs = nowMs;
+    current.streak = 0;
+    current.number = undefined;
+    this.#lost(current);
+  }
+
+  #lost(way: Way): void {
+    way.loss += lossGain * (1 - way.loss);
+  }
+
+  #replace(source: WaySource, endpoints: readonly Endpoint[]): void {
+    for (const way of this.#ways.filter((each) => each.source === source)) {
+      if (endpoints.some((endpoint) => sameEndpoint(endpoint, way.endpoint))) continue;
+      // The one in use stays until another is: that it is named no longer proves nothing.
+      if (way === this.current) way.source = "heard";
+      else this.#drop(way);
+    }
+    for (const endpoint of endpoints) {
+      const known = this.find(endpoint);
+      if (known === undefined) this.#add(endpoint, source);
+      else known.source = source;
+    }
+  }
+
+  #add(endpoint: Endpoint, source: WaySource): Way {
+    const way: Way = {
+      endpoint,
+      relayed: relayWayOf(endpoint) !== undefined || isCarried(endpoint),
+      source,
+      number: undefined,
+      sentMs: Number.NEGATIVE_INFINITY,
+      confirmedMs: undefined,
+      rttMs: undefined,
+      loss: 0,
+      failedMs: undefined,
+      streak: 0,
+    };
+    this.#ways.push(way);
+    return way;
+  }
+
+  #drop(way: Way): void {
+    this.#ways.splice(this.#ways.indexOf(way), 1);
+  }
+}
+
+/** It failed, and has not answered since. */
+export function isDown({ failedMs, confirmedMs }: Way): boolean {
+  return failedMs !== undefined && (confirmedMs ?? Number.NEGATIVE_INFINITY) < failedMs;
+}
+
+function cost(way: Way): number {
+  return (way.rttMs ?? 1_000) + way.loss * 100 * lossWeightMs;
+}

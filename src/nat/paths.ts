@@ -1,0 +1,544 @@
+/**
+ * Paths to members: finds ways that work, keeps the best in use, and never stops looking for a better
+ * one. For each member with a session it says where both may be (whereabouts), probes every way at
+ * once while the other does the same, takes a way after an authenticated answer by it, and checks the
+ * one in use when the data plane says that it is silent. Members are named by slot. Pure: five verbs.
+ *
+ * At most 64 probes to a member at once and 120 a minute for long, answers not counted; and where one
+ * NAT is symmetric and the other restricted, 1,024 guesses or 256 sprayed probes in a minute.
+ */
+
+import type { NatKind } from "../base/candidate.ts";
+import type { Instant } from "../base/clock.ts";
+import { Deadlines } from "../base/deadlines.ts";
+import { type Endpoint, relayWayOf, sameEndpoint } from "../base/endpoint.ts";
+import type { Random } from "../base/random.ts";
+import { birthdayRole, Guesses, outsideOf, Sprays } from "./birthday.ts";
+import { type Choice, isDown, MemberPaths, type Way } from "./member-paths.ts";
+import {
+  candidatesMax,
+  decodePathMessage,
+  encodePathMessage,
+  type PathMessage,
+} from "./message.ts";
+
+export const probesBurst = 64;
+export const probesPerMinute = 120;
+/** Answers and whereabouts that a member gets for what it sends, a second. */
+const answersPerSecond = 40;
+/** Between the probes of a search, in ms. */
+const searchWaitsMs = [100, 150, 250, 400, 600, 1_000];
+/** A relayed member is searched for again after this long, and then ever more slowly. */
+const retryMsMin = 4_000;
+const retryMsMax = 60_000;
+const retryGrowth = 1.25;
+/** Searches at the least wait before it grows. */
+const retriesAtOnce = 40;
+/** How long the way in use may take to answer before it counts as silent, at least. */
+const checkMsMin = 250;
+const checkRtts = 4;
+const checksMax = 6;
+/** Side sockets that a spray uses (zig/constants.zig). */
+export const sideSocketsMax = 256;
+/** Searches in vain before ports are guessed at. */
+const searchesBeforeBirthday = 0;
+/** Whereabouts are told again no sooner, but for an answer. */
+const tellMsMin = 500;
+const queueMax = 8_192;
+
+export interface PathTransmit {
+  readonly to: number;
+  /** undefined: where the data plane takes the member to be. */
+  readonly by: Endpoint | undefined;
+  readonly bytes: Uint8Array;
+}
+
+export type PathEvent =
+  | {
+      readonly kind: "use";
+      readonly slot: number;
+      readonly endpoint: Endpoint;
+      readonly why: Choice;
+    }
+  /** The member sees us there: as its own way leads to it, a NAT included. */
+  | {
+      readonly kind: "observed";
+      readonly slot: number;
+      readonly by: Endpoint;
+      readonly seen: Endpoint;
+    }
+  /** Side sockets are needed: the transmits that follow use them. */
+  | { readonly kind: "sockets" }
+  /** Nothing answers by any way: perhaps the other side has forgotten the session. */
+  | { readonly kind: "lost"; readonly slot: number };
+
+export interface PathCounters {
+  probesSent: number;
+  probesAnswered: number;
+  probesHeld: number;
+  answersSent: number;
+  answersHeld: number;
+  answersUnexpected: number;
+  malformed: number;
+  switches: number;
+  guesses: number;
+  sprays: number;
+  lost: number;
+  dropped: number;
+}
+
+interface State {
+  readonly slot: number;
+  readonly paths: MemberPaths;
+  linked: boolean;
+  tokens: number;
+  answers: number;
+  tokensAtMs: number;
+  /** A search: which of its probes comes next. */
+  searching: number | undefined;
+  searchAtMs: number;
+  retries: number;
+  retryAtMs: number | undefined;
+  /** A check of the way in use. */
+  check: { startedMs: number; round: number; atMs: number } | undefined;
+  toldAtMs: number;
+  nat: NatKind;
+  told: readonly Endpoint[];
+  readonly guesses: Guesses;
+  readonly sprays: Sprays;
+}
+
+export class Paths {
+  readonly counters: PathCounters = {
+    probesSent: 0,
+    probesAnswered: 0,
+    probesHeld: 0,
+    answersSent: 0,
+    answersHeld: 0,
+    answersUnexpected: 0,
+    malformed: 0,
+    switches: 0,
+    guesses: 0,
+    sprays: 0,
+    lost: 0,
+    dropped: 0,
+  };
+  readonly #random: Random;
+  readonly #states = new Map<number, State>();
+  readonly #deadlines = new Deadlines<State>();
+  readonly #transmits: PathTransmit[] = [];
+  readonly #events: PathEvent[] = [];
+  #own: readonly Endpoint[] = [];
+  #nat: NatKind = "unknown";
+  #number: number;
+
+  constructor(random: Random) {
+    this.#random = random;
+    this.#number = random.below(2 ** 32);
+  }
+
+  /** Where this node may be: told to members where it is news. */
+  setOwn(now: Instant, candidates: readonly Endpoint[], nat: NatKind): void {
+    const next = candidates.slice(0, candidatesMax);
+    const same =
+      nat === this.#nat &&
+      next.length === this.#own.length &&
+      next.every((endpoint, at) => sameEndpoint(endpoint, this.#own[at]));
+    if (same) return;
+    this.#own = next;
+    this.#nat = nat;
+    for (const state of this.#states.values()) {
+      if (!state.linked) continue;
+      this.#tell(now, state, false);
+      this.#schedule(state);
+    }
+  }
+
+  /** A session came up, or was renewed, by this way. */
+  link(now: Instant, slot: number, endpoint: Endpoint | undefined): void {
+    const state = this.#state(now, slot);
+    if (endpoint !== undefined && state.paths.current === undefined) {
+      state.paths.use(endpoint, "handshake");
+    }
+    if (state.linked) return;
+    state.linked = true;
+    if (endpoint !== undefined) state.paths.use(endpoint, "handshake");
+    state.toldAtMs = Number.NEGATIVE_INFINITY;
+    state.check = undefined;
+    this.#tell(now, state, false);
+    this.#search(now, state);
+    this.#schedule(state);
+  }
+
+  unlink(slot: number): void {
+    const state = this.#states.get(slot);
+    if (state === undefined) return;
+    state.linked = false;
+    state.searching = undefined;
+    state.retryAtMs = undefined;
+    state.check = undefined;
+    this.#schedule(state);
+  }
+
+  forget(slot: number): void {
+    const state = this.#states.get(slot);
+    if (state === undefined) return;
+    this.#deadlines.set(state, undefined);
+    this.#states.delete(slot);
+  }
+
+  /** Ways through members that relay, the best first. */
+  setRelays(now: Instant, slot: number, endpoints: readonly Endpoint[]): void {
+    this.#state(now, slot).paths.setRelays(endpoints);
+  }
+
+  paths(slot: number): MemberPaths | undefined {
+    return this.#states.get(slot)?.paths;
+  }
+
+  /** An authentic packet of the member came by another way than the one in use. */
+  handleHeard(now: Instant, slot: number, remote: Endpoint): void {
+    const state = this.#states.get(slot);
+    if (state === undefined || !state.linked) return;
+    const way = state.paths.hear(remote);
+    this.#probe(now, state, way);
+    // It may have left the way in use, or never been there: that is asked too.
+    const proven = state.paths.current?.confirmedMs !== undefined;
+    if (!way.relayed || !proven) this.#startCheck(now, state);
+    this.#schedule(state);
+  }
+
+  /** The data plane has moved the member itself: its own way was silent. */
+  handleMoved(now: Instant, slot: number, remote: Endpoint): void {
+    const state = this.#states.get(slot);
+    if (state === undefined || sameEndpoint(state.paths.current?.endpoint, remote)) return;
+    state.paths.fail(now.ms);
+    state.paths.use(remote, "silent");
+    this.#startCheck(now, state);
+    this.#schedule(state);
+  }
+
+  handleSilent(now: Instant, slot: number): void {
+    const state = this.#states.get(slot);
+    if (state === undefined || !state.linked) return;
+    this.#startCheck(now, state);
+    this.#schedule(state);
+  }
+
+  /** Addresses or routes have changed here: every way in use is asked, and all are told. */
+  networkChanged(now: Instant): void {
+    for (const state of this.#states.values()) {
+      if (!state.linked) continue;
+      state.toldAtMs = Number.NEGATIVE_INFINITY;
+      this.#tell(now, state, true);
+      this.#startCheck(now, state);
+      this.#schedule(state);
+    }
+  }
+
+  /** A path message out of the member's session, and the way it came. */
+  handleMessage(now: Instant, slot: number, bytes: Uint8Array, remote: Endpoint): void {
+    const message = decodePathMessage(bytes);
+    if (message === undefined) {
+      this.counters.malformed += 1;
+      return;
+    }
+    const state = this.#state(now, slot);
+    switch (message.kind) {
+      case "probe":
+        this.#answer(now, state, message.number, remote);
+        break;
+      case "reply":
+        this.#handleReply(now, state, message);
+        break;
+      case "whereabouts":
+        this.#handleWhereabouts(now, state, message);
+    }
+    this.#schedule(state);
+  }
+
+  handleTimeout(now: Instant): void {
+    for (let state = this.#deadlines.takeDue(now.ms); state; ) {
+      this.#act(now, state);
+      this.#schedule(state);
+      state = this.#deadlines.takeDue(now.ms);
+    }
+  }
+
+  nextTimeout(): number | undefined {
+    return this.#deadlines.next();
+  }
+
+  pollTransmit(): PathTransmit | undefined {
+    return this.#transmits.shift();
+  }
+
+  pollEvent(): PathEvent | undefined {
+    return this.#events.shift();
+  }
+
+  #act(now: Instant, state: State): void {
+    if (state.check !== undefined && state.check.atMs <= now.ms) this.#judge(now, state);
+    if (state.searching !== undefined && state.searchAtMs <= now.ms) this.#searchOn(now, state);
+    if (state.retryAtMs !== undefined && state.retryAtMs <= now.ms) {
+      state.retryAtMs = undefined;
+      state.retries += 1;
+      // Both probe at once: what a NAT lets in, it lets in because something went out.
+      this.#tell(now, state, true);
+      this.#search(now, state);
+      if (state.retries > searchesBeforeBirthday) this.#celebrate(now, state);
+    }
+    this.#guess(now, state);
+  }
+
+  /** Where one NAT has a mapping for each destination, chance is helped along: birthday.ts. */
+  #celebrate(now: Instant, state: State): void {
+    const role = birthdayRole(this.#nat, state.nat);
+    const outside = outsideOf(state.told);
+    if (role === undefined || outside === undefined) return;
+    if (role === "guess") {
+      state.guesses.start(now.ms, outside.address);
+    } else if (state.sprays.start(now.ms)) {
+      this.#emit({ kind: "sockets" });
+      for (let socket = 1; socket <= sideSocketsMax; socket += 1) {
+        this.#number = (this.#number + 1) % 2 ** 32;
+        const bytes = encodePathMessage({ kind: "probe", number: this.#number });
+        this.#send(state, { ...outside, socket }, bytes);
+        this.counters.sprays += 1;
+      }
+    }
+  }
+
+  #guess(now: Instant, state: State): void {
+    if (state.paths.current !== undefined && !state.paths.current.relayed) state.guesses.stop();
+    for (const guess of state.guesses.take(now.ms)) {
+      this.#number = (this.#number + 1) % 2 ** 32;
+      state.guesses.sent(this.#number, guess);
+      this.counters.guesses += 1;
+      this.#send(state, guess, encodePathMessage({ kind: "probe", number: this.#number }));
+    }
+  }
+
+  /** Probes every way but the one in use, several times over a few seconds. */
+  #search(now: Instant, state: State): void {
+    state.searching = 0;
+    state.searchAtMs = now.ms;
+    this.#searchOn(now, state);
+  }
+
+  #searchOn(now: Instant, state: State): void {
+    const { current } = state.paths;
+    for (const way of state.paths.ways) {
+      // Relays are asked once: they answer, or they are not there.
+      const again = way.relayed && state.searching !== 0;
+      const settled = way === current && way.rttMs !== undefined && !isDown(way);
+      if (settled || (way !== current && again)) continue;
+      this.#probe(now, state, way);
+    }
+    const at = state.searching ?? 0;
+    const wait = searchWaitsMs[at];
+    state.searching = wait === undefined ? undefined : at + 1;
+    if (wait !== undefined) state.searchAtMs = now.ms + wait;
+    else if (current === undefined || current.relayed || isDown(current))
+      state.retryAtMs = now.ms + this.#retryMs(state);
+  }
+
+  #retryMs(state: State): number {
+    const over = Math.max(0, state.retries - retriesAtOnce);
+    const wait = Math.min(retryMsMax, retryMsMin * retryGrowth ** over);
+    return wait * (0.75 + this.#random.below(500) / 1_000);
+  }
+
+  #startCheck(now: Instant, state: State): void {
+    const { current } = state.paths;
+    if (state.check !== undefined) return;
+    const waitMs = Math.max(checkMsMin, checkRtts * (current?.rttMs ?? 0));
+    state.check = { startedMs: now.ms, round: 0, atMs: now.ms + waitMs };
+    if (current !== undefined) this.#probe(now, state, current);
+  }
+
+  /** The time in which the way in use should have answered is over. */
+  #judge(now: Instant, state: State): void {
+    const { check, paths } = state;
+    if (check === undefined) return;
+    const { current } = paths;
+    if (current?.confirmedMs !== undefined && current.confirmedMs >= check.startedMs) {
+      state.check = undefined;
+      return;
+    }
+    const best = paths.bestSince(check.startedMs);
+    if (best !== undefined) {
+      paths.fail(now.ms);
+      state.check = undefined;
+      this.#use(now, state, best, "silent");
+      return;
+    }
+    if (check.round >= checksMax) {
+      state.check = undefined;
+      paths.fail(now.ms);
+      this.counters.lost += 1;
+      this.#emit({ kind: "lost", slot: state.slot });
+      state.retryAtMs ??= now.ms + this.#retryMs(state);
+      return;
+    }
+    check.round += 1;
+    check.atMs = now.ms + checkMsMin * check.round;
+    for (const way of paths.ways) this.#probe(now, state, way);
+    if (check.round === 1 || check.round === 3) this.#tellByAll(now, state);
+  }
+
+  /** The member may hear us by one way or another: it is asked to probe. */
+  #tellByAll(now: Instant, state: State): void {
+    state.toldAtMs = now.ms;
+    const bytes = this.#whereabouts(true);
+    const ways = state.paths.ways.filter((way) => way === state.paths.current || way.relayed);
+    for (const way of ways) this.#send(state, way.endpoint, bytes);
+  }
+
+  #use(now: Instant, state: State, way: Way, why: Choice): void {
+    state.paths.use(way.endpoint, why);
+    this.counters.switches += 1;
+    this.#emit({ kind: "use", slot: state.slot, endpoint: way.endpoint, why });
+    if (way.relayed) {
+      // It worked a moment ago, so it is looked for eagerly again.
+      state.retries = 0;
+      state.retryAtMs ??= now.ms + this.#retryMs(state);
+    } else {
+      state.retryAtMs = undefined;
+      state.retries = 0;
+    }
+  }
+
+  #handleReply(now: Instant, state: State, reply: PathMessage & { kind: "reply" }): void {
+    const guess = state.guesses.answered(reply.number);
+    // Chance has found a way: from now on it is probed like any other.
+    if (guess !== undefined) this.#probe(now, state, state.paths.hear(guess));
+    const way = state.paths.answered(now.ms, reply.number);
+    if (guess !== undefined) return;
+    if (way === undefined) {
+      this.counters.answersUnexpected += 1;
+      return;
+    }
+    this.counters.probesAnswered += 1;
+    const { observed: seen } = reply;
+    if (seen !== undefined && !way.relayed) {
+      this.#emit({ kind: "observed", slot: state.slot, by: way.endpoint, seen });
+    }
+    const why = state.paths.isBetter(now.ms, way);
+    if (why !== undefined) this.#use(now, state, way, why);
+    // One that failed has to prove itself, and does so at once.
+    else if (way !== state.paths.current && state.paths.current?.relayed && !way.relayed) {
+      this.#probe(now, state, way);
+    } else if (way === state.paths.current && state.check !== undefined) {
+      state.check = undefined;
+    }
+  }
+
+  #handleWhereabouts(
+    now: Instant,
+    state: State,
+    message: PathMessage & { kind: "whereabouts" },
+  ): void {
+    if (!this.#mayAnswer(now, state)) return;
+    state.paths.setTold(message.candidates);
+    state.told = message.candidates;
+    state.nat = message.nat;
+    if (message.ask) this.#send(state, undefined, this.#whereabouts(false));
+    if (state.searching === undefined || state.searching > 1) this.#search(now, state);
+    else {
+      // A search has just begun: what it did not know of yet is probed too.
+      for (const way of state.paths.ways) if (way.sentMs < 0) this.#probe(now, state, way);
+    }
+  }
+
+  #answer(now: Instant, state: State, number: number, remote: Endpoint): void {
+    if (!this.#mayAnswer(now, state)) return;
+    this.counters.answersSent += 1;
+    const observed = relayWayOf(remote) === undefined ? remote : undefined;
+    this.#send(state, remote, encodePathMessage({ kind: "reply", number, observed }));
+  }
+
+  #mayAnswer(now: Instant, state: State): boolean {
+    this.#refill(now, state);
+    if (state.answers < 1) {
+      this.counters.answersHeld += 1;
+      return false;
+    }
+    state.answers -= 1;
+    return true;
+  }
+
+  #probe(now: Instant, state: State, way: Way): void {
+    this.#refill(now, state);
+    if (state.tokens < 1) {
+      this.counters.probesHeld += 1;
+      return;
+    }
+    state.tokens -= 1;
+    this.#number = (this.#number + 1) % 2 ** 32;
+    state.paths.sent(now.ms, way, this.#number);
+    this.counters.probesSent += 1;
+    this.#send(state, way.endpoint, encodePathMessage({ kind: "probe", number: this.#number }));
+  }
+
+  #refill(now: Instant, state: State): void {
+    const seconds = Math.max(0, now.ms - state.tokensAtMs) / 1_000;
+    state.tokensAtMs = now.ms;
+    state.tokens = Math.min(probesBurst, state.tokens + (seconds * probesPerMinute) / 60);
+    state.answers = Math.min(2 * answersPerSecond, state.answers + seconds * answersPerSecond);
+  }
+
+  #tell(now: Instant, state: State, ask: boolean): void {
+    if (now.ms - state.toldAtMs < tellMsMin) return;
+    state.toldAtMs = now.ms;
+    this.#send(state, undefined, this.#whereabouts(ask));
+  }
+
+  #whereabouts(ask: boolean): Uint8Array {
+    return encodePathMessage({ kind: "whereabouts", ask, nat: this.#nat, candidates: this.#own });
+  }
+
+  #send(state: State, by: Endpoint | undefined, bytes: Uint8Array): void {
+    if (this.#transmits.length >= queueMax) this.counters.dropped += 1;
+    else this.#transmits.push({ to: state.slot, by, bytes });
+  }
+
+  #emit(event: PathEvent): void {
+    if (this.#events.length >= queueMax) this.counters.dropped += 1;
+    else this.#events.push(event);
+  }
+
+  #schedule(state: State): void {
+    let next = state.check?.atMs;
+    const searchAtMs = state.searching === undefined ? undefined : state.searchAtMs;
+    for (const at of [searchAtMs, state.retryAtMs, state.guesses.atMs]) {
+      if (at !== undefined && (next === undefined || at < next)) next = at;
+    }
+    this.#deadlines.set(state, next);
+  }
+
+  #state(now: Instant, slot: number): State {
+    const known = this.#states.get(slot);
+    if (known !== undefined) return known;
+    const state: State = {
+      slot,
+      paths: new MemberPaths(),
+      linked: false,
+      tokens: probesBurst,
+      answers: answersPerSecond,
+      tokensAtMs: now.ms,
+      searching: undefined,
+      searchAtMs: 0,
+      retries: 0,
+      retryAtMs: undefined,
+      check: undefined,
+      toldAtMs: Number.NEGATIVE_INFINITY,
+      nat: "unknown",
+      told: [],
+      guesses: new Guesses(this.#random),
+      sprays: new Sprays(),
+    };
+    this.#states.set(slot, state);
+    return state;
+  }
+}

@@ -1,0 +1,255 @@
+/** Paths on a virtual clock: two ends, and ways between them that work or do not. */
+import { describe, expect, test } from "bun:test";
+import { type Endpoint, formatEndpoint, relayEndpoint } from "../../../src/base/endpoint.ts";
+import { encodePathMessage } from "../../../src/nat/message.ts";
+import { type PathEvent, Paths, probesBurst, probesPerMinute } from "../../../src/nat/paths.ts";
+import { SeededRandom } from "../../support/seeded-random.ts";
+
+const direct: Endpoint = { address: "192.0.2.2", port: 51_820 };
+const other: Endpoint = { address: "2001:db8::2", port: 51_820 };
+const relay = relayEndpoint({ slot: 9, generation: 1, far: 2 });
+const relay2 = relayEndpoint({ slot: 10, generation: 1, far: 2 });
+const slot = 4;
+
+/** One end; the other answers by each way that is open, after that way's delay. */
+class End {
+  readonly paths = new Paths(new SeededRandom(5));
+  readonly open = new Map<string, number>();
+  readonly events: PathEvent[] = [];
+  readonly sent: { atMs: number; by: string; type: number }[] = [];
+  readonly #arriving: { atMs: number; bytes: Uint8Array; by: Endpoint }[] = [];
+  nowMs = 1_000;
+
+  get now() {
+    return { ms: this.nowMs, wallMs: this.nowMs };
+  }
+
+  openWay(way: Endpoint, rttMs: number): void {
+    this.open.set(formatEndpoint(way), rttMs);
+  }
+
+  close(way: Endpoint): void {
+    this.open.delete(formatEndpoint(way));
+  }
+
+  tell(...candidates: readonly Endpoint[]): void {
+    const bytes = encodePathMessage({ kind: "whereabouts", ask: false, nat: "easy", candidates });
+    this.paths.handleMessage(this.now, slot, bytes, relay);
+  }
+
+  get used(): Endpoint | undefined {
+    return this.paths.paths(slot)?.current?.endpoint;
+  }
+
+  run(ms: number): void {
+    const end = this.nowMs + ms;
+    for (;;) {
+      this.#collect();
+      const due = Math.min(
+        this.paths.nextTimeout() ?? Number.POSITIVE_INFINITY,
+        ...this.#arriving.map(({ atMs }) => atMs),
+      );
+      if (due > end) break;
+      this.nowMs = Math.max(this.nowMs, due);
+      const at = this.#arriving.findIndex(({ atMs }) => atMs <= this.nowMs);
+      const [message] = at < 0 ? [] : this.#arriving.splice(at, 1);
+      if (message !== undefined) {
+        this.paths.handleMessage(this.now, slot, message.bytes, message.by);
+      } else this.paths.handleTimeout(this.now);
+    }
+    this.nowMs = end;
+  }
+
+  #collect(): void {
+    for (let it = this.paths.pollTransmit(); it; it = this.paths.pollTransmit()) {
+      const by = it.by ?? this.used;
+      if (by === undefined) continue;
+      const way = formatEndpoint(by);
+      const type = it.bytes[0] as number;
+      this.sent.push({ atMs: this.nowMs, by: way, type });
+      const rttMs = this.open.get(way);
+      if (type !== 13 || rttMs === undefined) continue;
+      const number = new DataView(it.bytes.buffer, it.bytes.byteOffset).getUint32(4, true);
+      const observed = by.port === 0 ? undefined : { address: "192.0.2.1", port: 7 };
+      const bytes = encodePathMessage({ kind: "reply", number, observed });
+      this.#arriving.push({ atMs: this.nowMs + rttMs, bytes, by });
+    }
+    for (let it = this.paths.pollEvent(); it; it = this.paths.pollEvent()) this.events.push(it);
+  }
+
+  uses(): string[] {
+    return this.events.flatMap((it) =>
+      it.kind === "use" ? [`${it.why} ${formatEndpoint(it.endpoint)}`] : [],
+    );
+  }
+}
+
+function relayed(): End {
+  const end = new End();
+  end.paths.setRelays(end.now, slot, [relay, relay2]);
+  end.openWay(relay, 20);
+  end.paths.link(end.now, slot, relay);
+  return end;
+}
+
+describe("a member that is reached through a relay", () => {
+  test("is reached directly as soon as it answers at an address that it told", () => {
+    const end = relayed();
+    end.openWay(direct, 10);
+    end.tell(other, direct);
+    end.run(100);
+    expect(end.used).toEqual(direct);
+    expect(end.uses()).toEqual([`direct ${formatEndpoint(direct)}`]);
+    expect(end.events).toContainEqual({
+      kind: "observed",
+      slot,
+      by: direct,
+      seen: { address: "192.0.2.1", port: 7 },
+    });
+  });
+
+  test("stays there while nothing else answers, and is tried again within 10 s, always", () => {
+    const end = relayed();
+    end.tell(direct);
+    end.run(120_000);
+    expect(end.used).toEqual(relay);
+    const tried = end.sent.filter(({ by, type }) => type === 13 && by === formatEndpoint(direct));
+    const gaps = tried.slice(1).map(({ atMs }, at) => atMs - (tried[at]?.atMs ?? 0));
+    expect(Math.max(...gaps)).toBeLessThan(10_000);
+    end.openWay(direct, 10);
+    end.run(10_000);
+    expect(end.used).toEqual(direct);
+  });
+
+  test("costs no more probes than are stated, over any minute and over an hour", () => {
+    const end = relayed();
+    end.tell(...Array.from({ length: 12 }, (_, at) => ({ ...direct, port: 1000 + at })));
+    end.run(3_600_000);
+    const probes = end.sent.filter(({ type }) => type === 13).map(({ atMs }) => atMs);
+    for (const [at, from] of probes.entries()) {
+      const within = probes.slice(at).filter((atMs) => atMs - from < 60_000).length;
+      expect(within).toBeLessThanOrEqual(probesBurst + probesPerMinute + 1);
+    }
+    // Ever more slowly: once a minute at the end.
+    const last = probes.filter((atMs) => atMs > end.nowMs - 600_000).length;
+    expect(last).toBeLessThan(10 * 12 * 8);
+    expect(last).toBeGreaterThan(0);
+  });
+
+  test("moves to a relay that is much nearer, and not to one that is a little nearer", () => {
+    for (const [rttMs, expected] of [
+      [18, relay],
+      [5, relay2],
+    ] as const) {
+      const end = relayed();
+      end.openWay(relay2, rttMs);
+      end.run(10_000);
+      expect(end.used).toEqual(expected);
+    }
+  });
+});
+
+describe("a way in use", () => {
+  function connected(): End {
+    const end = relayed();
+    end.openWay(direct, 10);
+    end.tell(direct, other);
+    end.run(5_000);
+    expect(end.used).toEqual(direct);
+    return end;
+  }
+
+  test("is kept when it answers, however often it is said to be silent", () => {
+    const end = connected();
+    for (let second = 0; second < 60; second += 1) {
+      end.paths.handleSilent(end.now, slot);
+      end.run(1_000);
+    }
+    expect(end.uses()).toHaveLength(1);
+  });
+
+  test("gives way within a second to the relay when it is silent, and is taken again when it works", () => {
+    const end = connected();
+    end.close(direct);
+    end.paths.handleSilent(end.now, slot);
+    end.run(1_000);
+    expect(end.used).toEqual(relay);
+    end.run(20_000);
+    expect(end.used).toEqual(relay);
+    end.openWay(direct, 10);
+    end.run(10_000);
+    expect(end.used).toEqual(direct);
+  });
+
+  test("is not taken again for one answer, if it failed a moment ago", () => {
+    const end = connected();
+    end.close(direct);
+    end.paths.handleSilent(end.now, slot);
+    end.run(1_000);
+    // One probe gets through.
+    end.openWay(direct, 1);
+    end.paths.handleHeard(end.now, slot, direct);
+    end.run(0);
+    end.close(direct);
+    end.run(2_000);
+    expect(end.used).toEqual(relay);
+  });
+
+  test("moves to where the member is heard, once it answers there and the old place is silent", () => {
+    const end = connected();
+    end.close(direct);
+    const moved = { address: "198.51.100.7", port: 4000 };
+    end.openWay(moved, 10);
+    end.paths.handleHeard(end.now, slot, moved);
+    end.run(500);
+    expect(end.used).toEqual(moved);
+  });
+
+  test("does not move for a packet from elsewhere while it answers itself", () => {
+    const end = connected();
+    const elsewhere = { address: "198.51.100.7", port: 4000 };
+    end.openWay(elsewhere, 10);
+    end.paths.handleHeard(end.now, slot, elsewhere);
+    end.run(5_000);
+    expect(end.used).toEqual(direct);
+  });
+
+  test("is lost when nothing answers, which is said, and searched for without end", () => {
+    const end = connected();
+    end.open.clear();
+    end.paths.handleSilent(end.now, slot);
+    end.run(10_000);
+    expect(end.events).toContainEqual({ kind: "lost", slot });
+    end.openWay(other, 10);
+    end.run(10_000);
+    expect(end.used).toEqual(other);
+  });
+});
+
+test("an answer that was not asked for changes nothing", () => {
+  const end = relayed();
+  end.run(5_000);
+  for (let number = 0; number < 100; number += 1) {
+    const bytes = encodePathMessage({ kind: "reply", number, observed: direct });
+    end.paths.handleMessage(end.now, slot, bytes, direct);
+  }
+  end.run(1_000);
+  expect(end.used).toEqual(relay);
+  expect(end.paths.counters.answersUnexpected).toBe(100);
+});
+
+test("probes of a member are answered in kind by the way they came, at a bounded rate", () => {
+  const end = relayed();
+  end.run(5_000);
+  const before = end.sent.length;
+  for (let number = 0; number < 1_000; number += 1) {
+    const bytes = encodePathMessage({ kind: "probe", number });
+    end.paths.handleMessage(end.now, slot, bytes, other);
+  }
+  end.run(0);
+  const answers = end.sent.slice(before).filter(({ type }) => type === 14);
+  expect(answers.every(({ by }) => by === formatEndpoint(other))).toBe(true);
+  expect(answers.length).toBeGreaterThan(10);
+  expect(answers.length).toBeLessThanOrEqual(80);
+  expect(end.paths.counters.answersHeld).toBe(1_000 - answers.length);
+});
