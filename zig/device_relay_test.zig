@@ -195,10 +195,10 @@ test "a pair has its quota at a relay, and the rest is dropped" {
                 try trio.pair.a.link.inject(packet);
             }
             try trio.r.awaitCounter(.relayed_over_quota, 100);
+            try trio.r.awaitCounter(.relayed_forwarded, 50);
             // The least burst, and what a few seconds may have added.
             const most = constants.relay_burst_bytes_min / 1000 + 20;
             try testing.expect(trio.r.counter(.relayed_forwarded) <= most);
-            try testing.expect(trio.r.counter(.relayed_forwarded) >= 50);
         }
     }.body);
 }

@@ -5,12 +5,12 @@ const Tx = @import("tx.zig").Tx;
 
 pub fn read(tx: *Tx) void {
     // Lost notices are no harm: the next one tells the state, and the TUN itself its end.
-    const read = tx.monitor.?.read(tx.interface_index) catch null;
+    const said = tx.monitor.?.read(tx.interface_index) catch null;
     if (tx.monitor.?.elsewhere) {
         tx.monitor.?.elsewhere = false;
         tx.tables.post(&tx.counters, .{ .kind = .network_changed, .at_ns = tables_.nowNs() });
     }
-    const change = read orelse return;
+    const change = said orelse return;
     // Also said when the interface moves to another namespace: the TUN goes on working there.
     if (change.gone) return;
     const at_ns = tables_.nowNs();

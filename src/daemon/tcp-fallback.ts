@@ -12,9 +12,9 @@ export interface TcpSeed {
 }
 
 export const tcpSeedsMax = 4;
-const lookMs = 500;
+const lookMs = 200;
 /** Without a session for so long: UDP does not get out, or not in time. */
-const aloneMsMax = 1_500;
+const aloneMsMax = 800;
 
 /** `[KEY@][tls://]HOST:PORT`; undefined for anything else. */
 export function parseTcpSeed(text: string): TcpSeed | undefined {
