@@ -201,19 +201,11 @@ fn policy(input: []const u8) !u64 {
         const bytes = packet.write(&buffer);
         const inner = inner_packet.parse(bytes) orelse return error.NoPacket;
         if (packet.outbound) {
-<<<<<<< HEAD
             Shared.policy.noteOutbound(lane, &inner, bytes, now_s * constants.ns_per_s);
             if (!packet.fragment and !packet.isFailure()) model.note(packet.flow(), now_s);
             continue;
         }
         const admitted = Shared.policy.admits(lane, &inner, bytes, now_s * constants.ns_per_s);
-=======
-            Shared.policy.noteOutbound(0, &inner, bytes, now_s * constants.ns_per_s);
-            if (!packet.fragment and !packet.isFailure()) model.note(packet.flow(), now_s);
-            continue;
-        }
-        const admitted = Shared.policy.admits(0, &inner, bytes, now_s * constants.ns_per_s);
->>>>>>> c6bce36 (fuzz: the policy knows its lane)
         const known = !packet.fragment and model.holds(packet, now_s);
         const expected = model.isOpen() or packet.isFailure() or known or model.allows(packet);
         if (admitted != expected) return error.AnotherVerdict;

@@ -124,6 +124,15 @@ export class SimPeers {
     (peer as SimPeer).endpoint = endpoint;
   }
 
+  /** Nothing here moves by itself, and initiations go to one endpoint. */
+  pin(): void {
+    // A data plane's.
+  }
+
+  setFanout(): void {
+    // A socket's.
+  }
+
   initiate(now: Instant, wanted: Peer): void {
     const peer = wanted as SimPeer;
     if (peer.pending === 0) peer.pendingSinceMs = now.ms;
