@@ -129,6 +129,9 @@ const Scene = struct {
             .port = std.mem.nativeToBig(u16, message.source | 1),
             .addr = @bitCast([4]u8{ 192, 0, 2, @truncate(message.source) }),
         } };
+        batch.headers[at].hdr.name = @ptrCast(&batch.addresses[at]);
+        batch.headers[at].hdr.control = &batch.controls[at];
+        batch.iovecs[at].base = batch.buffers[at * 64 * 1024 ..].ptr;
         batch.headers[at].hdr.namelen = @sizeOf(linux.sockaddr.in);
         batch.headers[at].hdr.flags = message.flags;
         batch.headers[at].len = @intCast(message.length);
