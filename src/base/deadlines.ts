@@ -92,10 +92,3 @@ export class Deadlines<T> {
     return entry;
   }
 }
-
-/** The earliest of several deadlines, of which there may be none. */
-export function earliest(...all: readonly (number | undefined)[]): number | undefined {
-  let first: number | undefined;
-  for (const at of all) if (at !== undefined && (first === undefined || at < first)) first = at;
-  return first;
-}
