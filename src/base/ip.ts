@@ -238,3 +238,17 @@ export function isUnicast(address: IpAddress): boolean {
   if (first === 0xfe && (second & 0xc0) === 0x80) return false;
   return first !== 0xff;
 }
+
+/** IPv4 and IPv6 that no router of the internet forwards (IANA's special-purpose registries). The
+ * documentation's prefixes are not among them: they mean nobody, and tests are full of them. */
+const notGlobal = [
+  ...["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24"],
+  ...["192.168.0.0/16", "198.18.0.0/15", "fc00::/7", "fec0::/10", "100::/64", "64:ff9b:1::/48"],
+].map((text) => parsePrefix(text) as IpPrefix);
+
+/** Unicast, and not of a private or otherwise reserved range: an address of the internet. */
+export function isGlobal(canonical: string): boolean {
+  const address = parseAddress(canonical);
+  if (address === undefined || address.scope !== 0 || !isUnicast(address)) return false;
+  return !notGlobal.some((prefix) => prefixContains(prefix, canonical));
+}

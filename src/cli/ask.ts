@@ -16,6 +16,13 @@ export async function askDaemon(called: Called, request: ControlRequest): Promis
   return await ask(readSettings(sources, names).control_socket, request);
 }
 
-export async function askStatus(called: Called, counters = false): Promise<MeshStatus> {
-  return (await askDaemon(called, { command: "status", counters })) as MeshStatus;
+/** What costs the daemon something is left out unless it is asked for. */
+export interface StatusParts {
+  readonly counters?: boolean;
+  /** Of each member: candidates, ways, why one was taken. */
+  readonly paths?: boolean;
+}
+
+export async function askStatus(called: Called, parts: StatusParts = {}): Promise<MeshStatus> {
+  return (await askDaemon(called, { command: "status", ...parts })) as MeshStatus;
 }

@@ -21,6 +21,7 @@ export const commands: Readonly<Record<string, Load>> = {
   peers: () => import("./peers.ts"),
   top: () => import("./top.ts"),
   ping: () => import("./ping.ts"),
+  netcheck: () => import("./netcheck.ts"),
   bench: () => import("./bench.ts"),
   logs: () => import("./logs.ts"),
   page: () => import("./page.ts"),

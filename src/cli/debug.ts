@@ -81,7 +81,7 @@ async function collect(called: Called): Promise<Bundle> {
         ([name, { texts, where }]) => [name, { texts, said_by: where ?? null }],
       ),
     ),
-    status: await orWhy(() => askStatus(called, true)),
+    status: await orWhy(() => askStatus(called, { counters: true, paths: true })),
     log: await orWhy(async () => (await askDaemon(called, { command: "logs" })) as LogLine[]),
     network: Object.fromEntries(looks.map((command) => [command.join(" "), look(command)])),
   };

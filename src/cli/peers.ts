@@ -18,7 +18,7 @@ export default defineCommand({
     ...settingFlags(["control_socket"]),
   },
   async run(called) {
-    const { members } = await askStatus(called);
+    const { members } = await askStatus(called, { paths: called.args.json === true });
     if (called.args.json === true) console.log(JSON.stringify({ schema: peersSchema, members }));
     else process.stdout.write(memberRows(members, process.stdout.isTTY === true));
   },

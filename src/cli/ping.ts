@@ -1,11 +1,13 @@
 /** `meshvpn ping PEER`: through the tunnel, with the path that the answer took named. */
 import { defineCommand } from "citty";
 import { MeshError } from "../base/errors.ts";
+import type { MemberStatus } from "../daemon/status.ts";
 import { askStatus, type Called } from "./ask.ts";
 import { usageError } from "./errors.ts";
 import { settingFlags } from "./flags.ts";
 import { addressOf, findMember, nameOf } from "./member.ts";
 import { wholeNumber } from "./numbers.ts";
+import { pathStory } from "./paths.ts";
 
 export const pingSchema = 1;
 const pauseMs = 1_000;
@@ -41,7 +43,10 @@ export default defineCommand({
     const report = await pingMember(called, String(args.peer), count, untilDirect, (line) => {
       if (args.json !== true) console.log(line);
     });
-    if (args.json === true) console.log(JSON.stringify(report));
+    const { candidates, nat, path_why, paths } = report.found;
+    const ways = { nat, candidates, path_why, paths };
+    if (args.json === true) console.log(JSON.stringify({ ...report, found: undefined, ...ways }));
+    else process.stdout.write(pathStory(report.found));
     const failed = report.received === 0 || (untilDirect && !report.path.startsWith("direct"));
     if (!failed) return 0;
     const why = report.received === 0 ? "no answer came" : `the path is ${report.path}`;
@@ -61,6 +66,8 @@ interface PingReport {
   /** At the end. */
   readonly path: string;
   readonly replies: readonly { readonly rtt_ms: number | null; readonly path: string }[];
+  /** The member at the end, with its paths. */
+  readonly found: MemberStatus;
 }
 
 async function pingMember(
@@ -88,7 +95,9 @@ async function pingMember(
   }
   const received = replies.filter(({ rtt_ms: rtt }) => rtt !== null).length;
   const path = replies.at(-1)?.path ?? "-";
-  return { schema: pingSchema, member, address, sent: replies.length, received, path, replies };
+  const found = findMember(await askStatus(called, { paths: true }), identity);
+  const sent = replies.length;
+  return { schema: pingSchema, member, address, sent, received, path, replies, found };
 }
 
 /** Milliseconds; null without an answer. */

@@ -4,6 +4,7 @@ import { readiness } from "../daemon/readiness.ts";
 import type { MemberStatus, MeshStatus } from "../daemon/status.ts";
 import { askStatus } from "./ask.ts";
 import { settingFlags } from "./flags.ts";
+import { pathRows } from "./paths.ts";
 import { formatBytes, formatSeconds, printRows } from "./print.ts";
 import { showFrames } from "./screen.ts";
 
@@ -20,6 +21,7 @@ export default defineCommand({
   args: {
     json: { type: "boolean", description: "print JSON" },
     counters: { type: "boolean", description: "print every counter as well" },
+    paths: { type: "boolean", description: "print every way to each member as well" },
     watch: { type: "boolean", description: "again each second, until Ctrl-C" },
     check: { type: "boolean", description: "only say whether it is healthy; exit code 4 if not" },
     ...settingFlags(["control_socket"]),
@@ -27,10 +29,13 @@ export default defineCommand({
   async run(called) {
     const { args } = called;
     if (args.check === true) return printReadiness(await askStatus(called));
+    const paths = args.json === true || args.paths === true;
     const once = async (): Promise<string> => {
-      const status = await askStatus(called, args.counters === true);
+      const status = await askStatus(called, { counters: args.counters === true, paths });
       if (args.json === true) return `${JSON.stringify(status)}\n`;
-      return formatStatus(status, process.stdout.isTTY === true);
+      const terminal = process.stdout.isTTY === true;
+      const ways = paths ? `${terminal ? "\n" : ""}${pathRows(status.members, terminal)}` : "";
+      return `${formatStatus(status, terminal)}${ways}`;
     };
     if (args.watch === true) await showFrames({ every: 1 }, once);
     else process.stdout.write(await once());
@@ -45,7 +50,7 @@ function printReadiness(status: MeshStatus): number {
   return ready ? 0 : 4;
 }
 
-/** In a pipe each line begins with what it is: `node`, `member` or `counter`. */
+/** In a pipe each line begins with what it is: `node`, `member` `path` or `counter`. */
 export function formatStatus(status: MeshStatus, terminal: boolean): string {
   const counters = Object.entries(status.counters ?? {}).map(([name, count]) => [name, `${count}`]);
   const interfaceName = status.interface ?? "-";

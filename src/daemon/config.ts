@@ -14,6 +14,7 @@ import {
 } from "../base/ip.ts";
 import { nearest } from "../base/nearest.ts";
 import { seedsMax } from "../mesh/introducer.ts";
+import { stunNamesMax, stunPortDefault } from "../nat/stun.ts";
 import {
   busyPollMax,
   type CipherChoice,
@@ -25,6 +26,7 @@ import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault } from "../trust/identity.ts";
 import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
 import { readConfigFile } from "./config-file.ts";
+import { type HostPlace, parseHostPlace } from "./host-resolver.ts";
 import { type HttpListen, parseHttpListen } from "./http-listen.ts";
 import { type LogFormat, type LogLevel, logFormats, logLevel, logLevelWords } from "./log.ts";
 import { parseSeed, type SeedName } from "./seeds.ts";
@@ -54,6 +56,8 @@ export interface MeshConfig {
   readonly name: string;
   readonly network: string;
   readonly announce: readonly Announced[];
+  /** STUN servers: two at least, or none is believed. */
+  readonly stun: readonly HostPlace[];
   readonly relay: boolean;
   /** KiB a second for each pair of members that this node relays for; 0: without a limit. */
   readonly relay_quota: number;
@@ -174,6 +178,14 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     fallback: [],
     parse: (texts) => every(texts, recordCandidatesMax, parseAnnounced),
     expects: `a unicast IP[:PORT], IPv6 as [IP]:PORT, at most ${recordCandidatesMax} of them`,
+  },
+  stun: {
+    hint: "HOST[:PORT]",
+    describe: "a STUN server to ask where this node is seen; two have to agree; may be repeated",
+    many: true,
+    fallback: [],
+    parse: (texts) => every(texts, stunNamesMax, (said) => parseHostPlace(said, stunPortDefault)),
+    expects: `HOST[:PORT], at most ${stunNamesMax} of them`,
   },
   aead: text({
     hint: cipherChoices.join("|"),

@@ -9,6 +9,7 @@ import type { Instant } from "../base/clock.ts";
 import { MeshError, unreachable } from "../base/errors.ts";
 import type { DataplaneEvent } from "../mesh/dataplane.ts";
 import { MeshNode, type NodeEvent, type NodeMemory, type Seed } from "../mesh/node.ts";
+import { Outlook } from "../mesh/outlook.ts";
 import { exposition } from "../metrics/exposition.ts";
 import { NativeCrypto } from "../native/crypto.ts";
 import type { CommandFailure, NativeDataplane } from "../native/dataplane.ts";
@@ -26,8 +27,10 @@ import type { Log } from "./log.ts";
 import { MembersFile } from "./members-file.ts";
 import { families, processFigures } from "./metrics.ts";
 import { NameServer } from "./names.ts";
+import { type NetcheckReport, netcheck } from "./netcheck.ts";
 import { openDataplane } from "./open-dataplane.ts";
 import { Page } from "./page.ts";
+import { memberPaths } from "./path-status.ts";
 import { PolicyKeeper } from "./policy.ts";
 import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
@@ -41,6 +44,7 @@ import {
   statusSchema,
 } from "./status.ts";
 import { Supervisor } from "./supervisor.ts";
+import { Surroundings } from "./surroundings.ts";
 import { TcpListener } from "./tcp.ts";
 import { TcpFallback } from "./tcp-fallback.ts";
 import { lanesFor, workersFor } from "./threads.ts";
@@ -142,6 +146,8 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #parts: Parts;
   readonly #clock: Clock;
   readonly #node: MeshNode;
+  readonly #outlook: Outlook;
+  readonly #surroundings: Surroundings;
   readonly #driver: Driver<NodeEvent>;
   readonly #uapi: MeshUapi;
   readonly #live: LiveSettings;
@@ -196,7 +202,14 @@ class MeshDaemon implements Duties<NodeEvent> {
       relay: config.relay ? { kibPerSecond: config.relay_quota } : undefined,
     });
     this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);
-    this.#driver = new Driver(this.#node, dataplane, this.#clock, this);
+    this.#outlook = new Outlook(this.#node, crypto);
+    this.#surroundings = new Surroundings({
+      outlook: this.#outlook,
+      stun: config.stun,
+      tell: (say) => this.#outside(say),
+      warn: this.warn,
+    });
+    this.#driver = new Driver(this.#outlook, dataplane, this.#clock, this);
     this.#startedMs = this.#clock().wallMs;
     this.#policy = new PolicyKeeper(config.state_dir, dataplane);
     this.#doctor = new Doctor({
@@ -214,7 +227,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         this.#setSeeds();
       },
       announceChanged: () =>
-        this.#outside((now) => this.#node.setCandidates(now, this.#candidates())),
+        this.#outside((now) => this.#outlook.setLocal(now, this.#candidates())),
       meshAddress: () => this.#meshAddress(),
       families: () => this.#families(),
       readiness: () => readiness(this.#status(false)),
@@ -276,8 +289,10 @@ class MeshDaemon implements Duties<NodeEvent> {
     if (tun) await this.#doctor.start(this.#meshAddress());
     if (tun && names > 0) await this.#nameServer.start(this.#meshAddress(), names, interfaceName);
     this.#startTcp();
+    this.#outlook.setLocal(this.#clock(), this.#candidates());
+    this.#surroundings.start();
     this.#interfaceTimer = setInterval(() => {
-      this.#outside((now) => this.#node.setCandidates(now, this.#candidates()));
+      this.#outside((now) => this.#outlook.setLocal(now, this.#candidates()));
       for (const text of this.#trust.dailyWarnings(this.#clock(), this.#node)) this.warn(text);
     }, interfacesMs);
   }
@@ -289,6 +304,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#tcpFallback?.stop();
     this.#tcpListener?.close();
     this.#live.stop();
+    this.#surroundings.stop();
     this.#doctor.stop();
     this.#nameServer.stop();
     const sentBefore = this.#messagesSent();
@@ -326,7 +342,9 @@ class MeshDaemon implements Duties<NodeEvent> {
   answer(request: ControlRequest): ControlAnswer {
     switch (request.command) {
       case "status":
-        return { result: this.#status(request.counters === true) };
+        return { result: this.#status(request.counters === true, request.paths === true) };
+      case "netcheck":
+        return { result: this.#netcheck(request.refresh === true) };
       case "invite":
         return { result: this.#trust.invite(this.#clock(), this.#node, request) };
       case "reload":
@@ -528,7 +546,20 @@ class MeshDaemon implements Duties<NodeEvent> {
     return this.#node.status().addresses.find((each) => each.includes(":")) ?? "::1";
   }
 
-  #status(withCounters: boolean): MeshStatus {
+  #netcheck(refresh: boolean): NetcheckReport {
+    const { config, dataplane } = this.#parts;
+    if (refresh) this.#outside((now) => this.#outlook.stun.refresh(now));
+    return netcheck({
+      ...this.#outlook.view(this.#clock()),
+      node: this.#node.status(),
+      port: dataplane.deviceState().listenPort,
+      offersRelay: config.relay,
+      tcpListens: config.tcp_listen,
+      tcpMembers: config.tcp.length,
+    });
+  }
+
+  #status(withCounters: boolean, withPaths = false): MeshStatus {
     const { config, dataplane } = this.#parts;
     const status = this.#node.status();
     const { listenPort, cipher, lanes, ioUring } = dataplane.deviceState();
@@ -549,7 +580,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       organisations: status.organisations,
       certificate: certificateStatus(status.certificate),
       joining: status.joining,
-      members: this.#memberStatuses(status.members),
+      members: this.#memberStatuses(status.members, withPaths),
       ...(withCounters ? { counters: this.#counters() } : {}),
     };
   }
@@ -558,9 +589,12 @@ class MeshDaemon implements Duties<NodeEvent> {
     return families(this.#status(true), processFigures(this.#startedMs));
   }
 
-  #memberStatuses(members: ReturnType<MeshNode["status"]>["members"]): readonly MemberStatus[] {
+  #memberStatuses(
+    members: ReturnType<MeshNode["status"]>["members"],
+    withPaths: boolean,
+  ): readonly MemberStatus[] {
     const find = statsBySlot(this.#parts.dataplane.peerStats());
-    const { wallMs } = this.#clock();
+    const { ms, wallMs } = this.#clock();
     const met = members.map((member): MemberStatus => {
       const stats = find(member.peer);
       const handshakeMs = member.lastHandshakeWallMs;
@@ -573,6 +607,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         certificate: certificateStatus(member.certificate),
         state: member.state,
         path: (member.sessionLive ? member.path : undefined) ?? "-",
+        ...(withPaths ? memberPaths(member, ms) : {}),
         rtt_ms: member.rttMs === undefined ? null : Math.round(member.rttMs * 1000) / 1000,
         // A clock that was set back must not show a handshake in the future.
         handshake_age_s:
@@ -591,7 +626,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   #counters(): Readonly<Record<string, number>> {
     const dataplane = Object.entries(this.#parts.dataplane.counters());
     return {
-      ...this.#node.allCounters(),
+      ...this.#outlook.allCounters(),
       diffie_hellman: this.#parts.crypto.diffieHellman,
       ...Object.fromEntries(dataplane.map(([name, count]) => [`dataplane_${name}`, count])),
     };

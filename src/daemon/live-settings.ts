@@ -3,13 +3,13 @@
  * them: seeds and their names, the HTTP places, the log's form. Owns those and the configuration as
  * it holds now; the node and the data plane are the daemon's.
  */
-import { lookup } from "node:dns/promises";
 import type { Seed } from "../mesh/node.ts";
 import type { MeshConfig } from "./config.ts";
 import { HttpServer, type HttpSources } from "./http.ts";
 import type { Log } from "./log.ts";
 import { changedSettings, type ReloadReport, takeOver } from "./reload.ts";
 import { type SeedName, SeedResolver } from "./seeds.ts";
+import { systemResolver } from "./surroundings.ts";
 
 export interface Configuration {
   readonly config: MeshConfig;
@@ -107,13 +107,8 @@ export class LiveSettings {
 
   #resolver(): SeedResolver {
     return new SeedResolver([...this.#config.seed, ...this.#duties.learntSeeds()], {
-      lookup: async (host) => (await lookup(host, { all: true })).map(({ address }) => address),
-      later: (ms, call) => {
-        const timer = setTimeout(call, ms);
-        return () => clearTimeout(timer);
-      },
+      ...systemResolver((text) => this.#log.warning(text)),
       changed: (seeds) => this.#duties.seedsChanged(seeds),
-      warn: (text) => this.#log.warning(text),
     });
   }
 }

@@ -2,6 +2,7 @@
 
 import type { Certificate } from "../trust/certificate.ts";
 import { formatIdentity } from "../trust/identity.ts";
+import type { MemberPaths } from "./path-status.ts";
 
 export const statusSchema = 1;
 
@@ -14,7 +15,8 @@ export interface CertificateStatus {
   readonly expires: number;
 }
 
-export interface MemberStatus {
+/** With its paths only where they were asked for. */
+export interface MemberStatus extends Partial<MemberPaths> {
   /** What it calls itself; empty before it is met. */
   readonly name: string;
   /** Another bears that name too, and by the older certificate; or nobody can tell whose it is. */

@@ -17,7 +17,7 @@ export function memberStatus(
   addresses: readonly string[],
   table: MemberTable,
   roster: Roster,
-  path: string | undefined,
+  pathfinder: Pathfinder,
 ): MemberStatus {
   const { peer, record } = member;
   const certificate = roster.certificateOf(member.name);
@@ -31,7 +31,11 @@ export function memberStatus(
     peer: peer.ref,
     wireguardKey: peer.publicKey,
     endpoint: peer.endpoint,
-    path,
+    path: pathfinder.describe(peer.endpoint),
+    ways: () => pathfinder.ways(member),
+    candidates: record.candidates,
+    natKind: record.natKind,
+    relays: record.relay,
     sessionLive: peer.sessionLive,
     lastHandshakeWallMs: peer.lastHandshakeWallMs,
     rttMs: table.rttMs(member.slot),
@@ -73,10 +77,9 @@ export function nodeStatus(parts: NodeParts): NodeStatus {
   const { ipv4, ipv6, ipv4Prefix, ipv6Prefix } = addressing;
   const { roster } = admission;
   const self = { identity: parts.self, name };
-  const members = [...parts.members].map((member) => {
-    const way = pathfinder.describe(member.peer.endpoint);
-    return memberStatus(member, addressing.of(member), table, roster, way);
-  });
+  const members = [...parts.members].map((member) =>
+    memberStatus(member, addressing.of(member), table, roster, pathfinder),
+  );
   return {
     ...self,
     wireguardKey: parts.peers.localPublicKey,
@@ -90,6 +93,7 @@ export function nodeStatus(parts: NodeParts): NodeStatus {
     certificate: decodeCertificate(admission.certificate ?? noBytes)?.claimed,
     joining,
     candidates,
+    natKind: pathfinder.lastNatKind,
     members: withClashes({ ...self, seniority: admission.seniorityOf() }, members),
   };
 }

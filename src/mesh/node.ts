@@ -5,7 +5,7 @@
  * where they are tried. No I/O: five verbs, commands for the data plane, events for the daemon.
  */
 import { equalBytes } from "../base/bytes.ts";
-import type { Candidate } from "../base/candidate.ts";
+import type { Candidate, NatKind } from "../base/candidate.ts";
 import { earliest, type Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
 import { sameEndpoint } from "../base/endpoint.ts";
@@ -194,13 +194,13 @@ export class MeshNode {
     this.#settle(now);
   }
 
-  /** Where this node can be reached has changed: others are told, where it is news. */
-  setCandidates(now: Instant, candidates: readonly Candidate[]): void {
+  /** Where this node can be reached, and what STUN says of its NAT: others are told what is news. */
+  setCandidates(now: Instant, candidates: readonly Candidate[], nat: NatKind = "unknown"): void {
     const next = advertised(candidates);
-    if (sameCandidates(next, this.#candidates)) return;
+    const isNews = !sameCandidates(next, this.#candidates);
     this.#candidates = next;
-    this.#pathfinder.setOwn(now, next);
-    if (this.#started) this.#publish(now);
+    this.#pathfinder.setOwn(now, next, nat);
+    if (this.#started && isNews) this.#publish(now);
     this.#settle(now);
   }
 

@@ -3,7 +3,7 @@
  * is behind, and what of all that goes to the data plane and into the record. It names members by
  * SWIM's slots to `nat/paths.ts`, which decides; node.ts says who is a member and has a session.
  */
-import type { Candidate, NatKind } from "../base/candidate.ts";
+import type { Candidate, CandidateKind, NatKind } from "../base/candidate.ts";
 import type { Instant } from "../base/clock.ts";
 import {
   type Endpoint,
@@ -16,7 +16,7 @@ import {
 import { Fifo } from "../base/fifo.ts";
 import type { Random } from "../base/random.ts";
 import { Observations } from "../nat/kind.ts";
-import { relayWaysMax } from "../nat/member-paths.ts";
+import { type Choice, relayWaysMax, type Way, type WaySource } from "../nat/member-paths.ts";
 import { encodeFrame, frameIdOf, isCandidate } from "../nat/message.ts";
 import { type PathCounters, Paths } from "../nat/paths.ts";
 import type { Command, DataplaneEvent, Transmit } from "./dataplane.ts";
@@ -46,16 +46,27 @@ export interface PathfinderOptions {
   readonly relay: RelayOffer | undefined;
 }
 
-/** How a way to a member stands, for a status. */
+/** How a way to a member stands, for a status. Times are those of the engine's clock. */
 export interface WayStatus {
   readonly way: string;
-  readonly source: string;
+  /** The kind of candidate that the member's record calls it, `told` inside the session, `heard` or `relay`. */
+  readonly source: CandidateKind | WaySource;
   readonly used: boolean;
   readonly rttMs: number | undefined;
   /** Share of probes lost. */
   readonly loss: number;
-  /** Since its last answer; undefined: it never answered. */
-  readonly answeredMsAgo: number | undefined;
+  /** Of the last probe; undefined: none was sent. */
+  readonly probedMs: number | undefined;
+  /** Of its last answer; undefined: it never answered. */
+  readonly answeredMs: number | undefined;
+  /** When it was given up while in use. */
+  readonly failedMs: number | undefined;
+}
+
+export interface MemberWays {
+  readonly ways: readonly WayStatus[];
+  /** Why the one in use was taken. */
+  readonly why: Choice | undefined;
 }
 
 export class Pathfinder {
@@ -65,6 +76,10 @@ export class Pathfinder {
   readonly #id: number;
   readonly #commands = new Fifo<Command>();
   #own: readonly Candidate[] = [];
+  /** As STUN servers agree. */
+  #stunKind: NatKind = "unknown";
+  /** As it was last judged. */
+  #kind: NatKind = "unknown";
   #published = "";
   #publishAtMs = Number.NEGATIVE_INFINITY;
   #relays: readonly Member[] = [];
@@ -90,10 +105,11 @@ export class Pathfinder {
     this.#commands.push({ kind: "relay_set", id: this.#id, kibPerSecond });
   }
 
-  /** Where this node may be, as far as it and its operator know. */
-  setOwn(now: Instant, candidates: readonly Candidate[]): void {
-    const moved = this.#own.length > 0 && !sameCandidates(this.#own, candidates);
+  /** Where this node may be, as far as it, its operator and those it asks outside of the mesh know. */
+  setOwn(now: Instant, candidates: readonly Candidate[], nat: NatKind = "unknown"): void {
+    const moved = this.#own.length > 0 && !sameCandidates(local(this.#own), local(candidates));
     this.#own = candidates;
+    this.#stunKind = nat;
     if (moved) this.networkChanged(now);
     this.#paths.setOwn(now, this.#ownEndpoints(now), this.#natKind(now));
   }
@@ -105,6 +121,10 @@ export class Pathfinder {
       .filter((endpoint) => !this.#own.some((own) => sameEndpoint(own, endpoint)))
       .slice(0, 2)
       .map(({ address, port }) => ({ kind: "observed", address, port }));
+  }
+
+  get lastNatKind(): NatKind {
+    return this.#kind;
   }
 
   natKind(now: Instant): NatKind {
@@ -289,22 +309,22 @@ export class Pathfinder {
     return `relay ${relay === undefined ? "?" : relay.record.name || relay.name}`;
   }
 
-  ways(now: Instant, member: Member): readonly WayStatus[] {
-    const paths = this.#paths.paths(member.slot);
-    return (paths?.ways ?? []).map((way) => ({
+  ways({ record, slot }: Member): MemberWays {
+    const paths = this.#paths.paths(slot);
+    const named = (way: Way): CandidateKind | WaySource =>
+      record.candidates.find((it) => it.kind !== "tls" && sameEndpoint(way.endpoint, placeOf(it)))
+        ?.kind ?? way.source;
+    const ways = (paths?.ways ?? []).map((way) => ({
       way: this.describe(way.endpoint) ?? "",
-      source: way.source,
+      source: named(way),
       used: way === paths?.current,
       rttMs: way.rttMs,
       loss: way.loss,
-      answeredMsAgo: way.confirmedMs === undefined ? undefined : now.ms - way.confirmedMs,
+      probedMs: way.sentMs < 0 ? undefined : way.sentMs,
+      answeredMs: way.confirmedMs,
+      failedMs: way.failedMs,
     }));
-  }
-
-  /** Why the way in use was taken. */
-  why(member: Member): string | undefined {
-    const paths = this.#paths.paths(member.slot);
-    return paths?.current === undefined ? undefined : paths.why;
+    return { ways, why: paths?.current === undefined ? undefined : paths.why };
   }
 
   #observe(now: Instant, by: Endpoint, seen: Endpoint): void {
@@ -313,12 +333,16 @@ export class Pathfinder {
     this.#paths.setOwn(now, this.#ownEndpoints(now), this.#natKind(now));
   }
 
+  /** Members saw it inside their sessions; what STUN says goes before a guess from one of them. */
   #natKind(now: Instant): NatKind {
-    return this.#observations.kind(
+    const kind = this.#observations.kind(
       now.ms,
       this.#own.filter(({ kind }) => kind === "interface").map(({ address }) => address),
       this.#own.find(({ kind }) => kind === "interface")?.port ?? 0,
     );
+    const isGuess = kind !== "none" && this.#observations.count(now.ms) < 2;
+    this.#kind = isGuess && this.#stunKind !== "unknown" ? this.#stunKind : kind;
+    return this.#kind;
   }
 
   /** Told to members: the operator's word first, then what is seen from outside. */
@@ -369,6 +393,15 @@ export class Pathfinder {
       if (way?.slot === relay.peer.ref.slot) this.#paths.handleSilent(now, member.slot);
     }
   }
+}
+
+function placeOf({ address, port }: Candidate): Endpoint {
+  return { address, port };
+}
+
+/** What a machine has by itself: when that changes, it has moved. */
+function local(candidates: readonly Candidate[]): readonly Candidate[] {
+  return candidates.filter(({ kind }) => kind === "interface" || kind === "announced");
 }
 
 function sameCandidates(a: readonly Candidate[], b: readonly Candidate[]): boolean {

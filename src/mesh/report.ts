@@ -1,12 +1,13 @@
 /**
  * What a node says to its daemon: events, warnings, the status and the counters. Shapes, and how counters are named.
  */
-import type { Candidate } from "../base/candidate.ts";
+import type { Candidate, NatKind } from "../base/candidate.ts";
 import type { Endpoint } from "../base/endpoint.ts";
 import type { IpPrefix } from "../base/ip.ts";
 import type { MemberState } from "../swim/state.ts";
 import type { Certificate } from "../trust/certificate.ts";
 import type { PeerRef } from "./dataplane.ts";
+import type { MemberWays } from "./pathfinder.ts";
 import type { PeerTableEvent } from "./peer-table.ts";
 
 /** What must outlive a restart, beside members' records and the handshake history. */
@@ -88,6 +89,13 @@ export interface MemberStatus {
   readonly endpoint: Endpoint | undefined;
   /** `direct IP:PORT` or `relay NAME`: the way that packets take. */
   readonly path: string | undefined;
+  /** Every way to it that is known, asked for where it is wanted: in a large mesh they are many. */
+  readonly ways: () => MemberWays;
+  /** Where its record says that it may be, and behind what. */
+  readonly candidates: readonly Candidate[];
+  readonly natKind: NatKind;
+  /** It offers to relay. */
+  readonly relays: boolean;
   readonly sessionLive: boolean;
   /** Unix time; 0 never. */
   readonly lastHandshakeWallMs: number;
@@ -108,6 +116,8 @@ export interface NodeStatus {
   readonly revoked: number;
   /** Where this node says that it may be reached. */
   readonly candidates: readonly Candidate[];
+  /** What it is behind, as far as members and STUN servers can tell. */
+  readonly natKind: NatKind;
   /** This node's own, as it stands behind its record. */
   readonly certificate: Certificate | undefined;
   /** It holds an invitation that was not redeemed yet. */

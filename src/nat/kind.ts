@@ -51,6 +51,11 @@ export class Observations {
     return seen[0]?.seen.port === port ? "easy" : "hard";
   }
 
+  /** Observers whose word counts now, over IPv4. */
+  count(nowMs: number): number {
+    return this.#current(nowMs).filter(({ seen }) => !seen.address.includes(":")).length;
+  }
+
   /**
    * Where others may reach this node from outside, the most often seen first: what two observers
    * agree on, and while there is only one observer, what that one says. A symmetric NAT's mappings

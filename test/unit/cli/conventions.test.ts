@@ -60,6 +60,7 @@ describe("every command", () => {
       ["peers"],
       ["top"],
       ["ping", "x"],
+      ["netcheck"],
       ["bench", "x"],
       ["logs"],
       ["metrics"],

@@ -58,6 +58,7 @@ describe("the configuration", () => {
       name: "alpha",
       network: "meshvpn",
       announce: [],
+      stun: [],
       relay: false,
       relay_quota: 16_384,
       tcp: [],

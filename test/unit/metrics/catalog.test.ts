@@ -1,15 +1,20 @@
 import { describe, expect, test } from "bun:test";
+import { Outlook } from "../../../src/mesh/outlook.ts";
 import { counterMetric, metrics } from "../../../src/metrics/catalog.ts";
 import { counterHelp } from "../../../src/metrics/counters.ts";
 import { abi } from "../../../src/native/abi.ts";
 import { MeshWorld } from "../../sim/mesh-world.ts";
+import { SeededRandom } from "../../support/seeded-random.ts";
 
 /** Every counter of a node and of the library, by its name in `status --counters`. */
 function counters(): string[] {
   const host = new MeshWorld(1).host().start();
   const dataplane = Object.keys(abi.enums.Counter).map((name) => `dataplane_${name}`);
   // The daemon counts that one itself: it alone has the library's cryptography.
-  return [...Object.keys(host.node?.allCounters() ?? {}), "diffie_hellman", ...dataplane];
+  const { node } = host;
+  if (node === undefined) throw new Error("the host has started");
+  const outlook = new Outlook(node, new SeededRandom(1));
+  return [...Object.keys(outlook.allCounters()), "diffie_hellman", ...dataplane];
 }
 
 describe("the catalog of metrics", () => {
