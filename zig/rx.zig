@@ -15,11 +15,11 @@ const constants = @import("constants.zig");
 const control_message = @import("control_message.zig");
 const CryptoQueue = @import("crypto_queue.zig").CryptoQueue;
 const cookie = @import("cookie.zig");
-const crypto = @import("crypto.zig");
 const ecn = @import("ecn.zig");
 const inner_packet = @import("inner_packet.zig");
 const peer_ = @import("peer.zig");
 const relay = @import("relay.zig");
+const sleep = @import("sleep.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
 const udp_linux = @import("udp_linux.zig");
@@ -585,7 +585,6 @@ pub const Rx = struct {
     }
 
     fn wait(self: *Rx) void {
-        crypto.wipeStack();
         const side = if (self.lane_number == 0) self.tables.side.epoll.load(.acquire) else -1;
         // A ring waits for its own socket alone.
         if (side < 0 and self.inbound.wait(self.udp, &self.counters)) return;
@@ -594,7 +593,7 @@ pub const Rx = struct {
         polled[1] = .{ .fd = self.lane.wake_receive, .events = linux.POLL.IN, .revents = 0 };
         polled[2] = .{ .fd = side, .events = linux.POLL.IN, .revents = 0 };
         const others = if (self.connected) |sockets| sockets.pollAll(polled[3..]) else 0;
-        _ = linux.poll(&polled, @intCast(3 + others), -1);
+        sleep.poll(polled[0 .. 3 + others], -1);
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;
             _ = linux.read(self.lane.wake_receive, &count, count.len);

@@ -317,7 +317,8 @@ pub const Tables = struct {
 
 /// CLOCK_BOOTTIME: a suspended machine's keys grow old too.
 pub fn nowNs() u64 {
-    var time: linux.timespec = undefined;
-    _ = linux.clock_gettime(.BOOTTIME, &time);
+    // libc's, for it reads the clock without a system call; std's own finds the vDSO only in a program.
+    var time: std.c.timespec = undefined;
+    _ = std.c.clock_gettime(.BOOTTIME, &time);
     return @as(u64, @intCast(time.sec)) * constants.ns_per_s + @as(u64, @intCast(time.nsec));
 }

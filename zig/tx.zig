@@ -10,7 +10,6 @@ const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
-const crypto = @import("crypto.zig");
 const ecn = @import("ecn.zig");
 const icmp = @import("icmp.zig");
 const CryptoQueue = @import("crypto_queue.zig").CryptoQueue;
@@ -18,6 +17,7 @@ const inner_packet = @import("inner_packet.zig");
 const netlink = @import("netlink.zig");
 const offload = @import("offload.zig");
 const routing_loop = @import("routing_loop.zig");
+const sleep = @import("sleep.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
 const tx_monitor = @import("tx_monitor.zig");
@@ -630,10 +630,9 @@ pub const Tx = struct {
             .{ .fd = monitor_fd, .events = linux.POLL.IN, .revents = 0 },
         };
         const now_ns = tables_.nowNs();
-        crypto.wipeStack();
         const wait_ns = self.timers_due_ns -| now_ns;
         const timeout_ms: i32 = @intCast(@min(wait_ns / constants.ns_per_ms + 1, 60_000));
-        _ = linux.poll(&polled, polled.len, timeout_ms);
+        sleep.poll(&polled, timeout_ms);
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;
             _ = linux.read(self.lane.wake_transmit, &count, count.len);

@@ -3,6 +3,7 @@
 //! A ring belongs to one thread, so each is opened and closed by the thread that uses it.
 const std = @import("std");
 const abi = @import("abi.zig");
+const crypto = @import("crypto.zig");
 const coalesce = @import("coalesce.zig");
 const constants = @import("constants.zig");
 const system_errno = @import("system_errno.zig");
@@ -121,6 +122,7 @@ pub const Inbound = struct {
     /// false: not by io_uring, so the caller waits as ever.
     pub fn wait(self: *Inbound, udp: *const Udp, counters: *Counters) bool {
         const receiver = self.receiver orelse return false;
+        crypto.wipeStack();
         receiver.wait(udp) catch {
             self.giveUp(counters);
             return false;
