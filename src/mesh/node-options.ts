@@ -61,7 +61,8 @@ export interface MeshNodeOptions {
 export interface SharedParts {
   readonly records: SignedStore<Verified<Record>>;
   readonly statements: SignedStore;
-  readonly roster: Roster;
+  /** Else its own, as in a daemon. */
+  readonly roster?: Roster | undefined;
   readonly peers: PeerTable;
   /** Sees every verdict on a member, by its slot. */
   readonly watch?: (slot: number, state: MemberState) => void;

@@ -109,8 +109,9 @@ export class MeshNode {
       ...(shared === undefined ? {} : { statements: shared.statements }),
       ...(profile === undefined ? {} : { profile }),
     });
-    const parts = { random, identity: identity.publicKey, peers: this.peers, relay: options.relay };
-    this.#pathfinder = new Pathfinder({ ...parts, members: this.#members });
+    const [members, { table }] = [this.#members, this.#swim];
+    const parts = { random, identity: identity.publicKey, peers: this.peers, members, table };
+    this.#pathfinder = new Pathfinder({ ...parts, relay: options.relay });
     this.#introducer = new Introducer({
       crypto,
       random,
@@ -437,7 +438,6 @@ export class MeshNode {
 
   #deactivate(now: Instant, member: Member | undefined): void {
     if (member === undefined || member.linked || member.openAtMs !== undefined) return;
-    this.#pathfinder.release(member);
     this.peers.removePeer(now, member.peer);
     this.#members.remove(member);
   }
@@ -531,7 +531,7 @@ export class MeshNode {
     if (known !== undefined) {
       const rotated = !equalBytes(known.record.wireguardKey, record.wireguardKey);
       known.record = record;
-      this.#pathfinder.recordChanged(now);
+      this.#pathfinder.recordChanged(now, known);
       if (rotated) this.#replacePeer(now, known);
     } else if (this.#onDemand) {
       return slot;

@@ -19,6 +19,7 @@ import { Observations } from "../nat/kind.ts";
 import { type Choice, relayWaysMax, type Way, type WaySource } from "../nat/member-paths.ts";
 import { encodeFrame, frameIdOf, isCandidate } from "../nat/message.ts";
 import { type PathCounters, Paths } from "../nat/paths.ts";
+import type { MemberTable } from "../swim/state.ts";
 import type { Command, DataplaneEvent, Transmit } from "./dataplane.ts";
 import type { Member, Members } from "./member.ts";
 import type { PeerTable, PeerTableEvent } from "./peer-table.ts";
@@ -29,6 +30,12 @@ const forwardKibPerSecond = 16;
 const publishMsMin = 60_000;
 /** An initiation goes to so many places at once. */
 const fanoutMax = 8;
+/** Where they relay, or are near, all with sessions are compared no more often. */
+const rankMs = 10_000;
+/** In a mesh of so many sessions are kept, and each begins with both sides' whereabouts. */
+const tellAlwaysMax = 64;
+/** So many members' word where they see this node is kept fresh. */
+const observersWanted = 4;
 /** No turn for so long: the machine slept, or this process did. */
 const sleptMs = 20_000;
 
@@ -42,6 +49,8 @@ export interface PathfinderOptions {
   readonly identity: Uint8Array;
   readonly members: Members;
   readonly peers: PeerTable;
+  /** What probing has measured of them. */
+  readonly table: MemberTable;
   /** undefined: it relays for nobody. */
   readonly relay: RelayOffer | undefined;
 }
@@ -80,15 +89,23 @@ export class Pathfinder {
   #stunKind: NatKind = "unknown";
   /** As it was last judged. */
   #kind: NatKind = "unknown";
+  /** What is seen of this node, as its record says it; and what it does not say yet. */
   #published = "";
+  #news: string | undefined;
   #publishAtMs = Number.NEGATIVE_INFINITY;
+  /** Members that others may be reached through: who offers it first, then the nearest. */
   #relays: readonly Member[] = [];
-  #relaysStale = false;
+  #rankAtMs = Number.NEGATIVE_INFINITY;
+  /** Members that were reached through another, and may be still. */
+  readonly #relayed = new Set<Member>();
   #turnMs: number | undefined;
 
   constructor(options: PathfinderOptions) {
     this.#options = options;
-    this.#paths = new Paths(options.random);
+    this.#paths = new Paths(options.random, (slot) => {
+      const member = options.members.inSlot(slot);
+      return member === undefined ? [] : this.relayWays(member);
+    });
     this.#id = frameIdOf(options.identity);
   }
 
@@ -111,7 +128,7 @@ export class Pathfinder {
     this.#own = candidates;
     this.#stunKind = nat;
     if (moved) this.networkChanged(now);
-    this.#paths.setOwn(now, this.#ownEndpoints(now), this.#natKind(now));
+    this.#compose(now);
   }
 
   /** What it says of itself in its record, beside what it was told. */
@@ -133,14 +150,9 @@ export class Pathfinder {
 
   /** Whether the record should be signed anew for what was observed. */
   takeNews(now: Instant): boolean {
-    if (now.ms < this.#publishAtMs) return false;
-    const kind = this.#natKind(now);
-    if (kind === "unknown") return false;
-    const seen = this.observed(now).map(formatEndpoint);
-    // That there is nothing to say is said with the next record.
-    const text = kind === "none" && seen.length === 0 ? "" : `${kind} ${seen.join(" ")}`;
-    if (text === this.#published) return false;
-    this.#published = text;
+    if (this.#news === undefined || now.ms < this.#publishAtMs) return false;
+    this.#published = this.#news;
+    this.#news = undefined;
     this.#publishAtMs = now.ms + publishMsMin;
     return true;
   }
@@ -152,22 +164,24 @@ export class Pathfinder {
     this.#options.peers.pin(member.peer);
   }
 
-  release(member: Member): void {
-    this.#paths.forget(member.slot);
-    this.#relaysStale = true;
-  }
-
   setLink(now: Instant, member: Member, linked: boolean): void {
-    if (linked) this.#paths.link(now, member.slot, member.peer.endpoint);
-    else this.#paths.unlink(member.slot);
-    this.#refreshRelays(now);
-    if (linked) this.#paths.setRelays(now, member.slot, this.relayWays(member));
-    else this.#relayLost(now, member);
+    if (!linked) {
+      this.#unlink(now, member);
+      return;
+    }
+    const { endpoint } = member.peer;
+    const tell = this.#options.table.size <= tellAlwaysMax || this.#news !== undefined;
+    this.#paths.link(now, member.slot, endpoint, {
+      tell,
+      observe: this.#observations.observers(now.ms) < observersWanted,
+    });
+    if (endpoint !== undefined && relayWayOf(endpoint) !== undefined) this.#relayed.add(member);
+    this.#consider(now, member);
   }
 
   /** What a member's record says of relaying may have changed. */
-  recordChanged(now: Instant): void {
-    this.#refreshRelays(now);
+  recordChanged(now: Instant, member: Member): void {
+    if (member.linked) this.#consider(now, member);
   }
 
   /** Every other place where an initiation to the member may find it. */
@@ -254,7 +268,8 @@ export class Pathfinder {
         case "use":
           peers.setEndpoint(now, member.peer, it.endpoint);
           if (relayWayOf(it.endpoint) === undefined) member.seen = it.endpoint;
-          this.#refreshRelays(now);
+          else this.#relayed.add(member);
+          this.#consider(now, member);
           break;
         case "observed":
           this.#observe(now, it.by, it.seen);
@@ -330,7 +345,18 @@ export class Pathfinder {
   #observe(now: Instant, by: Endpoint, seen: Endpoint): void {
     if (!isCandidate(seen)) return;
     this.#observations.add({ observer: by, seen, atMs: now.ms });
-    this.#paths.setOwn(now, this.#ownEndpoints(now), this.#natKind(now));
+    this.#compose(now);
+  }
+
+  /** Where it may be, for members and for its record, as far as anything says now. */
+  #compose(now: Instant): void {
+    const kind = this.#natKind(now);
+    this.#paths.setOwn(now, this.#ownEndpoints(now), kind);
+    if (kind === "unknown") return;
+    const seen = this.observed(now).map(formatEndpoint);
+    // That there is nothing to say is said with the next record.
+    const text = kind === "none" && seen.length === 0 ? "" : `${kind} ${seen.join(" ")}`;
+    this.#news = text === this.#published ? undefined : text;
   }
 
   /** Members saw it inside their sessions; what STUN says goes before a guess from one of them. */
@@ -361,36 +387,50 @@ export class Pathfinder {
     return out;
   }
 
-  /** Members that others may be reached through: who offers it first, then the nearest. */
-  #refreshRelays(now: Instant): void {
-    const { members } = this.#options;
-    const able = [...members].filter((member) => {
-      const current = this.#paths.paths(member.slot)?.current;
-      return member.linked && current !== undefined && relayWayOf(current.endpoint) === undefined;
-    });
-    const rtt = (member: Member): number =>
-      this.#paths.paths(member.slot)?.current?.rttMs ?? Number.POSITIVE_INFINITY;
-    const ranked = able
-      .toSorted((a, b) => Number(b.record.relay) - Number(a.record.relay) || rtt(a) - rtt(b))
-      .slice(0, relayWaysMax + 1);
-    const same =
-      ranked.length === this.#relays.length &&
-      this.#relays.every((relay) => ranked.includes(relay)) &&
-      !this.#relaysStale;
-    if (same) return;
-    this.#relaysStale = false;
-    this.#relays = ranked;
-    for (const member of members) {
-      if (member.linked) this.#paths.setRelays(now, member.slot, this.relayWays(member));
+  /** Its session, its way or its record is new: may others be reached through it? */
+  #consider(now: Instant, member: Member): void {
+    const isKnown = this.#relays.includes(member);
+    if (now.ms >= this.#rankAtMs || (isKnown && !this.#isAble(member))) this.#rank(now);
+    if (!this.#relays.includes(member) && this.#isAble(member)) {
+      this.#relays = this.#best([...this.#relays, member]);
     }
   }
 
-  /** Whoever was reached through it is looked for. */
-  #relayLost(now: Instant, relay: Member): void {
-    for (const member of this.#options.members) {
-      const current = this.#paths.paths(member.slot)?.current;
+  #isAble({ linked, slot }: Member): boolean {
+    const current = linked ? this.#paths.paths(slot)?.current : undefined;
+    return current !== undefined && relayWayOf(current.endpoint) === undefined;
+  }
+
+  /** What probing has measured meanwhile counts too. */
+  #rank(now: Instant): void {
+    const { members, table } = this.#options;
+    this.#rankAtMs = now.ms + rankMs;
+    const able: Member[] = [];
+    for (const { slot } of table.links) {
+      const member = members.inSlot(slot);
+      if (member !== undefined && this.#isAble(member)) able.push(member);
+    }
+    this.#relays = this.#best(able);
+  }
+
+  #best(members: readonly Member[]): readonly Member[] {
+    const { table } = this.#options;
+    const rtt = ({ slot }: Member): number => table.rttMs(slot) ?? Number.POSITIVE_INFINITY;
+    return members
+      .toSorted((a, b) => Number(b.record.relay) - Number(a.record.relay) || rtt(a) - rtt(b))
+      .slice(0, relayWaysMax + 1);
+  }
+
+  #unlink(now: Instant, member: Member): void {
+    this.#paths.unlink(member.slot);
+    this.#relayed.delete(member);
+    if (!this.#relays.includes(member)) return;
+    this.#rank(now);
+    // Whoever was reached through it is looked for.
+    for (const other of this.#relayed) {
+      const current = this.#paths.paths(other.slot)?.current;
       const way = current === undefined ? undefined : relayWayOf(current.endpoint);
-      if (way?.slot === relay.peer.ref.slot) this.#paths.handleSilent(now, member.slot);
+      if (way?.slot === member.peer.ref.slot) this.#paths.handleSilent(now, other.slot);
     }
   }
 }

@@ -32,6 +32,15 @@ export class Observations {
     }
   }
 
+  /** How many say something now, of either family. */
+  observers(nowMs: number): number {
+    let count = 0;
+    for (const { atMs } of this.#byObserver.values()) {
+      if (nowMs - atMs < observationLifetimeMs) count += 1;
+    }
+    return count;
+  }
+
   clear(): void {
     this.#byObserver.clear();
   }

@@ -40,6 +40,8 @@ const checkRtts = 4;
 const checksMax = 6;
 /** Side sockets that a spray uses (zig/constants.zig). */
 export const sideSocketsMax = 256;
+/** Of a member that is reached directly other addresses are asked so often: it need not be punched. */
+const directRoundsMax = 2;
 /** Searches in vain before ports are guessed at. */
 const searchesBeforeBirthday = 0;
 /** Whereabouts are told again no sooner, but for an answer. */
@@ -104,8 +106,17 @@ interface State {
   toldAtMs: number;
   nat: NatKind;
   told: readonly Endpoint[];
-  readonly guesses: Guesses;
-  readonly sprays: Sprays;
+  /** Where birthday probing was tried. */
+  guesses: Guesses | undefined;
+  sprays: Sprays | undefined;
+}
+
+/** What a session begins with. */
+export interface LinkTerms {
+  /** The member may not know where this node may be: it is told. */
+  readonly tell: boolean;
+  /** The way in use is asked, although there is no other: for where the member sees this node. */
+  readonly observe: boolean;
 }
 
 export class Paths {
@@ -124,6 +135,9 @@ export class Paths {
     dropped: 0,
   };
   readonly #random: Random;
+  /** Ways through members that relay, the best first: asked for where an address does not do. */
+  readonly #relaysOf: (slot: number) => readonly Endpoint[];
+  /** Of members with a session alone: one without costs nothing. */
   readonly #states = new Map<number, State>();
   readonly #deadlines = new Deadlines<State>();
   readonly #transmits: PathTransmit[] = [];
@@ -132,8 +146,9 @@ export class Paths {
   #nat: NatKind = "unknown";
   #number: number;
 
-  constructor(random: Random) {
+  constructor(random: Random, relaysOf: (slot: number) => readonly Endpoint[]) {
     this.#random = random;
+    this.#relaysOf = relaysOf;
     this.#number = random.below(2 ** 32);
   }
 
@@ -155,41 +170,27 @@ export class Paths {
   }
 
   /** A session came up, or was renewed, by this way. */
-  link(now: Instant, slot: number, endpoint: Endpoint | undefined): void {
+  link(now: Instant, slot: number, endpoint: Endpoint | undefined, terms: LinkTerms): void {
     const state = this.#state(now, slot);
-    if (endpoint !== undefined && state.paths.current === undefined) {
+    const isNew = !state.linked;
+    if (endpoint !== undefined && (isNew || state.paths.current === undefined)) {
       state.paths.use(endpoint, "handshake");
     }
-    if (state.linked) return;
     state.linked = true;
-    if (endpoint !== undefined) state.paths.use(endpoint, "handshake");
-    state.toldAtMs = Number.NEGATIVE_INFINITY;
-    state.check = undefined;
-    this.#tell(now, state, false);
+    const { current } = state.paths;
+    if (terms.observe && current?.relayed === false) this.#probe(now, state, current);
+    if (!isNew) return;
+    if (terms.tell || current?.relayed !== false) this.#tell(now, state, false);
     this.#search(now, state);
     this.#schedule(state);
   }
 
+  /** Its session has ended: with the next one all begins anew. */
   unlink(slot: number): void {
-    const state = this.#states.get(slot);
-    if (state === undefined) return;
-    state.linked = false;
-    state.searching = undefined;
-    state.retryAtMs = undefined;
-    state.check = undefined;
-    this.#schedule(state);
-  }
-
-  forget(slot: number): void {
     const state = this.#states.get(slot);
     if (state === undefined) return;
     this.#deadlines.set(state, undefined);
     this.#states.delete(slot);
-  }
-
-  /** Ways through members that relay, the best first. */
-  setRelays(now: Instant, slot: number, endpoints: readonly Endpoint[]): void {
-    this.#state(now, slot).paths.setRelays(endpoints);
   }
 
   paths(slot: number): MemberPaths | undefined {
@@ -243,7 +244,8 @@ export class Paths {
       this.counters.malformed += 1;
       return;
     }
-    const state = this.#state(now, slot);
+    const state = this.#states.get(slot);
+    if (state === undefined) return;
     switch (message.kind) {
       case "probe":
         this.#answer(now, state, message.number, remote);
@@ -297,8 +299,12 @@ export class Paths {
     const outside = outsideOf(state.told);
     if (role === undefined || outside === undefined) return;
     if (role === "guess") {
+      state.guesses ??= new Guesses(this.#random);
       state.guesses.start(now.ms, outside.address);
-    } else if (state.sprays.start(now.ms)) {
+      return;
+    }
+    state.sprays ??= new Sprays();
+    if (state.sprays.start(now.ms)) {
       this.#emit({ kind: "sockets" });
       for (let socket = 1; socket <= sideSocketsMax; socket += 1) {
         this.#number = (this.#number + 1) % 2 ** 32;
@@ -310,10 +316,12 @@ export class Paths {
   }
 
   #guess(now: Instant, state: State): void {
-    if (state.paths.current !== undefined && !state.paths.current.relayed) state.guesses.stop();
-    for (const guess of state.guesses.take(now.ms)) {
+    const { guesses, paths } = state;
+    if (guesses === undefined) return;
+    if (paths.current?.relayed === false) guesses.stop();
+    for (const guess of guesses.take(now.ms)) {
       this.#number = (this.#number + 1) % 2 ** 32;
-      state.guesses.sent(this.#number, guess);
+      guesses.sent(this.#number, guess);
       this.counters.guesses += 1;
       this.#send(state, guess, encodePathMessage({ kind: "probe", number: this.#number }));
     }
@@ -327,20 +335,39 @@ export class Paths {
   }
 
   #searchOn(now: Instant, state: State): void {
+    const round = state.searching ?? 0;
     const { current } = state.paths;
-    for (const way of state.paths.ways) {
-      // Relays are asked once: they answer, or they are not there.
-      const again = way.relayed && state.searching !== 0;
-      const settled = way === current && way.rttMs !== undefined && !isDown(way);
-      if (settled || (way !== current && again)) continue;
-      this.#probe(now, state, way);
-    }
-    const at = state.searching ?? 0;
-    const wait = searchWaitsMs[at];
-    state.searching = wait === undefined ? undefined : at + 1;
+    const direct = current !== undefined && !current.relayed && !isDown(current);
+    if (direct) {
+      if (round >= directRoundsMax || !this.#compare(now, state, current)) {
+        state.searching = undefined;
+        return;
+      }
+    } else this.#probeAll(now, state, round);
+    const wait = searchWaitsMs[round];
+    state.searching = wait === undefined ? undefined : round + 1;
     if (wait !== undefined) state.searchAtMs = now.ms + wait;
-    else if (current === undefined || current.relayed || isDown(current))
-      state.retryAtMs = now.ms + this.#retryMs(state);
+    else if (!direct) state.retryAtMs = now.ms + this.#retryMs(state);
+  }
+
+  /** Whether another address is better than the one in use. False where there is none to ask. */
+  #compare(now: Instant, state: State, current: Way): boolean {
+    const others = state.paths.ways.filter((way) => way !== current && !way.relayed);
+    if (others.length === 0) return false;
+    if (current.rttMs === undefined) this.#probe(now, state, current);
+    for (const way of others) this.#probe(now, state, way);
+    return true;
+  }
+
+  #probeAll(now: Instant, state: State, round: number): void {
+    const { paths } = state;
+    if (round === 0) paths.setRelays(this.#relaysOf(state.slot));
+    for (const way of paths.ways) {
+      // Relays are asked once: they answer, or they are not there.
+      const again = way.relayed && round > 0;
+      const settled = way === paths.current && way.rttMs !== undefined && !isDown(way);
+      if (!settled && (way === paths.current || !again)) this.#probe(now, state, way);
+    }
   }
 
   #retryMs(state: State): number {
@@ -383,6 +410,7 @@ export class Paths {
     }
     check.round += 1;
     check.atMs = now.ms + checkMsMin * check.round;
+    paths.setRelays(this.#relaysOf(state.slot));
     for (const way of paths.ways) this.#probe(now, state, way);
     if (check.round === 1 || check.round === 3) this.#tellByAll(now, state);
   }
@@ -410,7 +438,7 @@ export class Paths {
   }
 
   #handleReply(now: Instant, state: State, reply: PathMessage & { kind: "reply" }): void {
-    const guess = state.guesses.answered(reply.number);
+    const guess = state.guesses?.answered(reply.number);
     // Chance has found a way: from now on it is probed like any other.
     if (guess !== undefined) this.#probe(now, state, state.paths.hear(guess));
     const way = state.paths.answered(now.ms, reply.number);
@@ -511,7 +539,7 @@ export class Paths {
   #schedule(state: State): void {
     let next = state.check?.atMs;
     const searchAtMs = state.searching === undefined ? undefined : state.searchAtMs;
-    for (const at of [searchAtMs, state.retryAtMs, state.guesses.atMs]) {
+    for (const at of [searchAtMs, state.retryAtMs, state.guesses?.atMs]) {
       if (at !== undefined && (next === undefined || at < next)) next = at;
     }
     this.#deadlines.set(state, next);
@@ -535,8 +563,8 @@ export class Paths {
       toldAtMs: Number.NEGATIVE_INFINITY,
       nat: "unknown",
       told: [],
-      guesses: new Guesses(this.#random),
-      sprays: new Sprays(),
+      guesses: undefined,
+      sprays: undefined,
     };
     this.#states.set(slot, state);
     return state;

@@ -260,6 +260,11 @@ export class MemberTable {
     return this.#links.get(slot);
   }
 
+  /** All sessions; the order means nothing. */
+  get links(): readonly Link[] {
+    return this.#linked;
+  }
+
   get linkedCount(): number {
     return this.#linked.length;
   }

@@ -13,7 +13,8 @@ const slot = 4;
 
 /** One end; the other answers by each way that is open, after that way's delay. */
 class End {
-  readonly paths = new Paths(new SeededRandom(5));
+  relays: readonly Endpoint[] = [];
+  readonly paths = new Paths(new SeededRandom(5), () => this.relays);
   readonly open = new Map<string, number>();
   readonly events: PathEvent[] = [];
   readonly sent: { atMs: number; by: string; type: number }[] = [];
@@ -86,9 +87,9 @@ class End {
 
 function relayed(): End {
   const end = new End();
-  end.paths.setRelays(end.now, slot, [relay, relay2]);
+  end.relays = [relay, relay2];
   end.openWay(relay, 20);
-  end.paths.link(end.now, slot, relay);
+  end.paths.link(end.now, slot, relay, { tell: true, observe: false });
   return end;
 }
 
@@ -223,6 +224,55 @@ describe("a way in use", () => {
     end.openWay(other, 10);
     end.run(10_000);
     expect(end.used).toEqual(other);
+  });
+});
+
+describe("a member that is reached directly", () => {
+  function reached(terms: { tell?: boolean; observe?: boolean } = {}): End {
+    const end = new End();
+    end.relays = [relay];
+    end.openWay(direct, 10);
+    end.openWay(other, 4);
+    end.paths.link(end.now, slot, direct, { tell: false, observe: false, ...terms });
+    return end;
+  }
+
+  test("costs nothing while there is no other address to ask", () => {
+    const end = reached();
+    end.run(3_600_000);
+    expect(end.sent).toEqual([]);
+    expect(end.paths.nextTimeout()).toBeUndefined();
+  });
+
+  test("is asked once where it sees this node, if that is wanted, also when the session is renewed", () => {
+    const end = reached({ observe: true });
+    end.run(60_000);
+    expect(end.sent.map(({ type }) => type)).toEqual([13]);
+    expect(end.events.map(({ kind }) => kind)).toEqual(["observed"]);
+    end.paths.link(end.now, slot, direct, { tell: false, observe: true });
+    end.run(60_000);
+    expect(end.sent.map(({ type }) => type)).toEqual([13, 13]);
+  });
+
+  test("is reached by a better address that it tells of, and others are asked twice and no more", () => {
+    const end = reached();
+    const dead = { address: "198.51.100.9", port: 1 };
+    end.tell(direct, other, dead);
+    end.run(60_000);
+    expect(end.used).toEqual(other);
+    expect(end.sent.filter(({ by }) => by === formatEndpoint(dead))).toHaveLength(2);
+  });
+
+  test("is held by a relay as soon as it is silent, and nothing is left of it when its session ends", () => {
+    const end = reached();
+    end.openWay(relay, 20);
+    end.close(direct);
+    end.paths.handleSilent(end.now, slot);
+    end.run(1_000);
+    expect(end.used).toEqual(relay);
+    end.paths.unlink(slot);
+    expect(end.paths.paths(slot)).toBeUndefined();
+    expect(end.paths.nextTimeout()).toBeUndefined();
   });
 });
 

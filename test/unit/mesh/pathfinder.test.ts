@@ -1,0 +1,102 @@
+/** Through whom members are reached, as sessions come and go: without a data plane or a network. */
+import { describe, expect, test } from "bun:test";
+import type { Endpoint } from "../../../src/base/endpoint.ts";
+import { relayWayOf } from "../../../src/base/endpoint.ts";
+import type { PeerRef } from "../../../src/mesh/dataplane.ts";
+import { Member, Members } from "../../../src/mesh/member.ts";
+import { Pathfinder } from "../../../src/mesh/pathfinder.ts";
+import type { Peer, PeerTable } from "../../../src/mesh/peer-table.ts";
+import { MemberTable } from "../../../src/swim/state.ts";
+import { SignedStore } from "../../../src/swim/store.ts";
+import type { Record, Verified } from "../../../src/trust/record.ts";
+import { SeededRandom } from "../../support/seeded-random.ts";
+
+const now = { ms: 1_000, wallMs: 1_000 };
+
+class Scene {
+  readonly members = new Members();
+  readonly table: MemberTable;
+  readonly pathfinder: Pathfinder;
+  readonly #records = new SignedStore<unknown>();
+
+  constructor() {
+    const random = new SeededRandom(1);
+    const identity = new Uint8Array(32).fill(255);
+    this.table = new MemberTable(identity, this.#records, new SignedStore(), random);
+    const { members, table } = this;
+    const peers = { pin: () => undefined } as unknown as PeerTable;
+    const options = { random, identity, members, peers, table, relay: undefined };
+    this.pathfinder = new Pathfinder(options);
+  }
+
+  member(number: number, relay: boolean): Member {
+    const identity = new Uint8Array(32).fill(number);
+    const bytes = new Uint8Array(200).fill(number);
+    const keys = { low: number, high: number, sequence: 1, incarnation: 0 };
+    const slot = this.table.add(this.#records.put(bytes, keys, undefined)) as number;
+    const ref: PeerRef = { slot: number, generation: 1 };
+    const endpoint: Endpoint = { address: `192.0.2.${number}`, port: 1 };
+    const peer = { publicKey: identity, ref, endpoint } as unknown as Peer;
+    const record = { identity, relay, candidates: [] } as unknown as Verified<Record>;
+    const member = new Member(slot, `member ${number}`, "", record, peer);
+    this.members.add(member);
+    return member;
+  }
+
+  link(member: Member, linked: boolean, atMs = now.ms): void {
+    member.linked = linked;
+    // As in the node: paths hear of a session before membership does.
+    this.pathfinder.setLink({ ms: atMs, wallMs: atMs }, member, linked);
+    this.table.setLinked(atMs, member.slot, linked);
+  }
+
+  relaysOf(member: Member): (number | undefined)[] {
+    return this.pathfinder.relayWays(member).map((way) => relayWayOf(way)?.slot);
+  }
+}
+
+describe("a member may be reached through", () => {
+  test("the first that has a session, at once", () => {
+    const scene = new Scene();
+    const [far, relay] = [scene.member(1, false), scene.member(2, true)];
+    scene.link(relay, true);
+    expect(scene.relaysOf(far)).toEqual([2]);
+  });
+
+  test("those that offer it first, then the nearest, three at most, and never itself", () => {
+    const scene = new Scene();
+    const all = [1, 2, 3, 4, 5, 6].map((number) => scene.member(number, number === 6));
+    for (const [i, member] of all.entries()) {
+      scene.table.measured(member.slot, 100 - 10 * i);
+      scene.link(member, true);
+    }
+    expect(scene.relaysOf(scene.member(9, false))).toEqual([6, 5, 4]);
+    expect(scene.relaysOf(all[5] as Member)).toEqual([5, 4, 3]);
+  });
+
+  test("another at once, when one of them has no session any more", () => {
+    const scene = new Scene();
+    const all = [1, 2, 3, 4, 5, 6].map((number) => scene.member(number, false));
+    for (const member of all) scene.link(member, true);
+    const before = scene.relaysOf(scene.member(9, false));
+    const gone = scene.members.ofPeer({ slot: before[0] as number, generation: 1 }) as Member;
+    scene.link(gone, false);
+    const after = scene.relaysOf(scene.member(8, false));
+    expect(after).toHaveLength(3);
+    expect(after).not.toContain(before[0]);
+  });
+
+  test("one that has come nearer, within ten seconds of what happens next", () => {
+    const scene = new Scene();
+    const all = [1, 2, 3, 4, 5].map((number) => scene.member(number, false));
+    for (const [i, member] of all.entries()) {
+      scene.table.measured(member.slot, 100 + 10 * i);
+      scene.link(member, true);
+    }
+    const far = scene.member(9, false);
+    expect(scene.relaysOf(far)).toEqual([1, 2, 3]);
+    for (let i = 0; i < 100; i += 1) scene.table.measured((all[4] as Member).slot, 1);
+    scene.link(all[3] as Member, true, now.ms + 10_001);
+    expect(scene.relaysOf(far)[0]).toBe(5);
+  });
+});
