@@ -22,11 +22,13 @@ export const hostileRoles = [
   "equivocator",
   "eclipser",
 ] as const;
-export type HostileRole = (typeof hostileRoles)[number];
+/** And one that an organisation has revoked: revoke.ts has those. */
+export type HostileRole = (typeof hostileRoles)[number] | "revoked";
 
 const tickMs = 1_000;
 const typeDigest = 7;
 const typeAck = 2;
+const typeTrust = 15;
 
 export function hostile(settings: Settings): Outcome {
   const minutes = settings.minutes ?? 5;
@@ -88,6 +90,7 @@ export function turn(
     if (role === "replayer" && packet.bytes !== undefined && heard.length < 64) {
       heard.push(packet.bytes.slice());
     }
+    if (role === "revoked") return packet.bytes?.[0] === typeTrust;
     return role === "eclipser" && isHidden(packet);
   };
   const act = (): void => {
@@ -131,6 +134,13 @@ function deeds(
       return heard.slice(0, 16);
     case "equivocator":
       return [...bothWays(host)];
+    case "revoked":
+      // Shows itself to whoever still listens: its record, and that it lives.
+      return [
+        encodeMessage({ kind: "records", records: [host.running.membership.table.recordBytes(0)] }),
+        bothWays(host)[0] as Uint8Array,
+        encodeMessage({ kind: "ping", number: 1, statements: [] }),
+      ];
     default:
       return [
         encodeMessage({ kind: "digest", complete: new Uint8Array(32).fill(255), entries: [] }),

@@ -2,9 +2,9 @@
  * What is made to happen to a mesh, and what must hold: one function for each scenario, from its
  * settings to its figures. `holds` says whether the bounds were kept; they stand beside the figures.
  */
-import { type Profile, profileLan, suspicionMinMs, syncDelayMs } from "../../src/swim/profile.ts";
+import { profileLan, suspicionMinMs, syncDelayMs } from "../../src/swim/profile.ts";
 import type { SimHost } from "./sim-host.ts";
-import { Simulation } from "./simulation.ts";
+import { Simulation, type SimulationOptions } from "./simulation.ts";
 
 export interface Settings {
   readonly nodes: number;
@@ -96,7 +96,7 @@ export function idle(settings: Settings): Outcome {
 export function slow(settings: Settings): Outcome {
   const minutes = settings.minutes ?? 10;
   const runs = [true, false].map((lifeguard) => {
-    const simulation = settled(settings, 20_000, { ...profileLan, lifeguard });
+    const simulation = settled(settings, 20_000, { profile: { ...profileLan, lifeguard } });
     const slowHosts = simulation.hosts.filter((_, i) => i % 10 === 7);
     const deaths = watchDeaths(simulation);
     for (const host of slowHosts) deaths.expected.add(host.index);
@@ -171,8 +171,12 @@ function stallForEver(simulation: Simulation, host: SimHost): void {
 }
 
 /** A mesh in which all have known all for a while. */
-export function settled(settings: Settings, restMs: number, profile?: Profile): Simulation {
-  const simulation = make(settings, profile);
+export function settled(
+  settings: Settings,
+  restMs: number,
+  more: Pick<SimulationOptions, "profile" | "organised"> = {},
+): Simulation {
+  const simulation = make(settings, more);
   simulation.setSeeds(seedCount);
   for (const host of simulation.hosts) host.start();
   simulation.introduceAll();
@@ -209,9 +213,9 @@ export function watchDeaths(simulation: Simulation): Deaths {
   return deaths;
 }
 
-export function make(settings: Settings, profile: Profile = profileLan): Simulation {
+export function make(settings: Settings, more: Partial<SimulationOptions> = {}): Simulation {
   const { seed, nodes, realCrypto } = settings;
-  return new Simulation({ seed, nodes, realCrypto, profile });
+  return new Simulation({ seed, nodes, realCrypto, ...more });
 }
 
 export function shareOf(simulation: Simulation): number {

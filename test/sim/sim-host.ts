@@ -78,7 +78,8 @@ export class SimHost {
   /** Starts, with what its disk holds of an earlier life. */
   start(): void {
     const { simulation } = this;
-    const { crypto, networkId, admitted } = simulation;
+    const { crypto, networkId, admitted, organisation } = simulation;
+    const rosterOptions = { crypto, networkId, self: this.identity.publicKey };
     this.#lives += 1;
     this.startedMs = simulation.timeline.nowMs;
     this.pausedUntilMs = 0;
@@ -101,6 +102,7 @@ export class SimHost {
       ipv4Prefix: ipv4PrefixDefault,
       mtu: 1360,
       trusted: [],
+      ...(organisation === undefined ? {} : { trust: organisation.trustOf(this) }),
       seeds: this.seeds,
       candidates: simulation.network.isBehindNat(this.index)
         ? []
@@ -110,7 +112,7 @@ export class SimHost {
       shared: {
         records: simulation.records,
         statements: simulation.statements,
-        roster: new SimRoster({ crypto, networkId, self: this.identity.publicKey }, admitted),
+        roster: organisation === undefined ? new SimRoster(rosterOptions, admitted) : undefined,
         // The part of it that a node uses: a class with private fields has no other stand-in.
         peers: peers as unknown as PeerTable,
         watch: (slot, state) => simulation.watch(this, slot, state),
@@ -146,6 +148,13 @@ export class SimHost {
     if (this.timerMs > this.pausedUntilMs) this.#arm(this.pausedUntilMs);
   }
 
+  /** Its operator has what the organisation says on the disk, and has the node read it. */
+  revoke(statements: readonly Uint8Array[]): void {
+    const trust = this.simulation.organisation?.trustOf(this);
+    this.running.setTrust(this.now, [], { ...trust, statements });
+    this.settle();
+  }
+
   leave(): void {
     this.running.leave(this.now);
     this.settle();
@@ -179,7 +188,8 @@ export class SimHost {
           node.handleEvent(now, look);
           break;
         }
-        node.handleEvent(now, look);
+        if (peers.hasNews) node.handleEvent(now, look);
+        this.simulation.onMessage?.(this, packet);
         node.handleDatagram(now, { kind: "session_message", bytes, remote: from, peer: peer.ref });
         break;
       }

@@ -85,6 +85,11 @@ export class SimPeers {
     this.#nextSession = firstSession;
   }
 
+  /** Whether the node has to hear something before what came with it. */
+  get hasNews(): boolean {
+    return this.#events.size > 0;
+  }
+
   get sessionCount(): number {
     return this.#sessions.size;
   }

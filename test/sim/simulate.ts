@@ -2,9 +2,11 @@
  * The command line of the simulator: one scenario, its figures, and an exit code that says whether it
  * held. What fails prints its seed and the command that plays it again.
  */
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { faults } from "./faults.ts";
 import { hostile } from "./hostile.ts";
+import { revoke } from "./revoke.ts";
 import { idle, join, kill, loss, type Outcome, type Scenario, slow, split } from "./scenarios.ts";
 
 const scenarios: Readonly<Record<string, Scenario>> = {
@@ -15,6 +17,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   slow,
   split,
   hostile,
+  revoke,
   faults,
 };
 
@@ -24,10 +27,14 @@ const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--minutes M]
   --minutes   of virtual time, where the scenario leaves it open
   --seed      what all chance follows from (default 1)
   --seeds     so many runs, with this seed and those after it
+  --workers   so many processes for them (default: as many as there are processors)
   --json      one line for each run, for machines
   --crypto    real: real signatures, for small meshes`;
 
-function main(): number {
+/** What a worker says of its seeds to whoever started it. */
+const tallyWord = "tally";
+
+async function main(): Promise<number> {
   let values: Readonly<Record<string, string | boolean | undefined>>;
   try {
     ({ values } = parseArgs({
@@ -37,6 +44,8 @@ function main(): number {
         minutes: { type: "string" },
         seed: { type: "string" },
         seeds: { type: "string" },
+        workers: { type: "string" },
+        tally: { type: "boolean" },
         crypto: { type: "string" },
         json: { type: "boolean" },
         help: { type: "boolean", short: "h" },
@@ -56,14 +65,19 @@ function main(): number {
     console.error(`no scenario ${JSON.stringify(name)}\n${usage}`);
     return 2;
   }
-  const numbers = ["nodes", "minutes", "seed", "seeds"].map((option) =>
+  const numbers = ["nodes", "minutes", "seed", "seeds", "workers"].map((option) =>
     wholeNumber(values, option),
   );
   if (numbers.includes(Number.NaN)) {
     console.error(usage);
     return 2;
   }
-  const [nodes, minutes, seed = 1, seeds = 1] = numbers;
+  const [nodes, minutes, seed = 1, seeds = 1, workers = availableParallelism()] = numbers;
+  if (seeds > 1 && workers > 1 && values.tally !== true) {
+    const held = await share(seed, seeds, Math.min(workers, seeds));
+    console.log(`${name}: ${held} of ${seeds} seeds hold`);
+    return held === seeds ? 0 : 1;
+  }
   let held = 0;
   for (let at = seed; at < seed + seeds; at += 1) {
     const startedMs = performance.now();
@@ -85,8 +99,29 @@ function main(): number {
       );
     }
   }
-  if (seeds > 1) console.log(`${name}: ${held} of ${seeds} seeds hold`);
+  if (values.tally === true) console.log(`${tallyWord} ${held}`);
+  else if (seeds > 1) console.log(`${name}: ${held} of ${seeds} seeds hold`);
   return held === seeds ? 0 : 1;
+}
+
+/** Runs the seeds in as many processes, each with a part of them, and passes on what they say. How many hold. */
+async function share(seed: number, seeds: number, workers: number): Promise<number> {
+  const parts = Array.from({ length: workers }, (_, at) => [
+    seed + Math.floor((at * seeds) / workers),
+    Math.floor(((at + 1) * seeds) / workers) - Math.floor((at * seeds) / workers),
+  ]);
+  const counts = await Promise.all(
+    parts.map(async ([first, count]) => {
+      const options = ["--seed", `${first}`, "--seeds", `${count}`, "--tally"];
+      const command = [process.execPath, import.meta.path, ...process.argv.slice(2), ...options];
+      const child = Bun.spawn(command, { stdout: "pipe", stderr: "inherit" });
+      const lines = (await new Response(child.stdout).text()).trimEnd().split("\n");
+      for (const line of lines.slice(0, -1)) console.log(line);
+      const [word, held] = (lines.at(-1) ?? "").split(" ");
+      return word === tallyWord ? Number(held) : 0;
+    }),
+  );
+  return counts.reduce((a, b) => a + b, 0);
 }
 
 function wholeNumber(
@@ -120,4 +155,4 @@ function report(
   }
 }
 
-process.exitCode = main();
+process.exitCode = await main();

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { faults } from "./faults.ts";
 import { hostile } from "./hostile.ts";
+import { revoke } from "./revoke.ts";
 import { join, kill, loss, type Outcome, type Scenario, slow, split } from "./scenarios.ts";
 import type { SimHost } from "./sim-host.ts";
 import { Simulation } from "./simulation.ts";
@@ -67,6 +68,10 @@ describe("the scenarios hold in a small mesh:", () => {
 
   test("a third are hostile", () => {
     holds(run(hostile, 30, { minutes: 1 }));
+  }, 60_000);
+
+  test("the revoked are cut off, and stay so", () => {
+    holds(run(revoke, 80));
   }, 60_000);
 });
 

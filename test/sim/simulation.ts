@@ -15,6 +15,7 @@ import { NobleCrypto } from "../support/noble-crypto.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { SimHost } from "./sim-host.ts";
 import { type Packet, SimNetwork, underlayBytes } from "./sim-network.ts";
+import { SimOrganisation } from "./sim-organisation.ts";
 import { initiationBytes, keepaliveBytes, type PeerMessage, responseBytes } from "./sim-peers.ts";
 import { Timeline } from "./timeline.ts";
 
@@ -28,6 +29,8 @@ export interface SimulationOptions {
   readonly latencyMs?: readonly [number, number];
   /** Real signatures and sealed boxes: some hundred times slower. */
   readonly realCrypto?: boolean;
+  /** Members are admitted by an organisation's certificates, not by being nodes. */
+  readonly organised?: boolean;
 }
 
 export type SimCrypto = Crypto & { importSecret(bytes: Uint8Array): Secret };
@@ -47,6 +50,7 @@ export class Simulation {
   readonly records = new SignedStore<Verified<Record>>();
   readonly statements = new SignedStore();
   readonly admitted = new Set<number>();
+  readonly organisation: SimOrganisation | undefined;
   readonly hosts: SimHost[] = [];
   /** Bytes on the wire, UDP and IPv4 headers included, by host: in all, and in this second. */
   readonly bytesOut: Float64Array;
@@ -60,6 +64,8 @@ export class Simulation {
   events = 0;
   /** Called with every verdict of every node. */
   onState: ((observer: SimHost, slot: number, state: MemberState) => void) | undefined;
+  /** Called with every message that a node's session lets in, before the node sees it. */
+  onMessage: ((receiver: SimHost, packet: Packet) => void) | undefined;
   readonly #byName = new Map<number, SimHost>();
   #second = 0;
 
@@ -72,6 +78,7 @@ export class Simulation {
     this.crypto =
       options.realCrypto === true ? new NobleCrypto({ random }) : new CheapCrypto(random);
     this.networkId = networkIdOf(this.crypto, "sim");
+    if (options.organised === true) this.organisation = new SimOrganisation(this);
     this.network = new SimNetwork(nodes, new SeededRandom(this.random.u32()), latencyMs);
     this.bytesOut = new Float64Array(nodes);
     this.bytesIn = new Float64Array(nodes);
@@ -166,8 +173,12 @@ export class Simulation {
     const living = this.living;
     const records = living.map((host) => host.running.membership.table.record(0));
     for (const [i, host] of living.entries()) {
-      const { membership } = host.running;
-      for (const [j, record] of records.entries()) if (i !== j) membership.learn(host.now, record);
+      const { membership, roster } = host.running;
+      for (const [j, record] of records.entries()) {
+        if (i === j) continue;
+        if (this.organisation !== undefined) roster.judge(host.now, this.records.value(record));
+        membership.learn(host.now, record);
+      }
       host.settle();
     }
   }
