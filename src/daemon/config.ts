@@ -22,6 +22,7 @@ import {
   type IoUringChoice,
   ioUringChoices,
 } from "../native/dataplane.ts";
+import { type ProfileName, profiles } from "../swim/profile.ts";
 import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault } from "../trust/identity.ts";
 import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
@@ -58,6 +59,8 @@ export interface MeshConfig {
   readonly announce: readonly Announced[];
   /** STUN servers: two at least, or none is believed. */
   readonly stun: readonly HostPlace[];
+  /** How soon a member that does not answer counts as dead. */
+  readonly detection: ProfileName;
   readonly relay: boolean;
   /** KiB a second for each pair of members that this node relays for; 0: without a limit. */
   readonly relay_quota: number;
@@ -187,6 +190,13 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     parse: (texts) => every(texts, stunNamesMax, (said) => parseHostPlace(said, stunPortDefault)),
     expects: `HOST[:PORT], at most ${stunNamesMax} of them`,
   },
+  detection: text({
+    hint: Object.keys(profiles).join("|"),
+    describe: "failure detection: lan, or wan for slow paths; the same on every node",
+    fallback: "lan",
+    parse: (said) => (Object.hasOwn(profiles, said) ? (said as ProfileName) : undefined),
+    expects: `one of ${Object.keys(profiles).join(", ")}`,
+  }),
   aead: text({
     hint: cipherChoices.join("|"),
     describe: "what seals packets: the widest batch, or libsodium",

@@ -14,6 +14,7 @@ import { exposition } from "../metrics/exposition.ts";
 import { NativeCrypto } from "../native/crypto.ts";
 import type { CommandFailure, NativeDataplane } from "../native/dataplane.ts";
 import type { Library } from "../native/library.ts";
+import { profiles } from "../swim/profile.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import type { MeshConfig } from "./config.ts";
@@ -199,6 +200,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       memory: readMemory(config.state_dir, this.warn),
       members: this.#members.records(),
       history: this.#timestamps.open(crypto.publicKey(keys.wireguard)),
+      profile: profiles[config.detection],
       relay: config.relay ? { kibPerSecond: config.relay_quota } : undefined,
     });
     this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);

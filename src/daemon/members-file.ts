@@ -1,7 +1,7 @@
 /**
  * Members' records on their way to the disk. A restart finds members by them, but they are signed
- * and replaceable: so they are written at most once a second, however many arrive, and a disk that
- * is full stops nothing.
+ * and replaceable: so they are written at most once a second, and more rarely the more there are, and
+ * a disk that is full stops nothing.
  */
 import { MeshError } from "../base/errors.ts";
 import { formatIdentity } from "../trust/identity.ts";
@@ -10,6 +10,8 @@ import type { Warn } from "./files.ts";
 import { readMembers, writeMembers } from "./state.ts";
 
 const intervalMs = 1_000;
+/** And for each member: the file of ten thousand takes some MB, and one changes twice a second. */
+const intervalMsPerMember = 6;
 
 export class MembersFile {
   readonly #directory: string;
@@ -54,10 +56,13 @@ export class MembersFile {
     this.#dirty = true;
     if (this.#timer !== undefined) return;
     this.#write();
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      if (this.#dirty) this.#changed();
-    }, intervalMs);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        if (this.#dirty) this.#changed();
+      },
+      intervalMs + intervalMsPerMember * this.#records.size,
+    );
   }
 
   #write(): void {

@@ -62,9 +62,11 @@ function stateOf({
   answeredMs,
   failedMs,
   probedMs,
+  used,
 }: ReturnType<NodeMember["ways"]>["ways"][number]): PathStatus["state"] {
   if (failedMs !== undefined && (answeredMs ?? Number.NEGATIVE_INFINITY) < failedMs)
     return "failed";
-  if (answeredMs !== undefined) return "answers";
+  // The handshake came by it, and where there is no other nothing is asked since.
+  if (answeredMs !== undefined || (used && probedMs === undefined)) return "answers";
   return probedMs === undefined ? "not tried" : "no answer";
 }

@@ -42,6 +42,10 @@ export const profileWan: Profile = {
   syncIntervalMs: 60_000,
 };
 
+/** By what an operator calls them. */
+export const profiles = { lan: profileLan, wan: profileWan } as const;
+export type ProfileName = keyof typeof profiles;
+
 /** The shortest suspicion: memberlist's formula. `members`: known, this node included. */
 export function suspicionMinMs(profile: Profile, members: number): number {
   const spread = Math.max(1, Math.log10(Math.max(1, members)));

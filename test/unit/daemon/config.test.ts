@@ -59,6 +59,7 @@ describe("the configuration", () => {
       network: "meshvpn",
       announce: [],
       stun: [],
+      detection: "lan",
       relay: false,
       relay_quota: 16_384,
       tcp: [],
@@ -84,6 +85,10 @@ describe("the configuration", () => {
     const config = readConfig(sources({ port: "3" }, file, environment));
     expect([config.port, config.mtu, config.name, config.tun]).toEqual([3, 1410, "file", false]);
     expect(config.seed.map(({ host, port }) => `${host} ${port}`)).toEqual(["c 3", "d 4"]);
+  });
+
+  test("chooses how failures are detected", () => {
+    expect(readConfig(sources({}, written('detection = "wan"\n'))).detection).toBe("wan");
   });
 
   test("may be JSON", () => {
@@ -129,6 +134,7 @@ describe("what is wrong is refused as a mistake of usage, naming the place:", ()
     ["an interface name that is too long", { interface: "sixteen-letters-" }, "--interface"],
     ["an interface name with a slash", { interface: "a/b" }, "--interface"],
     ["an interface called ..", { interface: ".." }, "--interface"],
+    ["a profile of detection that there is not", { detection: "moon" }, "--detection"],
     ["an IPv6 prefix", { prefix: "fd00::/64" }, "--prefix"],
     ["a prefix with no room", { prefix: "10.0.0.0/31" }, "--prefix"],
     ["a name in capitals", { name: "Alpha" }, "--name"],
