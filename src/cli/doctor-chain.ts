@@ -1,19 +1,10 @@
 /**
- * From evidence to the first broken link: the chain from this machine to a member, in the order in
- * which each needs the one before, in words with the mend. Pure; how the evidence was got is
- * doctor.ts'. Where the evidence does not tell, it says what remains possible.
+ * From evidence to links, of this machine and of this node: in the order in which each needs the one
+ * before, in words with the mend. Pure; how the evidence was got is doctor.ts', and what lies between
+ * this node and a member is doctor-peer.ts'.
  */
-import type { NodeView } from "../daemon/view.ts";
-
-export type LinkState = "ok" | "broken" | "unknown";
-
-export interface Link {
-  readonly link: string;
-  readonly state: LinkState;
-  readonly words: string;
-  /** Empty where there is nothing to do. */
-  readonly mend: string;
-}
+import { certificateMend, type RefusedStatus, refusalWords, timeText } from "../daemon/refusal.ts";
+import { broken, type Link, ok, unknown } from "./doctor-link.ts";
 
 /** Of this machine, before anything is asked of a daemon. */
 export interface MachineEvidence {
@@ -34,6 +25,14 @@ export interface MachineEvidence {
 
 /** What the own daemon knows, for the part without a member. */
 export interface NodeEvidence {
+  /** Text. */
+  readonly identity: string;
+  /** This node's own; null: it has none. */
+  readonly certificate: { readonly expires: number } | null;
+  /** An organisation that is trusted here has put this node itself out. */
+  readonly revoked: boolean;
+  /** Who asked to be let in and was not, the last first. */
+  readonly refused: readonly RefusedStatus[];
   readonly trusted: number;
   readonly organisations: number;
   /** It holds an invitation that was not redeemed yet. */
@@ -41,27 +40,11 @@ export interface NodeEvidence {
   readonly members: number;
   readonly connected: number;
   readonly port: number;
+  /** Of this node in the mesh. */
+  readonly addresses: readonly string[];
   readonly seeds: readonly { readonly place: string; readonly addresses: number }[];
   readonly counters: Readonly<Record<string, number>>;
 }
-
-export interface PeerEvidence {
-  readonly name: string;
-  readonly identity: string;
-  readonly ownIdentity: string;
-  readonly own: NodeView;
-  /** What the member says, and through whom; undefined: it could not be asked. */
-  readonly theirs: { readonly view: NodeView; readonly through: string } | undefined;
-  /** Common members that were asked in its place. */
-  readonly witnesses: number;
-  /** Through the tunnel: a small packet, and one as large as its MTU. */
-  readonly small: boolean;
-  readonly large: boolean;
-  readonly wallMs: number;
-}
-
-/** Beyond it, what is signed with a time is refused. */
-const clockSkewMsMax = 60_000;
 
 export function machineLinks(evidence: MachineEvidence): readonly Link[] {
   const runs = evidence.daemon === "answers";
@@ -131,10 +114,28 @@ function trustLink({ trusted, organisations, joining, members }: NodeEvidence): 
   return ok("trust", `${trusted} identities${certified} are trusted`);
 }
 
-export function nodeLinks(evidence: NodeEvidence): readonly Link[] {
-  const { members, connected, port, seeds, counters } = evidence;
+/** By whose word this node comes in elsewhere, which nobody there would tell it. */
+export function standingLinks(
+  { identity, certificate, revoked }: Pick<NodeEvidence, "identity" | "certificate" | "revoked">,
+  wallMs: number,
+): readonly Link[] {
+  if (revoked) {
+    const words = "this node itself was revoked, and that holds for good: no member lets it in";
+    const mend = "run meshvpn keygen --force, and come in anew under that identity";
+    return [broken("certificate", words, mend)];
+  }
+  if (certificate === null) return [];
+  const expiresMs = certificate.expires * 1000;
+  if (expiresMs > wallMs) return [ok("certificate", `holds until ${timeText(expiresMs)}`)];
+  const words = `this node's certificate expired on ${timeText(expiresMs)}: no member lets it in`;
+  return [broken("certificate", words, certificateMend(identity))];
+}
+
+export function nodeLinks(evidence: NodeEvidence, wallMs: number): readonly Link[] {
+  const { members, connected, port, seeds } = evidence;
   const trusted = evidence.trusted + evidence.organisations;
-  const out: Link[] = [ok("port", `UDP ${port}`)];
+  const out: Link[] = [ok("port", `UDP ${port}`), ownAddresses(evidence)];
+  out.push(...standingLinks(evidence, wallMs));
   out.push(trustLink(evidence));
   const unresolved = seeds.filter(({ addresses }) => addresses === 0).map(({ place }) => place);
   if (unresolved.length > 0) {
@@ -142,7 +143,7 @@ export function nodeLinks(evidence: NodeEvidence): readonly Link[] {
     out.push(broken("seeds", words, "check the name and DNS, or give an address"));
   } else if (trusted > 0 && connected === 0) out.push(unreachedSeeds(evidence));
   else out.push(ok("seeds", seeds.length === 0 ? "none is named" : `${seeds.length} are named`));
-  out.push(...refusals(counters));
+  out.push(...refusals(evidence, wallMs));
   if (trusted > 0) {
     out.push(
       connected > 0
@@ -151,6 +152,12 @@ export function nodeLinks(evidence: NodeEvidence): readonly Link[] {
     );
   }
   return out;
+}
+
+function ownAddresses({ addresses }: NodeEvidence): Link {
+  if (addresses.some((each) => !each.includes(":"))) return ok("addresses", addresses.join(", "));
+  const words = "this node has no IPv4 address: members hold all that it may claim";
+  return broken("addresses", words, "give every node a larger --prefix");
 }
 
 /** Asked, and nobody answered: from here no more can be seen. */
@@ -169,136 +176,25 @@ function unreachedSeeds({ seeds, counters }: NodeEvidence): Link {
   return broken("seeds", words, "run meshvpn doctor there; it says whom it refused");
 }
 
-const silentCauses =
+export const silentCauses =
   "that node is down, the address or port is wrong, a firewall drops UDP on the way, it does not trust this node, or it is of another network";
 
 /** What this node refused lately: the cause of somebody else's silence. */
-function refusals(counters: Readonly<Record<string, number>>): readonly Link[] {
-  const out: Link[] = [];
+function refusals({ refused, counters }: NodeEvidence, wallMs: number): readonly Link[] {
+  const out = refused.map((each): Link => {
+    const { words, mend } = refusalWords(each, each.identity, wallMs);
+    const { identity, name, wanted, count, seconds_ago: ago } = each;
+    const called = name === "" ? identity : `${identity}, which calls itself ${name},`;
+    const said = `${called} ${words}: refused ${count} times, ${ago} s ago`;
+    return wanted
+      ? broken("refused", said, mend)
+      : unknown("refused", said, `if it is wanted: ${mend}`);
+  });
+  if (out.length > 0) return out;
   const notAdmitted = counters.introductions_not_admitted ?? 0;
   if (notAdmitted > 0) {
-    out.push(
-      unknown(
-        "refused",
-        `${notAdmitted} introductions came from identities that are not trusted here`,
-        "if one of them is wanted: meshvpn trust KEY",
-      ),
-    );
-  }
-  const notAuthentic =
-    (counters.introductions_not_authentic ?? 0) + (counters.records_not_authentic ?? 0);
-  if (notAuthentic > 0) {
-    out.push(
-      unknown(
-        "refused",
-        `${notAuthentic} introductions or records did not hold: forged, or of another network`,
-        "give every node the same --network",
-      ),
-    );
+    const words = `${notAdmitted} introductions were refused since the start, none of them lately`;
+    out.push(unknown("refused", words, "see meshvpn logs"));
   }
   return out;
-}
-
-export function peerLinks(evidence: PeerEvidence): readonly Link[] {
-  const { name, own, theirs, identity, ownIdentity } = evidence;
-  const out: Link[] = [];
-  out.push(
-    own.trusts
-      ? ok("trust here", `${name} is trusted`)
-      : broken("trust here", `${name} is not trusted here`, `run meshvpn trust ${identity}`),
-  );
-  if (theirs !== undefined) {
-    out.push(
-      theirs.view.trusts
-        ? ok("trust there", `${name} trusts this node, as it says ${theirs.through}`)
-        : broken(
-            "trust there",
-            `${name} does not trust this node, as it says ${theirs.through}`,
-            `run there: meshvpn trust ${ownIdentity}`,
-          ),
-    );
-  }
-  out.push(
-    own.state === null || own.state === "not met"
-      ? recordMissing(evidence)
-      : ok("record", `${name} is known, and ${own.state}`),
-  );
-  if (theirs !== undefined)
-    out.push(clocks(evidence, theirs.view), prefixes(evidence, theirs.view));
-  out.push(handshake(evidence), path(evidence), mtu(evidence));
-  return out;
-}
-
-function recordMissing({ name, theirs, witnesses }: PeerEvidence): Link {
-  const words = `${name} has not been heard of`;
-  if (theirs !== undefined) {
-    const met = theirs.view.state !== null && theirs.view.state !== "not met";
-    const other = met ? "it has heard of this node" : "it has not heard of this node either";
-    return broken("record", `${words}; ${other}`, "name one of the two as --seed of the other");
-  }
-  const asked = witnesses === 0 ? "no common member could be asked" : "no common member reaches it";
-  return broken(
-    "record",
-    `${words}, and ${asked}; it remains that ${silentCauses}`,
-    "run meshvpn doctor there; it says whom it refused",
-  );
-}
-
-function clocks({ name, wallMs, own }: PeerEvidence, view: NodeView): Link {
-  const skewMs = Math.abs(view.wall_ms - wallMs);
-  if (skewMs <= clockSkewMsMax) return ok("clocks", "they agree");
-  const words = `the clock of ${name} is ${Math.round(skewMs / 1000)} s away from that of ${own.name}`;
-  return broken("clocks", words, "set both: timedatectl set-ntp true");
-}
-
-function prefixes({ name, own }: PeerEvidence, view: NodeView): Link {
-  if (own.prefix === view.prefix) return ok("addresses", `both are of ${own.prefix}`);
-  const words = `${name} is of ${view.prefix} and this node of ${own.prefix}, so IPv4 does not pass`;
-  return broken("addresses", words, "give every node the same --prefix");
-}
-
-function handshake({ name, own, theirs }: PeerEvidence): Link {
-  if (own.path !== "-") return ok("handshake", `${own.handshake_age_s ?? "?"} s ago`);
-  if (own.state === null || own.state === "not met") {
-    return unknown("handshake", "there was none, for want of a record", "");
-  }
-  if (theirs?.view.trusts === true && own.trusts) {
-    const words = `both trust each other and know of each other, and no handshake passes: UDP is dropped between them`;
-    return broken("handshake", words, `let UDP ${theirs.view.port} in there, or ${own.port} here`);
-  }
-  return broken(
-    "handshake",
-    `none passes to ${name}: ${silentCauses}`,
-    "run meshvpn doctor there; it says whom it refused",
-  );
-}
-
-function path({ name, own, small }: PeerEvidence): Link {
-  if (own.path === "-") return unknown("path", "there is none without a handshake", "");
-  if (small) return ok("path", `${own.path}, ${own.rtt_ms === null ? "?" : own.rtt_ms} ms`);
-  const words = `the path ${own.path} is there and ${name} does not answer a ping through it`;
-  return broken("path", words, "look for a firewall on the tunnel's interface there");
-}
-
-function mtu({ name, own, small, large }: PeerEvidence): Link {
-  if (!small) return unknown("mtu", "it can be told only where small packets pass", "");
-  if (large) return ok("mtu", `${own.mtu} bytes pass`);
-  const words = `small packets reach ${name} and those of ${own.mtu} bytes do not: the network below carries less`;
-  return broken("mtu", words, "a smaller --mtu on every node; 1280 passes nearly everywhere");
-}
-
-export function firstBroken(links: readonly Link[]): Link | undefined {
-  return links.find(({ state }) => state === "broken");
-}
-
-function ok(link: string, words: string): Link {
-  return { link, state: "ok", words, mend: "" };
-}
-
-function broken(link: string, words: string, mend: string): Link {
-  return { link, state: "broken", words, mend };
-}
-
-function unknown(link: string, words: string, mend: string): Link {
-  return { link, state: "unknown", words, mend };
 }

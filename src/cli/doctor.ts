@@ -16,14 +16,13 @@ import { askWitness } from "../daemon/witness.ts";
 import { parseIdentity } from "../trust/identity.ts";
 import type { Called } from "./ask.ts";
 import {
-  firstBroken,
-  type Link,
   type MachineEvidence,
   machineLinks,
   type NodeEvidence,
   nodeLinks,
-  peerLinks,
 } from "./doctor-chain.ts";
+import { firstBroken, type Link } from "./doctor-link.ts";
+import { peerLinks } from "./doctor-peer.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 import { findMember, nameOf } from "./member.ts";
 import { printRows } from "./print.ts";
@@ -89,8 +88,9 @@ async function examine(called: Called, peer: string | undefined): Promise<readon
   if (status === undefined) return links;
   const tell = async (about: string): Promise<OwnAnswer> =>
     (await ask(evidence.socket, { command: "doctor", about })) as OwnAnswer;
-  if (peer === undefined) return [...links, ...nodeLinks((await tell(status.identity)).node)];
-  return [...links, ...(await towards(status, peer, tell))];
+  const { node } = await tell(status.identity);
+  if (peer === undefined) return [...links, ...nodeLinks(node, Date.now())];
+  return [...links, ...(await towards(status, peer, node, tell))];
 }
 
 /** What the own daemon answers. */
@@ -102,13 +102,12 @@ export interface OwnAnswer {
 async function towards(
   status: MeshStatus,
   peer: string,
+  node: NodeEvidence,
   tell: (about: string) => Promise<OwnAnswer>,
 ): Promise<readonly Link[]> {
-  // A key that is not trusted is no member, and that is the finding.
-  const stranger =
-    parseIdentity(peer) !== undefined && status.members.every(({ identity }) => identity !== peer);
-  const member = stranger ? undefined : findMember(status, peer);
-  const identity = member?.identity ?? peer;
+  const stranger = strangerOf(status, node, peer);
+  const member = stranger === undefined ? findMember(status, peer) : undefined;
+  const identity = member?.identity ?? (stranger as string);
   const { view: own } = await tell(identity);
   const address = member?.addresses.find((each) => each.includes(":"));
   const { theirs, witnesses } = await askThere(
@@ -120,9 +119,9 @@ async function towards(
   const small = pings && (await passes(address, 8));
   const large = small && (await passes(address, own.mtu - pingHeaderBytes));
   return peerLinks({
-    name: member === undefined ? identity : nameOf(member),
+    name: member === undefined ? peer : nameOf(member),
     identity,
-    ownIdentity: status.identity,
+    node,
     own,
     theirs,
     witnesses,
@@ -130,6 +129,20 @@ async function towards(
     large,
     wallMs: Date.now(),
   });
+}
+
+/** Whoever is no member, and that is the finding: a key, or the name of somebody who was refused. */
+function strangerOf(
+  { members }: MeshStatus,
+  { refused }: NodeEvidence,
+  peer: string,
+): string | undefined {
+  if (parseIdentity(peer) !== undefined) {
+    return members.some(({ identity }) => identity === peer) ? undefined : peer;
+  }
+  const isMember = members.some(({ name, given_name: given }) => name === peer || given === peer);
+  const named = refused.filter(({ name }) => name === peer);
+  return isMember || named.length !== 1 ? undefined : named[0]?.identity;
 }
 
 /** The member itself, then members that are connected here, in its place. */

@@ -1,6 +1,6 @@
 /** `meshvpn top`: who talks how much, drawn again each second. */
 import { defineCommand } from "citty";
-import type { MemberStatus, MeshStatus } from "../daemon/status.ts";
+import { isReached, type MemberStatus, type MeshStatus } from "../daemon/status.ts";
 import { askStatus } from "./ask.ts";
 import { settingFlags } from "./flags.ts";
 import { nameOf } from "./member.ts";
@@ -103,7 +103,7 @@ export function topText(
     ]);
     return printRows([], cells, false);
   }
-  const connected = status.members.filter(({ path }) => path !== "-").length;
+  const connected = status.members.filter(isReached).length;
   const sum = (key: "rx_bits_per_s" | "tx_bits_per_s"): string =>
     formatRate(rates.reduce((total, rate) => total + rate[key], 0));
   const head = `${status.name}  ${connected} of ${status.members.length} connected  in ${sum("rx_bits_per_s")}  out ${sum("tx_bits_per_s")}`;

@@ -183,6 +183,16 @@ class MeshDaemon implements Duties<NodeEvent> {
     const { identity } = keys;
     this.#trust = new TrustStore({ crypto, config, identity, now: this.#clock(), warn: this.warn });
     const { networkId, ipv4Prefix, book, joining } = this.#trust;
+    this.#doctor = new Doctor({
+      status: (withCounters) => this.#status(withCounters),
+      roster: () => this.#node.roster,
+      config: () => this.#live.config,
+      seeds: () => this.#live.seedPlaces(),
+      now: () => this.#clock(),
+      called: (identity) => this.#called(identity),
+      warn: this.warn,
+      say: (text) => parts.log.verbose(text),
+    });
     this.#node = new MeshNode({
       crypto,
       random: crypto,
@@ -202,6 +212,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       history: this.#timestamps.open(crypto.publicKey(keys.wireguard)),
       profile: profiles[config.detection],
       relay: config.relay ? { kibPerSecond: config.relay_quota } : undefined,
+      arrivals: this.#doctor.arrivals,
     });
     this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);
     this.#outlook = new Outlook(this.#node, crypto);
@@ -214,14 +225,6 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#driver = new Driver(this.#outlook, dataplane, this.#clock, this);
     this.#startedMs = this.#clock().wallMs;
     this.#policy = new PolicyKeeper(config.state_dir, dataplane);
-    this.#doctor = new Doctor({
-      status: (withCounters) => this.#status(withCounters),
-      trusts: (identity) => this.#node.roster.admitsText(identity),
-      config: () => this.#live.config,
-      seeds: () => this.#live.seedPlaces(),
-      nowWallMs: () => this.#clock().wallMs,
-      warn: this.warn,
-    });
     this.#nameServer = new NameServer({ status: () => this.#status(false), warn: this.warn });
     this.#live = new LiveSettings(parts, parts.log, {
       seedsChanged: (seeds) => {
@@ -392,6 +395,7 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   serve(now: Instant): void {
     const { dataplane, log, config } = this.#parts;
+    this.#doctor.tellRefused();
     if (!answersUapi(config)) return;
     for (let count = 0; count < requestsPerTurn; count += 1) {
       const request = dataplane.uapiReceive();
@@ -445,7 +449,9 @@ class MeshDaemon implements Duties<NodeEvent> {
         this.#parts.log.verbose(`${this.#called(report.identity)} is a member`);
         break;
       case "member_left":
-        this.#parts.log.verbose(`${this.#called(report.identity)} is no longer a member`);
+        this.#parts.log.verbose(
+          `${this.#called(report.identity)} is no longer a member: ${this.#doctor.whyNot(report.identity)}`,
+        );
         this.#names.delete(report.identity);
         this.#members.forget(report.identity);
         break;
@@ -575,6 +581,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       interface: config.tun ? config.interface : null,
       addresses: status.addresses,
       port: listenPort,
+      nat: status.natKind,
       aead: cipher,
       lanes,
       io_uring: ioUring,
@@ -610,6 +617,8 @@ class MeshDaemon implements Duties<NodeEvent> {
         state: member.state,
         path: (member.sessionLive ? member.path : undefined) ?? "-",
         ...(withPaths ? memberPaths(member, ms) : {}),
+        nat: member.natKind,
+        relay: member.relays,
         rtt_ms: member.rttMs === undefined ? null : Math.round(member.rttMs * 1000) / 1000,
         // A clock that was set back must not show a handshake in the future.
         handshake_age_s:
@@ -630,6 +639,8 @@ class MeshDaemon implements Duties<NodeEvent> {
     return {
       ...this.#outlook.allCounters(),
       diffie_hellman: this.#parts.crypto.diffieHellman,
+      introductions_forgotten: this.#doctor.arrivals.counters.forgotten,
+      introductions_refused_untold: this.#doctor.arrivals.counters.untold,
       ...Object.fromEntries(dataplane.map(([name, count]) => [`dataplane_${name}`, count])),
     };
   }

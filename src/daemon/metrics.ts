@@ -2,7 +2,7 @@
 import { counterMetric, type Metric, metrics } from "../metrics/catalog.ts";
 import type { Family, Sample } from "../metrics/exposition.ts";
 import { readiness } from "./readiness.ts";
-import type { MemberStatus, MeshStatus } from "./status.ts";
+import { isReached, type MemberStatus, type MeshStatus } from "./status.ts";
 
 /** Members with series of their own; a scrape of more would be slow, and so would the queries. */
 export const membersListedMax = 500;
@@ -23,7 +23,7 @@ export function processFigures(startedMs: number): ProcessFigures {
 /** `status` with its counters. */
 export function families(status: MeshStatus, figures: ProcessFigures): readonly Family[] {
   const { members } = status;
-  const connected = members.filter(isConnected).length;
+  const connected = members.filter(isReached).length;
   const listed = members.slice(0, membersListedMax);
   return [
     one(metrics.build, 1, status.aead, status.version),
@@ -34,7 +34,7 @@ export function families(status: MeshStatus, figures: ProcessFigures): readonly 
     { metric: metrics.members, samples: byState(members) },
     one(metrics.connected, connected),
     one(metrics.unlisted, members.length - listed.length),
-    perMember(metrics.memberConnected, listed, (each) => (isConnected(each) ? 1 : 0), pathKind),
+    perMember(metrics.memberConnected, listed, (each) => (isReached(each) ? 1 : 0), pathKind),
     perMember(metrics.memberRtt, listed, ({ rtt_ms: ms }) => (ms === null ? null : ms / 1000)),
     perMember(metrics.memberHandshake, listed, ({ handshake_age_s: age }) => age),
     perMember(metrics.memberReceived, listed, ({ rx_bytes: bytes }) => bytes),
@@ -74,10 +74,6 @@ function byState(members: readonly MemberStatus[]): readonly Sample[] {
   );
   for (const { state } of members) counts.set(state, (counts.get(state) ?? 0) + 1);
   return [...counts].map(([state, value]) => ({ labels: [state], value }));
-}
-
-function isConnected({ path }: MemberStatus): boolean {
-  return path !== "-";
 }
 
 /** `direct`, `relay` or `none`: an address would make a series of each move. */

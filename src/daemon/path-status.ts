@@ -1,5 +1,4 @@
 /** Where a member may be, which way it is reached and why, as `status`, `peers` and `ping` tell it. */
-import type { NatKind } from "../base/candidate.ts";
 import { formatEndpoint } from "../base/endpoint.ts";
 import type { MemberStatus as NodeMember } from "../mesh/node.ts";
 
@@ -20,7 +19,6 @@ export interface PathStatus {
 }
 
 export interface MemberPaths {
-  readonly nat: NatKind;
   /** Of its record, as KIND ADDRESS:PORT, the likeliest first. */
   readonly candidates: readonly string[];
   /** Why the way in use was taken; null without one. */
@@ -37,12 +35,11 @@ const reasons = {
 } as const;
 
 /** `nowMs`: of the engine's clock. */
-export function memberPaths({ candidates, natKind, ways }: NodeMember, nowMs: number): MemberPaths {
+export function memberPaths({ candidates, ways }: NodeMember, nowMs: number): MemberPaths {
   const { ways: known, why } = ways();
   const ago = (ms: number | undefined): number | null =>
     ms === undefined ? null : Math.max(0, Math.floor((nowMs - ms) / 1000));
   return {
-    nat: natKind,
     candidates: candidates.map((candidate) => `${candidate.kind} ${formatEndpoint(candidate)}`),
     path_why: why === undefined ? null : reasons[why],
     paths: known.map((way) => ({

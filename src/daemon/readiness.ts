@@ -2,7 +2,7 @@
  * Whether a node does what it is there for: it takes part, and reaches somebody where somebody is
  * expected. One rule for /readyz, the metric and `status --check`.
  */
-import type { MeshStatus } from "./status.ts";
+import { isReached, type MeshStatus } from "./status.ts";
 
 export interface Readiness {
   readonly ready: boolean;
@@ -15,7 +15,7 @@ export function readiness({ trusted, members, joining }: MeshStatus): Readiness 
   if (trusted === 0 && members.length === 0) {
     return { ready: true, why: "nobody is trusted, so nobody is expected" };
   }
-  const connected = members.filter(({ path }) => path !== "-").length;
+  const connected = members.filter(isReached).length;
   const expected = Math.max(trusted, members.length);
   if (connected === 0) return { ready: false, why: `none of ${expected} members is connected` };
   return { ready: true, why: `${connected} of ${expected} members are connected` };

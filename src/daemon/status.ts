@@ -1,5 +1,6 @@
 /** What `meshvpn status` tells: the form of it, which programs read too, so changes raise `schema`. */
 
+import type { NatKind } from "../base/candidate.ts";
 import type { Certificate } from "../trust/certificate.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import type { MemberPaths } from "./path-status.ts";
@@ -31,6 +32,10 @@ export interface MemberStatus extends Partial<MemberPaths> {
   readonly state: string;
   /** `direct IP:PORT`, `relay NAME`, `tcp`, or `-` where nothing reaches it now. */
   readonly path: string;
+  /** What is before it, as it says: `none`, `easy` (one port for all), `hard` (a port for each), `unknown`. */
+  readonly nat: NatKind;
+  /** It relays for others. */
+  readonly relay: boolean;
   readonly rtt_ms: number | null;
   readonly handshake_age_s: number | null;
   readonly rx_bytes: number;
@@ -48,6 +53,8 @@ export interface MeshStatus {
   readonly interface: string | null;
   readonly addresses: readonly string[];
   readonly port: number;
+  /** What is before this node, as it tells the others; see MemberStatus. */
+  readonly nat: NatKind;
   /** What seals and opens packets here, such as `avx512ifma` or `libsodium`. */
   readonly aead: string;
   /** Pairs of packet threads. */
@@ -67,6 +74,11 @@ export interface MeshStatus {
   readonly counters?: Readonly<Record<string, number>>;
 }
 
+/** A session may outlive whoever was at its other end. */
+export function isReached({ path, state }: Pick<MemberStatus, "path" | "state">): boolean {
+  return path !== "-" && state !== "dead" && state !== "left";
+}
+
 /** Of an identity that is trusted here and has not shown itself. */
 export function notMet(identity: string, givenName: string): MemberStatus {
   return {
@@ -78,6 +90,8 @@ export function notMet(identity: string, givenName: string): MemberStatus {
     certificate: null,
     state: "not met",
     path: "-",
+    nat: "unknown",
+    relay: false,
     rtt_ms: null,
     handshake_age_s: null,
     rx_bytes: 0,

@@ -13,6 +13,7 @@ import { type TokenBucket, takeToken } from "../base/token-bucket.ts";
 import { type Seniority, seniorityBy } from "../trust/address.ts";
 import { decodeCertificate, verifyCertificate } from "../trust/certificate.ts";
 import type { InviteBook } from "../trust/invite-book.ts";
+import type { Record as MemberRecord } from "../trust/record.ts";
 import { type LocalTrust, Roster } from "../trust/roster.ts";
 import type { ReceivedDatagram } from "./dataplane.ts";
 import type { Redeemer } from "./introducer.ts";
@@ -258,9 +259,11 @@ export class Admission {
     this.#setExpiry(now);
   }
 
-  /** What was learnt of certificates with a record: when is the next to expire? */
-  recordTaken(now: Instant): void {
-    if (this.#expiryAtMs === Number.POSITIVE_INFINITY) this.#setExpiry(now);
+  /** What was learnt of a certificate with a record: is it the next to expire? */
+  recordTaken(now: Instant, { certificate }: MemberRecord): void {
+    const expiresWallMs = certificate?.claimed.expiresWallMs ?? Number.POSITIVE_INFINITY;
+    const atMs = now.ms + Math.max(0, expiresWallMs - now.wallMs);
+    if (atMs < this.#expiryAtMs) this.#setExpiry(now);
   }
 
   nextTimeout(): number | undefined {

@@ -13,6 +13,7 @@ import type { Random } from "../base/random.ts";
 import { formatIdentity, type Identity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { Roster } from "../trust/roster.ts";
+import type { Arrivals, Refusal } from "./arrivals.ts";
 import type { ReceivedDatagram, Transmit } from "./dataplane.ts";
 import {
   dialDelayMinMs,
@@ -25,6 +26,7 @@ import {
   turnEndpoint,
 } from "./dial-target.ts";
 import {
+  type Claimed,
   type Extra,
   exchangeIdBytes,
   type Introduction,
@@ -105,6 +107,8 @@ export interface IntroducerOptions {
   readonly held: (identity: Uint8Array) => Record | undefined;
   /** undefined: this node invites nobody. */
   readonly redeemer?: Redeemer | undefined;
+  /** Where it is noted what came of introductions, for those who are to read it. */
+  readonly arrivals?: Arrivals | undefined;
 }
 
 export interface IntroducerCounters {
@@ -282,7 +286,7 @@ export class Introducer {
       this.#emit({ kind: "forward", receiver, sealed, datagram });
       return;
     }
-    const introduction = this.#admitted(result);
+    const introduction = this.#admitted(now, result);
     if (introduction === undefined) return;
     if (introduction.kind === "reply") {
       this.#handleReply(now, introduction);
@@ -299,7 +303,7 @@ export class Introducer {
   /** A request that a member passed on; the reply, for it to send on. */
   handleForwarded(now: Instant, sealed: Uint8Array): Uint8Array | undefined {
     const result = openForwarded(this.#openOptions(), sealed, now);
-    const introduction = result.kind === "forward" ? undefined : this.#admitted(result);
+    const introduction = result.kind === "forward" ? undefined : this.#admitted(now, result);
     if (introduction?.kind !== "request") return undefined;
     const reply = this.#handleRequest(now, introduction);
     if (reply !== undefined) this.counters.repliesSent += 1;
@@ -345,6 +349,7 @@ export class Introducer {
   }
 
   #admitted(
+    now: Instant,
     result: Exclude<ReturnType<typeof openIntroduction>, { kind: "forward" }>,
   ): Introduction | undefined {
     switch (result.kind) {
@@ -353,13 +358,43 @@ export class Introducer {
         return undefined;
       case "not_admitted":
         this.counters.notAdmitted += 1;
+        if (result.claimed !== undefined) this.#refuse(now, result.claimed);
         return undefined;
-      case "not_authentic":
+      case "not_authentic": {
         this.counters.notAuthentic += 1;
+        const { claimed } = result;
+        if (claimed === undefined) return undefined;
+        const { record, sentWallMs, isOld } = claimed;
+        this.#note(
+          now,
+          record,
+          isOld ? "too_old" : "other_network",
+          isOld ? sentWallMs : undefined,
+        );
         return undefined;
+      }
       case "opened":
         return result.introduction;
     }
+  }
+
+  /** Noted with what the roster has against it; that a secret is wrong counts for more. */
+  #refuse(now: Instant, { record, extra }: Pick<Claimed, "record" | "extra">): void {
+    const name = formatIdentity(record.identity);
+    const { why, aboutWallMs } = this.#options.roster.whyNot(name, now.wallMs, record);
+    const isInvited = extra.kind === "secret" && why !== "revoked";
+    if (isInvited) this.#note(now, record, "invitation");
+    else this.#note(now, record, why, aboutWallMs);
+  }
+
+  #note(
+    now: Instant,
+    { identity, name }: Record,
+    outcome: "admitted" | Refusal,
+    aboutWallMs?: number,
+  ): void {
+    const { arrivals } = this.#options;
+    arrivals?.note(now.ms, { identity: formatIdentity(identity), name, outcome, aboutWallMs });
   }
 
   /** The reply; undefined where there is none to give. */
@@ -380,9 +415,11 @@ export class Introducer {
     const granted = extra.kind === "secret" ? this.#redeem(now, extra.bytes, record) : undefined;
     if (!roster.judge(now, record)) {
       this.counters.notAdmitted += 1;
+      this.#refuse(now, introduction);
       return undefined;
     }
     this.#accepted.set(name, { sentWallMs: introduction.sentWallMs, atMs: now.ms });
+    this.#note(now, record, "admitted");
     this.counters.requestsReceived += 1;
     // Another record of his than he sent is about: he must know, or nobody will heed his own.
     const held = this.#options.held(identity);
@@ -414,6 +451,7 @@ export class Introducer {
     this.#exchanges.delete(id);
     if (!this.#options.roster.judge(now, introduction.record)) {
       this.counters.notAdmitted += 1;
+      this.#refuse(now, introduction);
       return;
     }
     this.counters.repliesReceived += 1;

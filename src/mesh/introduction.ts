@@ -218,7 +218,19 @@ export type OpenResult =
   | { readonly kind: "opened"; readonly introduction: Introduction }
   /** For another: the receiver's identity, and what is sealed to it. */
   | { readonly kind: "forward"; readonly receiver: Uint8Array; readonly sealed: Uint8Array }
-  | { readonly kind: "malformed" | "not_admitted" | "not_authentic" };
+  | {
+      readonly kind: "malformed" | "not_admitted" | "not_authentic";
+      /** Whom it is said to be from, where that was read; only `isOld` is proven. */
+      readonly claimed?: Claimed;
+    };
+
+export interface Claimed {
+  readonly record: Record;
+  readonly extra: Extra;
+  readonly sentWallMs: number;
+  /** Signed as it should be, and too long ago by our clock. */
+  readonly isOld: boolean;
+}
 
 /** Opens, decodes and verifies; cheap refusals first. Never throws on bytes. */
 export function openIntroduction(
@@ -254,14 +266,17 @@ function openText(options: OpenOptions, text: Uint8Array, now: Instant): OpenRes
   if (parts === undefined) return { kind: "malformed" };
   const unverified = decodeRecord(parts.record);
   if (unverified === undefined) return { kind: "malformed" };
-  const { identity } = unverified.claimed;
-  if (!options.admits(unverified.claimed, parts.extra)) return { kind: "not_admitted" };
-  const signed = signedBytes(networkId, receiver.publicKey, parts.signed);
-  if (!crypto.verify(identity, signed, parts.signature)) return { kind: "not_authentic" };
-  if (parts.sentWallMs + introductionAgeMaxMs <= now.wallMs) return { kind: "not_authentic" };
-  const record = verifyRecord(crypto, networkId, unverified, now);
-  if (record === undefined) return { kind: "not_authentic" };
+  const { identity, expiresWallMs } = unverified.claimed;
   const { kind, exchangeId, sentWallMs, extra } = parts;
+  const claimed = { record: unverified.claimed, extra, sentWallMs, isOld: false };
+  if (!options.admits(unverified.claimed, extra)) return { kind: "not_admitted", claimed };
+  const signed = signedBytes(networkId, receiver.publicKey, parts.signed);
+  if (!crypto.verify(identity, signed, parts.signature)) return { kind: "not_authentic", claimed };
+  if (Math.min(sentWallMs + introductionAgeMaxMs, expiresWallMs) <= now.wallMs) {
+    return { kind: "not_authentic", claimed: { ...claimed, isOld: true } };
+  }
+  const record = verifyRecord(crypto, networkId, unverified, now);
+  if (record === undefined) return { kind: "not_authentic", claimed };
   return { kind: "opened", introduction: { kind, exchangeId, sentWallMs, record, extra } };
 }
 

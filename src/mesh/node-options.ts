@@ -13,6 +13,7 @@ import type { InviteBook } from "../trust/invite-book.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { Roster } from "../trust/roster.ts";
 import type { TrustState } from "./admission.ts";
+import type { Arrivals } from "./arrivals.ts";
 import type { Joining, Seed } from "./dial-target.ts";
 import type { RelayOffer } from "./pathfinder.ts";
 import type { HandshakeHistory, PeerTable } from "./peer-table.ts";
@@ -49,6 +50,8 @@ export interface MeshNodeOptions {
   /** It forwards between members that cannot reach each other. */
   readonly relay?: RelayOffer | undefined;
   readonly profile?: Profile;
+  /** Where it notes what came of introductions. */
+  readonly arrivals?: Arrivals;
   /** For many nodes in one process. */
   readonly shared?: SharedParts;
 }

@@ -83,7 +83,7 @@ export class MeshNode {
       pickLinked: (count) => this.#swim.table.pickLinked(random, count, selfSlot),
       memberCount: () => this.#swim.table.size,
     });
-    const { shared } = options;
+    const { shared, profile } = options;
     this.#onDemand = shared !== undefined;
     this.#records = new RecordIntake(crypto, networkId, shared?.records);
     this.roster = shared?.roster ?? this.#admission.roster;
@@ -100,7 +100,6 @@ export class MeshNode {
       members: this.#members,
       seniorityOf: (name) => this.#admission.seniorityOf(name),
     });
-    const { profile } = options;
     this.#swim = new Swim({
       self: identity.publicKey,
       random,
@@ -121,6 +120,7 @@ export class MeshNode {
       record: () => this.#own.bytes,
       held: (identity) => this.#records.held(this.#swim.table, identity),
       redeemer: this.#admission.redeemer,
+      arrivals: options.arrivals,
     });
   }
 
@@ -492,7 +492,7 @@ export class MeshNode {
       return;
     }
     const isAdmitted = this.roster.judge(now, record);
-    this.#admission.recordTaken(now);
+    this.#admission.recordTaken(now, record);
     if (!isAdmitted) {
       this.counters.records_not_admitted += 1;
       this.#swim.hearsay.add(record.identity, record.sequence, record.bytes);

@@ -44,6 +44,8 @@ export const counterHelp: Readonly<Record<string, string>> = {
   introductions_replayed: "Introductions that came before",
   introductions_cookies_received: "Cookies taken from seeds under load",
   introductions_unexpected: "Answers of seeds that nobody waited for",
+  introductions_forgotten: "Introductions that are not remembered, for want of room",
+  introductions_refused_untold: "Refusals that were not told in the log, for want of room",
   introductions_overflow: "Introductions that found no place in a queue",
   introductions_invites_refused: "Invitations that were spent, expired or not of this node",
   trust_malformed: "Messages of trust of a wrong form",

@@ -18,6 +18,18 @@ import type { Unverified, Verified } from "./verified.ts";
 export const trustedMax = 16_384;
 export const organisationsMax = 64;
 
+/** Of those that had one, so many are remembered once it has expired. */
+const expiredMax = 1_024;
+
+/** Why an identity is not admitted. */
+export type Inadmissible =
+  | "not_trusted"
+  | "revoked"
+  | "organisation_not_trusted"
+  | "certificate_expired"
+  /** Its organisation did not sign it, or not for this network. */
+  | "certificate_invalid";
+
 export interface RosterOptions {
   readonly crypto: IdentityCrypto;
   readonly networkId: Uint8Array;
@@ -41,6 +53,8 @@ export class Roster {
   /** By identity; of one organisation that is or was trusted. */
   readonly #certificates = new Map<string, Verified<Certificate>>();
   readonly #vouches = new Map<string, Verified<Certificate>>();
+  /** By identity: when its certificate or vouch expired, Unix time. For people only. */
+  readonly #expired = new Map<string, number>();
   /** By revoked key: the organisations that said so, and "" for the operator himself. */
   readonly #revoked = new Map<string, Set<string>>();
 
@@ -136,7 +150,33 @@ export class Roster {
   }
 
   isRevoked(key: Uint8Array): boolean {
-    return this.#revoked.has(formatIdentity(key));
+    return this.isRevokedText(formatIdentity(key));
+  }
+
+  isRevokedText(name: string): boolean {
+    return this.#revoked.has(name);
+  }
+
+  /**
+   * Why whoever is not admitted is not, by what is known here or by the record that he shows; for
+   * people. `aboutWallMs`: when his certificate expired.
+   */
+  whyNot(
+    name: string,
+    wallMs: number,
+    record?: Record,
+  ): { readonly why: Inadmissible; readonly aboutWallMs?: number } {
+    if (this.#revoked.has(name)) return { why: "revoked" };
+    const shown = record?.certificate?.claimed;
+    const expiredWallMs = shown?.expiresWallMs ?? this.#expired.get(name);
+    if (shown !== undefined) {
+      if (this.isRevoked(shown.organisation)) return { why: "revoked" };
+      if (!this.acceptsOrganisation(shown.organisation)) return { why: "organisation_not_trusted" };
+    }
+    if (expiredWallMs !== undefined && expiredWallMs <= wallMs) {
+      return { why: "certificate_expired", aboutWallMs: expiredWallMs };
+    }
+    return { why: shown === undefined ? "not_trusted" : "certificate_invalid" };
   }
 
   /** What an accepted organisation says of the identity: by certificate, else by vouch. */
@@ -152,7 +192,11 @@ export class Roster {
     let any = false;
     for (const held of [this.#certificates, this.#vouches]) {
       for (const [name, { expiresWallMs }] of held) {
-        if (expiresWallMs <= wallMs) any = held.delete(name) || any;
+        if (expiresWallMs > wallMs) continue;
+        any = held.delete(name) || any;
+        const [oldest] = this.#expired.keys();
+        if (this.#expired.size >= expiredMax && oldest !== undefined) this.#expired.delete(oldest);
+        this.#expired.set(name, expiresWallMs);
       }
     }
     return any;
@@ -211,6 +255,7 @@ export class Roster {
     const isBeforeAccepted = before !== undefined && this.acceptsOrganisation(before.organisation);
     if (isBeforeAccepted && before.issuedWallMs >= certificate.issuedWallMs) return false;
     held.set(name, certificate);
+    this.#expired.delete(name);
     return true;
   }
 

@@ -2,10 +2,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Link } from "../../src/cli/doctor-chain.ts";
-import { schemaErrors } from "../support/json-schema.ts";
+import type { Link } from "../../src/cli/doctor-link.ts";
+import { doctor, dropping, healed, linksOf, untilFirst, untilRefused } from "./support/doctor.ts";
 import { Node, untilConnected } from "./support/mesh.ts";
-import { type Ran, until } from "./support/process.ts";
 import { closeStages, type Host, Stage } from "./support/stage.ts";
 
 beforeAll(() => {
@@ -13,46 +12,6 @@ beforeAll(() => {
 });
 
 afterAll(closeStages);
-
-/** What doctor's answer names first; its exit code is held against it. */
-function firstOf(ran: Ran): Link | null {
-  expect(schemaErrors("doctor", ran.stdout)).toEqual([]);
-  const report = JSON.parse(ran.stdout);
-  expect(ran.code).toBe(report.healthy ? 0 : 4);
-  return report.first_broken;
-}
-
-async function doctor(node: Node, ...args: string[]): Promise<Link | null> {
-  return firstOf(await node.meshvpn("doctor", "--json", ...args));
-}
-
-/** Until that link is the first: what gossip and handshakes bring takes a moment. */
-async function untilFirst(
-  node: Node,
-  link: string | null,
-  ...args: string[]
-): Promise<Link | null> {
-  let last: Link | null = null;
-  return await until(
-    `doctor ${args.join(" ")} of ${node.name} to name ${link}`,
-    async () => {
-      last = await doctor(node, ...args);
-      return (last?.link ?? null) === link ? { last } : undefined;
-    },
-    { timeoutMs: 30_000, everyMs: 200, evidence: () => JSON.stringify(last) },
-  ).then((found) => found.last);
-}
-
-async function dropping(host: Host, rule: string): Promise<void> {
-  await host.runOk(["nft", "add", "table", "inet", "broken"]);
-  const chain = "{ type filter hook input priority 0; }";
-  await host.runOk(["nft", "add", "chain", "inet", "broken", "in", chain]);
-  await host.runOk(["nft", "add", "rule", "inet", "broken", "in", ...rule.split(" "), "drop"]);
-}
-
-async function healed(host: Host): Promise<void> {
-  await host.runOk(["nft", "delete", "table", "inet", "broken"]);
-}
 
 describe("on one machine, doctor names", () => {
   let stage: Stage;
@@ -68,7 +27,7 @@ describe("on one machine, doctor names", () => {
   /** `doctor` with a part of the system put out of sight. */
   async function doctorBehind(...before: string[]): Promise<Link | null> {
     const command = [...before, node.program, "doctor", "--json"];
-    return firstOf(await host.run(command, { env: node.env }));
+    return linksOf(await host.run(command, { env: node.env })).first;
   }
 
   test("a daemon that is down", async () => {
@@ -149,15 +108,15 @@ describe("between two, doctor names", () => {
     await beta.trust(alpha);
   }, 30_000);
 
-  test("another network: here what remains possible, there what was refused", async () => {
+  test("another network: here what remains possible, there who was refused and why", async () => {
     await alpha.up();
     await beta.up("--seed", alpha.seed, "--network", "another");
-    const here = await untilFirst(beta, "seeds");
-    expect(here?.words).toContain("or it is of another network");
-    const there = JSON.parse((await alpha.meshvpn("doctor", "--json")).stdout);
-    expect(there.links).toContainEqual(
-      expect.objectContaining({ link: "refused", mend: "give every node the same --network" }),
-    );
+    await untilFirst(beta, "seeds", [], "or it is of another network");
+    const there = await untilRefused(alpha, "is of another network");
+    expect([there.state, there.mend]).toEqual(["broken", "give every node the same --network"]);
+    expect(there.words).toStartWith(`${beta.identity}, which calls itself beta,`);
+    expect((await doctor(alpha, "beta"))?.link).toBe("network");
+    expect(alpha.daemon?.log()).toContain("is of another network, or somebody else says to be it");
     await beta.daemon?.stop();
   }, 30_000);
 
@@ -165,37 +124,43 @@ describe("between two, doctor names", () => {
     await alpha.ok("trust", "--remove", "beta");
     await beta.up("--seed", alpha.seed);
     await untilFirst(beta, "seeds");
-    const there = JSON.parse((await alpha.meshvpn("doctor", "--json")).stdout);
-    expect(there.links).toContainEqual(
-      expect.objectContaining({
-        link: "refused",
-        words: expect.stringContaining("not trusted here"),
-      }),
-    );
+    const there = await untilRefused(alpha, "is not trusted here");
+    expect(there.words).toStartWith(beta.identity);
+    // A stranger is no fault.
+    expect([there.state, there.mend]).toEqual([
+      "unknown",
+      `if it is wanted: run meshvpn trust ${beta.identity}`,
+    ]);
+    expect(alpha.daemon?.log()).toMatch(/info .*: refused: .* is not trusted here; run meshvpn/);
   }, 30_000);
 
   test("trust that is missing here, with the command that gives it", async () => {
-    const link = await doctor(alpha, beta.identity);
-    expect([link?.link, link?.mend]).toEqual(["trust here", `run meshvpn trust ${beta.identity}`]);
+    for (const said of [beta.identity, "beta"]) {
+      const link = await doctor(alpha, said);
+      expect([link?.link, link?.mend]).toEqual([
+        "trust here",
+        `run meshvpn trust ${beta.identity}`,
+      ]);
+    }
     await alpha.trust(beta);
   });
 
   test("nothing where nothing is broken", async () => {
     await untilConnected([alpha, beta], 10_000);
-    expect(await untilFirst(alpha, null, "beta")).toBeNull();
+    expect(await untilFirst(alpha, null, ["beta"])).toBeNull();
     expect(await doctor(alpha)).toBeNull();
   }, 30_000);
 
   test("a network that carries no large packets", async () => {
     await dropping(beta.host, "udp dport 51820 meta length > 1200");
-    const link = await untilFirst(alpha, "mtu", "beta");
+    const link = await untilFirst(alpha, "mtu", ["beta"]);
     expect(link?.mend).toContain("a smaller --mtu");
     await healed(beta.host);
   }, 30_000);
 
   test("a firewall inside the tunnel", async () => {
     await dropping(beta.host, "icmpv6 type echo-request");
-    const link = await untilFirst(alpha, "path", "beta");
+    const link = await untilFirst(alpha, "path", ["beta"]);
     expect(link?.mend).toContain("firewall on the tunnel's interface");
     await healed(beta.host);
   }, 30_000);
@@ -203,7 +168,7 @@ describe("between two, doctor names", () => {
   test("another prefix for addresses", async () => {
     await beta.daemon?.stop();
     await beta.up("--seed", alpha.seed, "--prefix", "10.98.0.0/16");
-    const link = await untilFirst(alpha, "addresses", "beta");
+    const link = await untilFirst(alpha, "addresses", ["beta"]);
     expect(link?.words).toBe(
       "beta is of 10.98.0.0/16 and this node of 10.99.0.0/16, so IPv4 does not pass",
     );
@@ -211,7 +176,7 @@ describe("between two, doctor names", () => {
 
   test("a member that has gone", async () => {
     await beta.daemon?.stop();
-    const link = await untilFirst(alpha, "path", "beta");
+    const link = await untilFirst(alpha, "path", ["beta"]);
     expect(link?.words).toContain("does not answer a ping");
   }, 30_000);
 });
@@ -230,7 +195,7 @@ describe("with a common member, doctor says of the other end", () => {
     await gamma.trust(alpha, beta);
     await alpha.trust(beta, gamma);
     await beta.trust(gamma);
-    await gamma.up();
+    await gamma.up("--relay");
     await alpha.up("--seed", gamma.seed);
     await beta.up("--seed", gamma.seed);
     await untilConnected([alpha, gamma], 10_000);
@@ -238,7 +203,7 @@ describe("with a common member, doctor says of the other end", () => {
   }, 60_000);
 
   test("that it does not trust this node", async () => {
-    const link = await untilFirst(alpha, "trust there", "beta");
+    const link = await untilFirst(alpha, "trust there", ["beta"]);
     expect([link?.words, link?.mend]).toEqual([
       "beta does not trust this node, as it says through gamma",
       `run there: meshvpn trust ${alpha.identity}`,
@@ -256,7 +221,7 @@ describe("with a common member, doctor says of the other end", () => {
     );
     await beta.trust(alpha);
     await untilConnected([alpha, beta], 20_000);
-    expect(await untilFirst(alpha, null, "beta")).toBeNull();
+    expect(await untilFirst(alpha, null, ["beta"])).toBeNull();
     await healed(alpha.host);
     await healed(beta.host);
   }, 60_000);

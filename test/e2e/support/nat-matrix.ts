@@ -67,10 +67,11 @@ export class Matrix {
     this.public = member;
   }
 
-  static async open(stage: Stage): Promise<Matrix> {
+  /** `flags`: of the public member. */
+  static async open(stage: Stage, flags: readonly string[] = publicFlags): Promise<Matrix> {
     const internet = await Internet.open(stage);
     const member = await Node.make(await internet.public(), "public");
-    await member.up(...publicFlags);
+    await member.up(...flags);
     return new Matrix(stage, internet, member);
   }
 

@@ -1,12 +1,13 @@
 import { describe, expect, test } from "bun:test";
 import {
-  firstBroken,
   type MachineEvidence,
   machineLinks,
+  type NodeEvidence,
   nodeLinks,
-  type PeerEvidence,
-  peerLinks,
 } from "../../../src/cli/doctor-chain.ts";
+import { firstBroken } from "../../../src/cli/doctor-link.ts";
+import { type PeerEvidence, peerLinks } from "../../../src/cli/doctor-peer.ts";
+import type { RefusalStatus } from "../../../src/daemon/refusal.ts";
 import type { NodeView } from "../../../src/daemon/view.ts";
 
 const wallMs = Date.UTC(2026, 5, 1);
@@ -46,7 +47,7 @@ const own: NodeView = {
 const peer: PeerEvidence = {
   name: "beta",
   identity: "THEIRS",
-  ownIdentity: "OWN",
+  node: { identity: "OWN", certificate: null, revoked: false },
   own,
   theirs: { view: { ...own, name: "beta" }, through: "itself" },
   witnesses: 0,
@@ -102,12 +103,25 @@ describe("doctor's chain", () => {
     expect(links.filter(({ state }) => state === "broken")).toHaveLength(1);
   });
 
+  const node: NodeEvidence = {
+    identity: "OWN",
+    certificate: null,
+    revoked: false,
+    refused: [],
+    trusted: 0,
+    organisations: 0,
+    joining: false,
+    members: 0,
+    connected: 0,
+    port: 1,
+    addresses: ["fd00::1", "10.99.0.1"],
+    seeds: [],
+    counters: {},
+  };
+
   test("knows an organisation for trust, and an invitation that waits for none", () => {
-    const none = { trusted: 0, organisations: 0, joining: false, members: 0, connected: 0 };
-    const said = (changes: object) => {
-      const evidence = { ...none, port: 1, seeds: [], counters: {}, ...changes };
-      return nodeLinks(evidence).find(({ link }) => link === "trust");
-    };
+    const said = (changes: object) =>
+      nodeLinks({ ...node, ...changes }, wallMs).find(({ link }) => link === "trust");
     expect(said({})).toMatchObject({ state: "broken", words: expect.stringContaining("nobody") });
     expect(said({ organisations: 1 })).toMatchObject({ state: "ok" });
     expect(said({ organisations: 1, joining: true })).toMatchObject({
@@ -117,19 +131,94 @@ describe("doctor's chain", () => {
   });
 
   test("names the seeds that have no address before those that are silent", () => {
-    const links = nodeLinks({
-      trusted: 1,
-      organisations: 0,
-      joining: false,
-      members: 1,
-      connected: 0,
-      port: 51820,
-      seeds: [
-        { place: "a.example:1", addresses: 0 },
-        { place: "192.0.2.1:1", addresses: 1 },
-      ],
-      counters: {},
-    });
+    const seeds = [
+      { place: "a.example:1", addresses: 0 },
+      { place: "192.0.2.1:1", addresses: 1 },
+    ];
+    const links = nodeLinks({ ...node, trusted: 1, members: 1, seeds }, wallMs);
     expect(firstBroken(links)?.words).toBe("no address is known for a.example:1");
+  });
+
+  test("breaks at this node's own certificate, before what follows from that", () => {
+    const certificate = { expires: wallMs / 1000 - 60 };
+    const first = firstBroken(peerLinks({ ...peer, node: { ...peer.node, certificate } }));
+    expect([first?.link, first?.words]).toEqual([
+      "certificate",
+      "this node's certificate expired on 2026-05-31 23:59 UTC: no member lets it in",
+    ]);
+    expect(first?.mend).toContain("meshvpn org sign OWN");
+    const revoked = { ...node, trusted: 1, certificate, revoked: true };
+    expect(firstBroken(nodeLinks(revoked, wallMs))?.words).toContain("was revoked");
+  });
+
+  test("calls a refusal broken where it is of somebody who is wanted here", () => {
+    const stranger = { identity: "X", name: "", about_ms: null, count: 3, seconds_ago: 2 };
+    const refused = [{ ...stranger, why: "not_trusted", wanted: false }] as const;
+    const ofStranger = nodeLinks({ ...node, trusted: 1, connected: 1, refused }, wallMs);
+    expect(firstBroken(ofStranger)).toBeUndefined();
+    expect(ofStranger).toContainEqual({
+      link: "refused",
+      state: "unknown",
+      words: "X is not trusted here: refused 3 times, 2 s ago",
+      mend: "if it is wanted: run meshvpn trust X",
+    });
+    const late = [{ ...stranger, why: "too_old", about_ms: 0, wanted: true }] as const;
+    const ofMember = nodeLinks({ ...node, trusted: 1, connected: 1, refused: late }, wallMs);
+    expect(firstBroken(ofMember)?.words).toContain("1970-01-01 00:00 UTC there, 2026-06-01 00:00");
+  });
+
+  const refusals: readonly [RefusalStatus["why"], string][] = [
+    ["not_trusted", "meshvpn trust THEIRS"],
+    ["organisation_not_trusted", "meshvpn trust --org"],
+    ["revoked", "a new identity"],
+    ["certificate_expired", "meshvpn org sign THEIRS"],
+    ["certificate_invalid", "--network"],
+    ["invitation", "meshvpn invite"],
+  ];
+  for (const [why, mend] of refusals) {
+    test(`says why a member is not let in, here and there: ${why}`, () => {
+      const refusal = { why, about_ms: wallMs };
+      const here = firstBroken(peerLinks({ ...peer, own: { ...own, trusts: false, refusal } }));
+      expect([here?.link, here?.mend.includes(mend)]).toEqual(["trust here", true]);
+      const view = { ...own, name: "beta", trusts: false, refusal };
+      const there = peerLinks({ ...peer, theirs: { view, through: "through gamma" } });
+      expect(firstBroken(there)?.link).toBe("trust there");
+      expect(firstBroken(there)?.mend).toContain(mend.replace("THEIRS", "OWN"));
+    });
+  }
+
+  test("breaks at the clock or the network of a trusted member whose signature does not hold", () => {
+    const said = (why: RefusalStatus["why"]) =>
+      firstBroken(peerLinks({ ...peer, own: { ...own, refusal: { why, about_ms: 0 } } }));
+    expect(said("too_old")?.link).toBe("clocks");
+    expect(said("other_network")?.link).toBe("network");
+  });
+
+  test("breaks at an IPv4 address that is not to be had", () => {
+    const alone = { ...node, trusted: 1, connected: 1, addresses: ["fd00::1"] };
+    expect(firstBroken(nodeLinks(alone, wallMs))?.link).toBe("addresses");
+    const contested = { ...own, about_addresses: ["fd00::2"] };
+    expect(firstBroken(peerLinks({ ...peer, own: contested }))?.words).toContain("no IPv4");
+  });
+
+  test("breaks at two NATs of the hard kind only where nobody relays", () => {
+    const said = (changes: Partial<NodeView>) =>
+      firstBroken(peerLinks({ ...peer, theirs: undefined, own: { ...own, ...hard, ...changes } }));
+    const hard = { nat: "hard", about_nat: "hard" } as const;
+    const lost = said({ path: "-", state: "dead" });
+    expect([lost?.link, lost?.mend.includes("--relay")]).toEqual(["nat", true]);
+    const slow = { path: "relay gamma", relay_offered: false };
+    expect(said(slow)?.link).toBe("nat");
+    expect(said({ ...slow, about_nat: "easy" })?.link).toBe("path");
+    expect(said({ ...slow, relay_offered: true })).toBeUndefined();
+    expect(said({})).toBeUndefined();
+  });
+
+  test("breaks at the way there where what the member sends arrives", () => {
+    const lonely = { ...own, state: "alive", path: "-", handshake_age_s: null, asked_age_s: 4 };
+    const evidence = { ...peer, own: lonely, theirs: undefined, small: false, large: false };
+    expect(firstBroken(peerLinks(evidence))?.words).toContain("dropped on the way there");
+    const long = { ...evidence, own: { ...lonely, asked_age_s: 600 } };
+    expect(firstBroken(peerLinks(long))?.words).not.toContain("on the way there");
   });
 });

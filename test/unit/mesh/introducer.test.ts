@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { concatBytes } from "../../../src/base/bytes.ts";
 import type { Instant } from "../../../src/base/clock.ts";
 import type { Endpoint } from "../../../src/base/endpoint.ts";
+import { Arrivals } from "../../../src/mesh/arrivals.ts";
 import type { Transmit } from "../../../src/mesh/dataplane.ts";
 import {
   dialledMembersMax,
@@ -10,7 +11,11 @@ import {
   memberDialDelayMaxMs,
   memberDialDelayMinMs,
 } from "../../../src/mesh/introducer.ts";
-import { openIntroduction, sealIntroduction } from "../../../src/mesh/introduction.ts";
+import {
+  introductionAgeMaxMs,
+  openIntroduction,
+  sealIntroduction,
+} from "../../../src/mesh/introduction.ts";
 import {
   formatIdentity,
   type Identity,
@@ -38,14 +43,16 @@ interface Side {
   readonly identity: Identity;
   readonly roster: Roster;
   readonly introducer: Introducer;
+  readonly arrivals: Arrivals;
   readonly endpoint: Endpoint;
   readonly record: Uint8Array;
 }
 
-function side(byte: number): Side {
+function side(byte: number, network = networkId): Side {
   const identity = identityOf(crypto, crypto.importSecret(new Uint8Array(32).fill(byte)));
-  const roster = new Roster({ crypto, networkId, self: identity.publicKey });
-  const record = signRecord(crypto, networkId, identity, {
+  const roster = new Roster({ crypto, networkId: network, self: identity.publicKey });
+  const arrivals = new Arrivals();
+  const record = signRecord(crypto, network, identity, {
     sequence: wallStart,
     expiresWallMs: wallStart + recordLifetimeMs,
     wireguardKey: new Uint8Array(32).fill(byte),
@@ -59,16 +66,18 @@ function side(byte: number): Side {
   const options = {
     crypto,
     random,
-    networkId,
+    networkId: network,
     identity,
     roster,
     record: () => record,
     held: (): undefined => undefined,
+    arrivals,
   };
   return {
     identity,
     roster,
     introducer: new Introducer(options),
+    arrivals,
     endpoint: endpoint(byte),
     record,
   };
@@ -130,6 +139,34 @@ test("whoever is not admitted hears nothing at all", () => {
   expect(sent(bee)).toEqual([]);
   expect(events(bee)).toEqual([]);
   expect(bee.introducer.counters.notAdmitted).toBe(1);
+});
+
+/** What bee notes of ant's first request. */
+function outcomeOf(ant: Side, bee: Side, sentAt: Instant, came: Instant): unknown {
+  deliver(came, dial(ant, bee, sentAt), bee, ant.endpoint);
+  return bee.arrivals.of(came.ms, formatIdentity(ant.identity.publicKey));
+}
+
+test("it is noted what came of a request, and why it was refused", () => {
+  const [ant, bee] = [side(1), side(2)];
+  ant.roster.trust(bee.identity.publicKey);
+  expect(outcomeOf(ant, bee, at(0), at(10))).toMatchObject({ outcome: "not_trusted", count: 1 });
+  bee.roster.trust(ant.identity.publicKey);
+  expect(outcomeOf(ant, bee, at(5_000), at(5_010))).toMatchObject({ outcome: "admitted" });
+  bee.roster.revokeHere(ant.identity.publicKey);
+  expect(outcomeOf(ant, bee, at(20_000), at(20_010))).toMatchObject({ outcome: "revoked" });
+});
+
+test("another network and a clock that is days behind are told apart", () => {
+  const [stray, late, bee] = [side(1, networkIdOf(crypto, "another")), side(3), side(2)];
+  trusting(stray, bee);
+  trusting(late, bee);
+  expect(outcomeOf(stray, bee, at(0), at(10))).toMatchObject({ outcome: "other_network" });
+  const tomorrow = { ms: 1_000, wallMs: wallStart + introductionAgeMaxMs + 1 };
+  expect(outcomeOf(late, bee, at(0), tomorrow)).toMatchObject({
+    outcome: "too_old",
+    aboutWallMs: wallStart,
+  });
 });
 
 test("a request that comes again is answered once", () => {

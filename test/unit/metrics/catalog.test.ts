@@ -10,11 +10,12 @@ import { SeededRandom } from "../../support/seeded-random.ts";
 function counters(): string[] {
   const host = new MeshWorld(1).host().start();
   const dataplane = Object.keys(abi.enums.Counter).map((name) => `dataplane_${name}`);
-  // The daemon counts that one itself: it alone has the library's cryptography.
   const { node } = host;
   if (node === undefined) throw new Error("the host has started");
   const outlook = new Outlook(node, new SeededRandom(1));
-  return [...Object.keys(outlook.allCounters()), "diffie_hellman", ...dataplane];
+  // The daemon counts these itself: it alone has the library's cryptography, and a log.
+  const own = ["diffie_hellman", "introductions_forgotten", "introductions_refused_untold"];
+  return [...Object.keys(outlook.allCounters()), ...own, ...dataplane];
 }
 
 describe("the catalog of metrics", () => {

@@ -189,6 +189,26 @@ describe("an organisation that is trusted", () => {
     expect(roster.admits(bee.publicKey)).toBe(false);
   });
 
+  test("says why somebody is not admitted, by his record or by what is remembered", () => {
+    const roster = trusting();
+    const name = formatIdentity(bee.publicKey);
+    const later = now.wallMs + 1000;
+    const why = (record?: Record) => roster.whyNot(name, later, record);
+    expect(why()).toEqual({ why: "not_trusted" });
+    expect(why(recordOf(other))).toEqual({ why: "organisation_not_trusted" });
+    const shown = { why: "certificate_expired", aboutWallMs: later } as const;
+    expect(why(recordOf(organisation))).toEqual(shown);
+    const elsewhere = recordOf(organisation, { expiresWallMs: later + 1 });
+    expect(why(elsewhere)).toEqual({ why: "certificate_invalid" });
+    roster.judge(now, recordOf(organisation));
+    roster.expire(later);
+    expect(why()).toEqual(shown);
+    roster.judge(now, recordOf(organisation, { issuedWallMs: later, expiresWallMs: later + 9 }, 2));
+    expect(why()).toEqual({ why: "not_trusted" });
+    roster.takeRevocation(revocationOf(bee.publicKey));
+    expect(why(recordOf(organisation))).toEqual({ why: "revoked" });
+  });
+
   test("that is revoked itself takes the whole chain with it", () => {
     const roster = trusting();
     roster.judge(now, recordOf(organisation));

@@ -1,0 +1,85 @@
+/** Networks in which two members do not find each other, or only just, and what doctor names. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { doctor, dropping, healed, untilFirst } from "./support/doctor.ts";
+import { Node, untilConnected } from "./support/mesh.ts";
+import { Matrix } from "./support/nat-matrix.ts";
+import { until } from "./support/process.ts";
+import { closeStages, type Host, Stage } from "./support/stage.ts";
+
+beforeAll(() => {
+  if (process.getuid?.() !== 0) throw new Error("the end-to-end tests need root");
+});
+
+afterAll(closeStages);
+
+test("two NATs with a port for each destination, and nobody who relays", async () => {
+  const matrix = await Matrix.open(Stage.open(), []);
+  const { nodes } = await matrix.nodes(["symmetric", "symmetric-random"]);
+  const [a, b] = nodes;
+  await Promise.all([
+    a.up(...matrix.flagsFor("symmetric")),
+    b.up(...matrix.flagsFor("symmetric-random")),
+  ]);
+  await until("the two to meet", async () => (await a.member(b))?.state === "alive", {
+    timeoutMs: 20_000,
+  });
+  const link = await untilFirst(a, "nat", [b.name]);
+  expect(link?.words).toContain("a NAT with another port for each destination here");
+  expect(link?.mend).toContain("with --relay");
+  await untilFirst(b, "nat", [a.name]);
+  await matrix.public.daemon?.stop();
+  await matrix.public.up("--relay");
+  expect(await untilFirst(a, null, [b.name])).toBeNull();
+}, 120_000);
+
+describe("where UDP passes one way only", () => {
+  let alpha: Node;
+  let beta: Node;
+
+  beforeAll(async () => {
+    const [left, right] = await Stage.open().pair();
+    alpha = await Node.make(left, "alpha");
+    beta = await Node.make(right, "beta");
+    await alpha.trust(beta);
+    await beta.trust(alpha);
+    await dropping(beta.host, "udp dport 51820");
+    await alpha.up();
+    await beta.up("--seed", alpha.seed);
+  }, 30_000);
+
+  test("the end that hears says which way is shut", async () => {
+    const link = await untilFirst(alpha, "handshake", ["beta"], "UDP is dropped on the way there");
+    expect(link?.words).toMatch(/^what beta sends arrives here \(\d+ s ago\)/);
+  }, 40_000);
+
+  test("the end that hears nothing says what remains possible", async () => {
+    const link = await untilFirst(beta, "seeds", [], "did not answer");
+    expect(link?.words).toContain("a firewall drops UDP on the way");
+    expect(link?.mend).toContain("run meshvpn doctor there");
+  }, 40_000);
+
+  test("nothing once it passes", async () => {
+    await healed(beta.host);
+    await untilConnected([alpha, beta], 70_000);
+    expect(await doctor(alpha, "beta")).toBeNull();
+  }, 90_000);
+});
+
+test("a prefix that has no address left for this node", async () => {
+  const hosts = await Stage.open().switched(3);
+  const make = async (at: number): Promise<Node> =>
+    await Node.make(hosts[at] as Host, `node-${at}`);
+  const nodes = [await make(0), await make(1), await make(2)] as const;
+  for (const node of nodes) await node.trust(...nodes.filter((other) => other !== node));
+  const [first, ...others] = nodes;
+  await first.up("--prefix", "10.98.0.0/30");
+  for (const node of others) await node.up("--prefix", "10.98.0.0/30", "--seed", first.seed);
+  await until("somebody to have none", async () => {
+    const statuses = await Promise.all(nodes.map((node) => node.status()));
+    return statuses.some(({ addresses }) => addresses.length === 1);
+  });
+  const answers = await Promise.all(nodes.map((node) => doctor(node)));
+  const without = answers.filter((link) => link?.link === "addresses");
+  expect(without).toHaveLength(1);
+  expect(without[0]?.mend).toContain("a larger --prefix");
+}, 60_000);
