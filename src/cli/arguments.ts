@@ -12,24 +12,28 @@ export async function resolve<T>(value: Resolvable<T>): Promise<T> {
   return typeof value === "function" ? await (value as () => T | Promise<T>)() : await value;
 }
 
-/** @throws MeshError usage. A positional whose valueHint ends in `...` takes any number. */
+/**
+ * @throws MeshError usage. Whatever the parser would refuse is refused here before, in words that say
+ * what it is for. A positional whose valueHint ends in `...` takes any number.
+ */
 export async function checkArguments(command: CommandDef, args: readonly string[]): Promise<void> {
   const definitions = await resolve<ArgsDef>(command.args ?? {});
   const meta = await resolve(command.meta ?? {});
   const see = `see meshvpn ${meta.name ?? ""} --help`;
   const flags = flagsOf(definitions);
-  const positionals = Object.values(definitions).filter(({ type }) => type === "positional");
-  let places = positionals.some(({ valueHint }) => valueHint?.endsWith("...") === true)
+  const positionals = Object.entries(definitions).filter(([, { type }]) => type === "positional");
+  const most = positionals.some(([, { valueHint }]) => valueHint?.endsWith("...") === true)
     ? Number.POSITIVE_INFINITY
     : positionals.length;
+  let places = 0;
   for (let at = 0; at < args.length; at += 1) {
     const argument = args[at] as string;
     if (argument === "--") {
-      places -= args.length - at - 1;
+      places += args.length - at - 1;
       break;
     }
     if (!argument.startsWith("-") || argument === "-") {
-      places -= 1;
+      places += 1;
       continue;
     }
     const { known, takesValue, missing } = lookUp(argument, args[at + 1], flags);
@@ -37,7 +41,13 @@ export async function checkArguments(command: CommandDef, args: readonly string[
     if (missing) throw usageError(`${argument} needs a value`, "none follows it", see);
     if (takesValue) at += 1;
   }
-  if (places < 0) throw usageError("too many arguments", `got ${args.join(" ")}`, see);
+  if (places > most) throw usageError("too many arguments", `got ${args.join(" ")}`, see);
+  for (const [
+    name,
+    { valueHint = name.toUpperCase(), required, description = "" },
+  ] of positionals.slice(places)) {
+    if (required !== false) throw usageError(`${valueHint} is missing`, description, see);
+  }
 }
 
 type Flags = Map<string, "boolean" | "value">;

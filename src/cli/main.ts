@@ -3,6 +3,7 @@
  * throws into an exit code.
  */
 import { type CommandDef, renderUsage, runCommand } from "citty";
+import type { MeshError } from "../base/errors.ts";
 import { nearest } from "../base/nearest.ts";
 import { checkArguments, resolve } from "./arguments.ts";
 import { commandOf, commands, type Load } from "./commands.ts";
@@ -21,6 +22,7 @@ async function main(args: readonly string[]): Promise<number> {
     const { wireguardMain } = await import("./wg.ts");
     return await wireguardMain(rest);
   }
+  if (name === "help" && rest.length > 0) return await main([...rest, "--help"]);
   if (name === undefined || name === "help" || name === "--help" || name === "-h") {
     await printUsage(root);
     return name === undefined ? 2 : 0;
@@ -43,7 +45,11 @@ async function run(words: readonly string[], load: Load, args: readonly string[]
   for (;;) {
     const subCommands = await resolve(command.subCommands ?? {});
     const inner = rest[0];
-    if (inner === undefined || !Object.hasOwn(subCommands, inner)) break;
+    const names = Object.keys(subCommands);
+    if (names.length === 0 || inner?.startsWith("-") === true) break;
+    if (inner === undefined || !Object.hasOwn(subCommands, inner)) {
+      throw noSuchWord(called, inner, names);
+    }
     command = (await resolve(subCommands[inner])) as CommandDef;
     called = [...called, inner];
     rest = rest.slice(1);
@@ -58,6 +64,21 @@ async function run(words: readonly string[], load: Load, args: readonly string[]
   await checkArguments(command, rest);
   const { result } = await runCommand(command, { rawArgs: rest });
   return typeof result === "number" ? result : 0;
+}
+
+/** Behind the words that were understood. */
+function noSuchWord(
+  words: readonly string[],
+  inner: string | undefined,
+  names: readonly string[],
+): MeshError {
+  const called = words.join(" ");
+  const see = `see meshvpn ${called} --help`;
+  const known = `one of ${names.join(", ")}`;
+  if (inner === undefined) return usageError(`${called} needs another word`, known, see);
+  const near = nearest(inner, names);
+  const why = near === undefined ? `it is ${known}` : `did you mean ${called} ${near}?`;
+  return usageError(`unknown command ${called} ${inner}`, why, see);
 }
 
 /** Colour only where a terminal shows it and NO_COLOR does not forbid it. */

@@ -44,12 +44,29 @@ export function policyOf(text: string, path: string): Policy {
   throw new MeshError("usage", `cannot use the policy ${place}`, parsed.why, "correct it");
 }
 
+function unwritable(path: string, code: string): MeshError {
+  const what = `cannot keep the policy ${path}`;
+  if (code === "ENOENT") {
+    const remedy = "run meshvpn keygen first, or name its --state-dir";
+    return new MeshError("policy_unwritable", what, "there is no such state directory", remedy);
+  }
+  const denied = code === "EACCES" || code === "EPERM";
+  const why = denied ? "permission denied" : `the system refused (${code})`;
+  const remedy = denied ? "run as root" : "check the disk and the path";
+  return new MeshError(denied ? "permission_denied" : "policy_unwritable", what, why, remedy);
+}
+
 export function writePolicyText(stateDirectory: string, text: string): void {
   const path = policyPath(stateDirectory);
   // Never written where a mistake is in it.
   policyOf(text, path);
   const whole = `${path}.new`;
-  writeFileSync(whole, text, { mode: 0o600 });
-  chmodSync(whole, 0o600);
-  renameSync(whole, path);
+  try {
+    writeFileSync(whole, text, { mode: 0o600 });
+    chmodSync(whole, 0o600);
+    renameSync(whole, path);
+  } catch (error) {
+    if (!(error instanceof Error) || !("code" in error)) throw error;
+    throw unwritable(path, String(error.code));
+  }
 }

@@ -40,6 +40,7 @@ describe("on a mesh of two", () => {
     expect(schemaErrors("status", await alpha.ok("status", "--json", "--counters"))).toEqual([]);
     expect(schemaErrors("export", await alpha.ok("export", "--json"))).toEqual([]);
     expect(schemaErrors("peers", await alpha.ok("peers", "--json"))).toEqual([]);
+    expect(schemaErrors("reload", await alpha.ok("reload", "--json"))).toEqual([]);
     const [cells = []] = (await alpha.ok("peers")).split("\n").map((line) => line.split("\t"));
     expect([cells.length, cells[0], cells[1]]).toEqual([9, "beta", beta.identity]);
   });
@@ -53,7 +54,7 @@ describe("on a mesh of two", () => {
 
   test("ping names the path, and a member that is meant by a near name", async () => {
     const answered = await alpha.ok("ping", "beta", "--count", "1");
-    expect(answered).toMatch(/^[\d.]+ ms from beta \(fd[0-9a-f:]+\), direct 192\.0\.2\.2:51820\n$/);
+    expect(answered).toMatch(/^[\d.]+ ms from beta \(fd[0-9a-f:]+\), direct \S+:51820\n/);
     const json = await alpha.ok("ping", beta.identity, "--until-direct", "--json");
     expect(schemaErrors("ping", json)).toEqual([]);
     expect(JSON.parse(json).received).toBe(1);

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { schemaErrors } from "../support/json-schema.ts";
 import { Node, untilConnected } from "./support/mesh.ts";
 import { until } from "./support/process.ts";
 import { closeStages, type Host, Stage } from "./support/stage.ts";
@@ -37,6 +38,8 @@ describe("a network made by init", () => {
     await alpha.ok("init", "--name", "office");
     alpha.identity = (await alpha.ok("export")).trim();
     await alpha.up();
+    const json = await alpha.ok("invite", "--ttl", "1h", "--json");
+    expect(schemaErrors("invite", json)).toEqual([]);
     token = (await alpha.ok("invite")).trim();
     expect(token).toMatch(/^mvjoin1_[A-Za-z0-9_-]+$/);
     const said = await beta.join(token);

@@ -12,7 +12,7 @@ import { failureOf } from "../../../src/cli/errors.ts";
 const command = defineCommand({
   meta: { name: "example" },
   args: {
-    place: { type: "positional", description: "" },
+    place: { type: "positional", required: false, description: "" },
     seed: { type: "string", alias: "s", description: "" },
     detach: { type: "boolean", alias: ["d", "background"], description: "" },
   },

@@ -1,0 +1,151 @@
+/**
+ * How each command refuses: what an operator gets wrong, the exit code, and the words that say what to
+ * do. Every command is in the table, so that none comes without.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Glob } from "bun";
+import { commandTree, flatten } from "../../../src/cli/command-tree.ts";
+import { type Ran, run } from "../../e2e/support/process.ts";
+import { schemaNames } from "../../support/json-schema.ts";
+
+const root = new URL("../../../", import.meta.url).pathname;
+const program = join(root, "bin/meshvpn");
+const leaves = flatten(await commandTree()).filter(({ children }) => children.length === 0);
+
+let directory: string;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), "meshvpn-errors-"));
+  mkdirSync(join(directory, "policy-broken"), { mode: 0o700 });
+  writeFileSync(join(directory, "policy-broken", "policy"), "allow any tcp 99999\n");
+  writeFileSync(join(directory, "config.toml"), "\nprot = 1\n");
+  mkdirSync(join(directory, "open"), { mode: 0o777 });
+  chmodSync(join(directory, "open"), 0o777);
+  for (const name of ["made", "network"]) await meshvpn(name, ["keygen"]);
+  await meshvpn("network", ["init"]);
+}, 30_000);
+
+afterAll(() => rmSync(directory, { recursive: true }));
+
+/** With that state directory, and no daemon. */
+async function meshvpn(state: string, args: readonly string[]): Promise<Ran> {
+  return await run([program, ...args], {
+    env: {
+      MESHVPN_BUN: process.execPath,
+      MESHVPN_STATE_DIR: join(directory, state),
+      MESHVPN_CONTROL_SOCKET: join(directory, "nobody.sock"),
+    },
+  });
+}
+
+/** The command, what follows it, the state directory, the exit code, and some of the words. */
+const refusals: readonly [string, readonly string[], string, number, string][] = [
+  ["init", [], "network", 1, "this node is in one already"],
+  ["init", ["--name", "A b"], "empty", 2, "use a-z, 0-9 and -"],
+  ["invite", [], "network", 3, "start it with meshvpn up"],
+  ["invite", ["--ttl", "0s"], "network", 2, "30m, 12h or 90d"],
+  ["join", ["hello"], "empty", 2, "copy the whole line"],
+  ["join", [], "empty", 2, "meshvpn invite"],
+  ["keygen", [], "made", 1, "--force"],
+  ["keygen", [], "open", 1, "chmod 700"],
+  ["export", [], "empty", 1, "run meshvpn keygen"],
+  ["trust", [], "made", 2, "no key is given"],
+  ["trust", ["short"], "made", 2, "meshvpn export"],
+  ["revoke", [], "made", 2, "no key is given"],
+  ["org keygen", [], "network", 1, "there is one already"],
+  ["org sign", ["short"], "network", 2, "is no public key"],
+  ["org vouch", ["short"], "network", 2, "is no public key"],
+  ["org revoke", ["short"], "network", 2, "is no public key"],
+  ["up", [], "empty", 1, "run meshvpn keygen"],
+  ["up", ["--port", "65536"], "made", 2, "--port"],
+  ["up", ["--seed", "nowhere"], "made", 2, "HOST:PORT"],
+  ["down", [], "made", 3, "start it with meshvpn up"],
+  ["reload", [], "made", 3, "start it with meshvpn up"],
+  ["status", [], "made", 3, "start it with meshvpn up"],
+  ["peers", [], "made", 3, "start it with meshvpn up"],
+  ["top", [], "made", 3, "start it with meshvpn up"],
+  ["top", ["--interval", "0"], "made", 2, "a whole number from 1"],
+  ["ping", [], "made", 2, "PEER is missing"],
+  ["ping", ["x"], "made", 3, "start it with meshvpn up"],
+  ["bench", [], "made", 2, "no member is named"],
+  ["bench", ["x", "--seconds", "0"], "made", 2, "a whole number from 1"],
+  ["netcheck", [], "made", 3, "start it with meshvpn up"],
+  ["logs", ["--lines", "many"], "made", 2, "a whole number from 1"],
+  ["page", [], "made", 3, "start it with meshvpn up"],
+  ["metrics", [], "made", 3, "start it with meshvpn up"],
+  ["policy show", [], "policy-broken", 2, "policy:1: 99999 is neither a port"],
+  ["policy test", ["nobody", "tcp", "22"], "made", 2, "meshvpn trust KEY --name NAME"],
+  ["policy allow", ["any", "sctp"], "made", 2, "none of tcp, udp, icmp, any"],
+  ["policy deny", ["nobody"], "made", 2, "meshvpn trust KEY --name NAME"],
+  ["policy default", ["perhaps"], "made", 2, "it is allow or deny"],
+  ["policy default", ["deny"], "none", 1, "run meshvpn keygen"],
+  ["policy remove", ["7"], "made", 2, "no rule is there"],
+  ["config show", ["--config", "absent.toml"], "made", 2, "there is no such file"],
+  ["config check", ["config.toml"], "made", 2, "config.toml:2: "],
+  ["config check", ["absent.toml"], "made", 2, "there is no such file"],
+  ["config path", ["too", "many"], "made", 2, "too many arguments"],
+  ["debug bundle", ["/dev/null/x"], "made", 1, "check the path"],
+  ["device", ["a/b"], "made", 2, "not allowed"],
+  ["completion", [], "made", 2, "which shell"],
+  ["man", ["up"], "made", 2, "too many arguments"],
+  ["version", ["--jsn"], "made", 2, "did you mean --json?"],
+];
+
+describe("refused with one line that says what, why and what to do:", () => {
+  for (const [command, args, state, code, words] of refusals) {
+    test(`${[command, ...args].join(" ")} (${state})`, async () => {
+      const said = args.map((word) => (word.endsWith(".toml") ? join(directory, word) : word));
+      const ran = await meshvpn(state, [...command.split(" "), ...said]);
+      expect(ran.stderr).toMatch(/^meshvpn: [^\n]+: [^\n]+; [^\n]+\n$/);
+      expect(ran.stderr).toContain(words);
+      expect([ran.code, ran.stdout]).toEqual([code, ""]);
+    });
+  }
+
+  test("every command is among them, but for doctor, which answers in any case", () => {
+    const named = new Set([...refusals.map(([command]) => command), "doctor"]);
+    expect(leaves.map(({ path }) => path.join(" ")).filter((each) => !named.has(each))).toEqual([]);
+  });
+
+  test("doctor without a daemon names what is missing first, with 4", async () => {
+    const ran = await meshvpn("made", ["doctor"]);
+    expect([ran.code, ran.stderr]).toEqual([4, ""]);
+    expect(ran.stdout).toMatch(/^broken\tdaemon\t.*run meshvpn up$/m);
+  });
+});
+
+describe("words of several commands", () => {
+  test("are completed or refused with what there is", async () => {
+    for (const command of ["org", "policy", "config", "debug"]) {
+      const none = await meshvpn("made", [command]);
+      expect([none.code, none.stderr]).toEqual([
+        2,
+        expect.stringMatching(/^meshvpn: \w+ needs another word: one of [a-z, ]+; see meshvpn/),
+      ]);
+    }
+    const near = await meshvpn("made", ["policy", "shw"]);
+    expect([near.code, near.stderr]).toEqual([
+      2,
+      "meshvpn: unknown command policy shw: did you mean policy show?; see meshvpn policy --help\n",
+    ]);
+  });
+
+  test("follow help too", async () => {
+    const { code, stdout } = await meshvpn("made", ["help", "policy", "show"]);
+    expect([code, stdout.includes("USAGE meshvpn policy show")]).toEqual([0, true]);
+    expect((await meshvpn("made", ["help", "stats"])).stderr).toContain("did you mean status?");
+  });
+});
+
+test("what every command prints as JSON is held against its schema in some test", async () => {
+  const held = new Set<string>();
+  for await (const path of new Glob("test/**/*.test.ts").scan(root)) {
+    const text = await Bun.file(join(root, path)).text();
+    for (const [, name = ""] of text.matchAll(/schemaErrors\(\s*"([a-z-]+)"/g)) held.add(name);
+    if (text.includes("support/doctor.ts")) held.add("doctor");
+  }
+  expect(schemaNames.filter((name) => !held.has(name))).toEqual([]);
+});
