@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 6;
+pub const version: u32 = 7;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -36,6 +36,28 @@ pub const Error = enum(i32) {
     ring_full = 24,
     self_test_failed = 25,
     _,
+};
+
+/// What `open` was about when it failed.
+pub const OpenStep = enum(u32) {
+    none = 0,
+    cipher = 1,
+    tun = 2,
+    netlink = 3,
+    mtu = 4,
+    udp = 5,
+    tables = 6,
+    ways = 7,
+    lanes = 8,
+    uapi = 9,
+    _,
+};
+
+/// Why `open` failed the last time, beyond its result: for the operator.
+pub const OpenFailure = extern struct {
+    step: OpenStep = .none,
+    /// errno of the system call that failed, else 0.
+    system_errno: u32 = 0,
 };
 
 /// A peer: a slot, and the generation that tells this use of the slot from an earlier one. The
@@ -433,6 +455,7 @@ comptime {
         .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 },     .{ Config, 56 },
         .{ Command, 144 },  .{ Status, 16 },     .{ Event, 80 },      .{ Datagram, 80 },
         .{ PeerStats, 96 }, .{ DeviceInfo, 72 }, .{ PolicyRule, 32 },
+        .{ OpenFailure, 8 },
     };
     for (sizes) |row| {
         if (@sizeOf(row[0]) != row[1]) @compileError(std.fmt.comptimePrint(

@@ -34,6 +34,9 @@ const PacketPath = struct {
     tun: ?tun_linux.Tun,
 };
 
+/// Of the thread that opens, as errno is.
+threadlocal var open_failure: abi.OpenFailure = .{};
+
 pub const Device = struct {
     allocator: Allocator,
     tables: Tables,
@@ -62,11 +65,26 @@ pub const Device = struct {
 
     /// Makes the TUN and binds the socket; no thread runs yet.
     pub fn open(allocator: Allocator, config: *const abi.Config, out: *?*Device) abi.Error {
-        out.* = openInner(allocator, config) catch |err| return toAbiCode(err);
+        out.* = openInner(allocator, config) catch |err| {
+            open_failure.system_errno = system_errno.lastNumber();
+            return toAbiCode(err);
+        };
         return .ok;
     }
 
+    /// Of the last `open` on this thread that failed.
+    pub fn openFailure() abi.OpenFailure {
+        return open_failure;
+    }
+
+    /// What fails from here on is about that.
+    fn opening(step: abi.OpenStep) void {
+        open_failure = .{ .step = step };
+        system_errno.clear();
+    }
+
     fn openInner(allocator: Allocator, config: *const abi.Config) !*Device {
+        opening(.none);
         if (config.listen_port > 65_535) return error.InvalidArgument;
         if (config.mtu < constants.mtu_min or config.mtu > constants.mtu_max)
             return error.InvalidArgument;
@@ -74,6 +92,7 @@ pub const Device = struct {
         if (config.crypto_workers > constants.crypto_workers_max) return error.InvalidArgument;
         if (lanes > constants.lanes_max or !std.math.isPowerOfTwo(lanes))
             return error.InvalidArgument;
+        opening(.cipher);
         try crypto.init();
         try aead.setMode(switch (config.cipher) {
             .auto => .auto,
@@ -95,6 +114,7 @@ pub const Device = struct {
         };
         try self.openInterface(config, lanes > 1);
         errdefer self.closeInterface();
+        opening(.udp);
         self.sockets = try .open(
             @intCast(lanes),
             @intCast(config.listen_port),
@@ -102,12 +122,16 @@ pub const Device = struct {
             .{ .offload = udp_offload },
         );
         errdefer self.sockets.close();
+        opening(.tables);
         try self.tables.init(allocator, config.mtu, @intCast(lanes));
         errdefer self.tables.deinit();
         errdefer self.closePaths();
+        opening(.ways);
         try self.openWays(config, lanes == 1);
+        opening(.lanes);
         for (0..lanes) |number| try self.openPath(@intCast(number));
         if (self.tun != null) self.limitSuperPackets();
+        opening(.uapi);
         if (config.flags & abi.config_flag_uapi != 0)
             self.uapi = try .open(allocator, self.interfaceName(), .{
                 .notify = .{ .context = self, .call = uapiNotify },
@@ -119,10 +143,13 @@ pub const Device = struct {
         if (config.flags & abi.config_flag_no_tun != 0) return;
         const name = std.mem.sliceTo(&config.interface_name, 0);
         const offload = config.flags & abi.config_flag_no_tun_offload == 0;
+        opening(.tun);
         self.tun = try .open(name, .{ .offload = offload, .queues = queues });
         errdefer self.closeInterface();
+        opening(.netlink);
         self.netlink = try .open();
         self.monitor = try .open();
+        opening(.mtu);
         try self.netlink.?.setMtu(self.tun.?.interface_index, config.mtu);
     }
 

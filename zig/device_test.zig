@@ -6,6 +6,7 @@ const std = @import("std");
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
 const scene = @import("device_scene.zig");
+const Device = @import("device.zig").Device;
 const Netlink = @import("netlink.zig").Netlink;
 const Pair = scene.Pair;
 const Wire = scene.Wire;
@@ -18,6 +19,27 @@ comptime {
     _ = @import("device_churn_test.zig");
     _ = @import("device_hostile_test.zig");
     _ = @import("device_offload_test.zig");
+}
+
+test "a device that cannot be opened says at what, and which errno" {
+    try inOwnNamespace(struct {
+        fn body(_: *Netlink) anyerror!void {
+            var limit: linux.rlimit = undefined;
+            try testing.expectEqual(.SUCCESS, linux.errno(linux.getrlimit(.NOFILE, &limit)));
+            const none: linux.rlimit = .{ .cur = 0, .max = limit.max };
+            try testing.expectEqual(.SUCCESS, linux.errno(linux.setrlimit(.NOFILE, &none)));
+            defer _ = linux.setrlimit(.NOFILE, &limit);
+            for ([_]struct { u32, abi.OpenStep }{ .{ 0, .tun }, .{ abi.config_flag_no_tun, .udp } }) |case| {
+                var config: abi.Config = .{ .flags = case[0] };
+                @memcpy(config.interface_name[0..3], "mv0");
+                var device: ?*Device = null;
+                try testing.expectEqual(.system, Device.open(testing.allocator, &config, &device));
+                const failure = Device.openFailure();
+                try testing.expectEqual(case[1], failure.step);
+                try testing.expectEqual(@as(u32, @backingInt(linux.E.MFILE)), failure.system_errno);
+            }
+        }
+    }.body);
 }
 
 test "inner packets of every length cross both ways, IPv4 and IPv6, unchanged and in order" {

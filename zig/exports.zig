@@ -55,6 +55,12 @@ export fn meshvpn_open(config: *const abi.Config) i32 {
     return @intCast(number);
 }
 
+/// Why the last `meshvpn_open` failed.
+export fn meshvpn_open_failure(out: *abi.OpenFailure) i32 {
+    out.* = Device.openFailure();
+    return 0;
+}
+
 export fn meshvpn_start(number: i32) i32 {
     const device = deviceAt(number) orelse return failed(.no_such_device);
     return failed(device.start());

@@ -7,6 +7,7 @@ const linux = std.os.linux;
 const Allocator = std.mem.Allocator;
 const constants = @import("constants.zig");
 const queue = @import("queue.zig");
+const system_errno = @import("system_errno.zig");
 const Handover = @import("handover.zig").Handover;
 
 pub const Lane = struct {
@@ -56,7 +57,7 @@ pub const Lane = struct {
 
     fn eventfd() error{SystemResources}!linux.fd_t {
         const rc = linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK);
-        if (linux.errno(rc) != .SUCCESS) return error.SystemResources;
+        if (linux.errno(rc) != .SUCCESS) return system_errno.fail(linux.errno(rc), error.SystemResources);
         return @intCast(rc);
     }
 };

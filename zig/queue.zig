@@ -8,6 +8,7 @@ const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
+const system_errno = @import("system_errno.zig");
 const Mutex = @import("table_lock.zig").Mutex;
 
 /// Datagrams with their bytes, from exactly one thread to exactly one other.
@@ -170,15 +171,15 @@ pub const Doorbell = struct {
     pub fn init() error{SystemResources}!Doorbell {
         var fds: [2]linux.fd_t = undefined;
         const kind = linux.SOCK.STREAM | linux.SOCK.NONBLOCK | linux.SOCK.CLOEXEC;
-        if (linux.errno(linux.socketpair(linux.AF.UNIX, kind, 0, &fds)) != .SUCCESS)
-            return error.SystemResources;
+        const rc = linux.socketpair(linux.AF.UNIX, kind, 0, &fds);
+        if (linux.errno(rc) != .SUCCESS) return system_errno.fail(linux.errno(rc), error.SystemResources);
         return .{ .fds = fds };
     }
 
     /// Another descriptor of the control plane's end, which the caller closes.
     pub fn duplicate(self: *const Doorbell) error{SystemResources}!linux.fd_t {
         const rc = linux.fcntl(self.fds[0], linux.F.DUPFD_CLOEXEC, 0);
-        if (linux.errno(rc) != .SUCCESS) return error.SystemResources;
+        if (linux.errno(rc) != .SUCCESS) return system_errno.fail(linux.errno(rc), error.SystemResources);
         return @intCast(rc);
     }
 

@@ -13,6 +13,11 @@ pub fn fail(errno: linux.E, named: anytype) @TypeOf(named) {
     return named;
 }
 
+/// What failed before is forgotten.
+pub fn clear() void {
+    last_errno = .SUCCESS;
+}
+
 /// The errno of the last failure on this thread.
 pub fn last() linux.E {
     return last_errno;

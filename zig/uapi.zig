@@ -371,8 +371,8 @@ fn identityOf(path: *const Path) error{ Gone, System }!FileIdentity {
     const looked = linux.statx(linux.AT.FDCWD, path, linux.AT.SYMLINK_NOFOLLOW, .{ .INO = true }, &status);
     switch (linux.errno(looked)) {
         .SUCCESS => {},
-        .NOENT, .NOTDIR => return error.Gone,
-        else => return error.System,
+        .NOENT, .NOTDIR => |errno| return system_errno.fail(errno, error.Gone),
+        else => |errno| return system_errno.fail(errno, error.System),
     }
     return .{ .inode = status.ino, .device_major = status.dev_major, .device_minor = status.dev_minor };
 }

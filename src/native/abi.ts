@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 6,
+  version: 7,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -64,6 +64,18 @@ export const abi = {
       uapi_in_use: 23,
       ring_full: 24,
       self_test_failed: 25,
+    },
+    OpenStep: {
+      none: 0,
+      cipher: 1,
+      tun: 2,
+      netlink: 3,
+      mtu: 4,
+      udp: 5,
+      tables: 6,
+      ways: 7,
+      lanes: 8,
+      uapi: 9,
     },
     Cipher: {
       auto: 0,
@@ -217,6 +229,11 @@ export const abi = {
     },
   },
   structs: {
+    OpenFailure: {
+      size: 8,
+      step: 0,
+      system_errno: 4,
+    },
     PeerRef: {
       size: 8,
       slot: 0,

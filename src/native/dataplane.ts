@@ -123,7 +123,7 @@ export class NativeDataplane {
   /** Makes the interface and binds the port; no packet moves before `start`. */
   static open(library: Library, config: DataplaneConfig): NativeDataplane {
     const device = library.symbols.meshvpn_open(encodeConfig(config));
-    if (device < 0) throw openError(errorName(device), config);
+    if (device < 0) throw openError(errorName(device), config, openFailure(library));
     return new NativeDataplane(library, device);
   }
 
@@ -374,7 +374,41 @@ export function ioUringText(state: number, errno: number): string {
   return `${name}: ${getSystemErrorName(-errno)}`;
 }
 
-function openError(name: ErrorName, config: DataplaneConfig): MeshError {
+/** What the library was about when it could not open the device, and what the system answered. */
+interface OpenFailure {
+  readonly step: keyof typeof enums.OpenStep;
+  /** 0: it was no system call. */
+  readonly errno: number;
+}
+
+function openFailure({ symbols }: Library): OpenFailure {
+  const layout = structs.OpenFailure;
+  const failure = new Records(layout.size, 1);
+  symbols.meshvpn_open_failure(failure.bytes);
+  const value = failure.u32(layout.step);
+  const names = Object.keys(enums.OpenStep) as OpenFailure["step"][];
+  const step = names.find((name) => enums.OpenStep[name] === value) ?? "none";
+  return { step, errno: failure.u32(layout.system_errno) };
+}
+
+const openSteps: Readonly<Record<OpenFailure["step"], string>> = {
+  none: "its settings",
+  cipher: "the cipher",
+  tun: "the TUN device",
+  netlink: "the routing socket",
+  mtu: "the MTU",
+  udp: "the UDP socket",
+  tables: "the tables",
+  ways: "the options of its sockets",
+  lanes: "the packet threads",
+  uapi: "the socket for wg",
+};
+
+export function openError(
+  name: ErrorName,
+  config: DataplaneConfig,
+  { step, errno }: OpenFailure,
+): MeshError {
   const device = config.interfaceName;
   const known: Partial<Record<ErrorName, readonly [string, string]>> = {
     permission_denied: ["it takes CAP_NET_ADMIN", "run as root"],
@@ -398,8 +432,9 @@ function openError(name: ErrorName, config: DataplaneConfig): MeshError {
     ],
     invalid_argument: ["the name, the MTU or the port is not acceptable", "correct it"],
   };
+  const refusal = errno === 0 ? name : getSystemErrorName(-errno);
   const fallback = [
-    `the system refused (${name})`,
+    `the system refused ${openSteps[step]} (${refusal})`,
     "see dmesg and the limits of this user",
   ] as const;
   const [why, remedy] = known[name] ?? fallback;

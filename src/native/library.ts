@@ -18,6 +18,7 @@ const signatures = {
   meshvpn_now_ns: { args: [], returns: FFIType.u64_fast },
 
   meshvpn_open: { args: [bytes], returns: result },
+  meshvpn_open_failure: { args: [bytes], returns: result },
   meshvpn_start: { args: ["i32"], returns: result },
   meshvpn_stop: { args: ["i32"], returns: result },
   meshvpn_close: { args: ["i32"], returns: result },

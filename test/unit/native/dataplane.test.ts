@@ -12,7 +12,7 @@ import type { DataplaneEvent, ReceivedDatagram, Transmit } from "../../../src/me
 import { type Peer, PeerTable, type PeerTableEvent } from "../../../src/mesh/peer-table.ts";
 import { abi } from "../../../src/native/abi.ts";
 import { NativeCrypto } from "../../../src/native/crypto.ts";
-import { NativeDataplane } from "../../../src/native/dataplane.ts";
+import { NativeDataplane, openError } from "../../../src/native/dataplane.ts";
 import { loadLibrary } from "../../../src/native/library.ts";
 
 const library = loadLibrary();
@@ -215,6 +215,18 @@ test("more commands than one call takes are applied in order", () => {
   const removed = refs.map((peer) => ({ kind: "peer_remove", peer }) as const);
   expect(node.dataplane.apply([...removed, ...removed]).length).toBe(700);
   expect(node.dataplane.peerStats()).toEqual([]);
+});
+
+test("a device that cannot be opened says at what, and what the system answered", () => {
+  const words = (step: "udp" | "none", errno: number): string =>
+    openError("system", { interfaceName: "wg0" }, { step, errno }).sentence();
+  expect(words("udp", 24)).toStartWith(
+    "cannot make the interface wg0: the system refused the UDP socket (EMFILE); ",
+  );
+  expect(words("none", 0)).toContain("the system refused its settings (system)");
+  expect(() => NativeDataplane.open(library, { interfaceName: "", tun: false, mtu: 1 })).toThrow(
+    "cannot make the interface",
+  );
 });
 
 test("a port that is in use is refused with the system's number, and the old one stays", () => {
