@@ -57,6 +57,7 @@ export function formatNetcheck(report: NetcheckReport, terminal: boolean): strin
     ["filtering", nat.filtering],
     ["udp4", udp.ipv4],
     ["udp6", udp.ipv6],
+    ["portmap", portmapWords(report.port_mapping)],
     ["relay", relayWords(relay)],
     ["tcp", tcpWords(tcp)],
   ];
@@ -87,6 +88,13 @@ export function formatNetcheck(report: NetcheckReport, terminal: boolean): strin
     table(["STUN SERVER", "ADDRESS", "OUTCOME", "RTT", "SEES", ""], servers),
     table(["A MEMBER BEHIND", "IS REACHED"], expected),
   ].join("");
+}
+
+function portmapWords({ asked, gateway, mapped }: NetcheckReport["port_mapping"]): string {
+  if (mapped !== null) return `${mapped.address}:${mapped.port} by ${mapped.by}, from ${gateway}`;
+  if (gateway === null) return "no gateway is asked";
+  const outcomes = Object.entries(asked).map(([protocol, outcome]) => `${protocol}: ${outcome}`);
+  return outcomes.length === 0 ? `not needed, or not asked yet` : outcomes.join(", ");
 }
 
 function relayWords({ members, offered, used }: NetcheckReport["relay"]): string {

@@ -27,7 +27,8 @@ import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault } from "../trust/identity.ts";
 import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
 import { readConfigFile } from "./config-file.ts";
-import { type HostPlace, parseHostPlace } from "./host-resolver.ts";
+import { dnsDomainsMax } from "./dns-hints.ts";
+import { type HostPlace, isHostName, parseHostPlace } from "./host-resolver.ts";
 import { type HttpListen, parseHttpListen } from "./http-listen.ts";
 import { type LogFormat, type LogLevel, logFormats, logLevel, logLevelWords } from "./log.ts";
 import { parseSeed, type SeedName } from "./seeds.ts";
@@ -57,6 +58,10 @@ export interface MeshConfig {
   readonly name: string;
   readonly network: string;
   readonly announce: readonly Announced[];
+  /** The default gateway is asked to forward the port. */
+  readonly portmap: boolean;
+  /** Domains that say where members are. */
+  readonly dns: readonly string[];
   /** STUN servers: two at least, or none is believed. */
   readonly stun: readonly HostPlace[];
   /** How soon a member that does not answer counts as dead. */
@@ -182,6 +187,7 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     parse: (texts) => every(texts, recordCandidatesMax, parseAnnounced),
     expects: `a unicast IP[:PORT], IPv6 as [IP]:PORT, at most ${recordCandidatesMax} of them`,
   },
+  portmap: toggle("have the gateway forward the port to this node"),
   stun: {
     hint: "HOST[:PORT]",
     describe: "a STUN server to ask where this node is seen; two have to agree; may be repeated",
@@ -197,6 +203,15 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     parse: (said) => (Object.hasOwn(profiles, said) ? (said as ProfileName) : undefined),
     expects: `one of ${Object.keys(profiles).join(", ")}`,
   }),
+  dns: {
+    hint: "DOMAIN",
+    describe: "a domain whose _meshvpn records say where members are; may be repeated",
+    many: true,
+    fallback: [],
+    parse: (texts) =>
+      every(texts, dnsDomainsMax, (said) => (isHostName(said) ? said.toLowerCase() : undefined)),
+    expects: `the name of a domain, at most ${dnsDomainsMax} of them`,
+  },
   aead: text({
     hint: cipherChoices.join("|"),
     describe: "what seals packets: the widest batch, or libsodium",

@@ -8,6 +8,7 @@ import manifest from "../../package.json" with { type: "json" };
 import type { Instant } from "../base/clock.ts";
 import { MeshError, unreachable } from "../base/errors.ts";
 import type { DataplaneEvent } from "../mesh/dataplane.ts";
+import { seedsMax } from "../mesh/introducer.ts";
 import { MeshNode, type NodeEvent, type NodeMemory, type Seed } from "../mesh/node.ts";
 import { Outlook } from "../mesh/outlook.ts";
 import { exposition } from "../metrics/exposition.ts";
@@ -165,6 +166,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   /** What members call themselves, for the log. */
   readonly #names = new Map<string, string>();
   #seeds: readonly Seed[] = [];
+  #hints: readonly Seed[] = [];
   #tcpSeeds: readonly Seed[] = [];
   #tcpListener: TcpListener | undefined;
   #tcpFallback: TcpFallback | undefined;
@@ -218,8 +220,20 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#outlook = new Outlook(this.#node, crypto);
     this.#surroundings = new Surroundings({
       outlook: this.#outlook,
+      random: crypto,
+      port: dataplane.deviceState().listenPort,
+      interfaceName: config.tun ? config.interface : undefined,
+      portmap: config.portmap,
       stun: config.stun,
+      dns: config.dns,
       tell: (say) => this.#outside(say),
+      hinted: (hints) => {
+        this.#hints = hints;
+        this.#setSeeds();
+      },
+      isAlone: () => this.#isAlone(),
+      refreshSeeds: () => this.#live.refreshSeeds(),
+      nowMs: () => this.#clock().ms,
       warn: this.warn,
     });
     this.#driver = new Driver(this.#outlook, dataplane, this.#clock, this);
@@ -245,7 +259,12 @@ class MeshDaemon implements Duties<NodeEvent> {
   }
 
   #setSeeds(): void {
-    this.#outside((now) => this.#node.setSeeds(now, [...this.#tcpSeeds, ...this.#seeds]));
+    const seeds = [...this.#tcpSeeds, ...this.#seeds, ...this.#hints].slice(0, seedsMax);
+    this.#outside((now) => this.#node.setSeeds(now, seeds));
+  }
+
+  #isAlone(): boolean {
+    return !this.#node.status().members.some(({ sessionLive }) => sessionLive);
   }
 
   /** TCP for members that cannot send UDP, and for this node where it cannot. */
@@ -261,7 +280,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       seeds: config.tcp,
       udpPort,
       nowMs: () => this.#clock().ms,
-      isAlone: () => !this.#node.status().members.some(({ sessionLive }) => sessionLive),
+      isAlone: () => this.#isAlone(),
       opened: (seeds) => {
         this.#tcpSeeds = seeds;
         this.#setSeeds();
@@ -309,7 +328,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#tcpFallback?.stop();
     this.#tcpListener?.close();
     this.#live.stop();
-    this.#surroundings.stop();
+    const released = this.#surroundings.stop();
     this.#doctor.stop();
     this.#nameServer.stop();
     const sentBefore = this.#messagesSent();
@@ -320,6 +339,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     while (this.#messagesSent() < sentBefore + waiting && this.#clock().ms < untilMs) {
       await Bun.sleep(farewellLookMs);
     }
+    await released;
     this.#members.close();
     this.#timestamps.close();
     this.#trust.close();
@@ -383,6 +403,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   }
 
   observe(_now: Instant, event: DataplaneEvent): boolean {
+    if (event.kind === "network_changed") this.#surroundings.networkChanged();
     if (event.kind !== "link_gone" && event.kind !== "fatal") return true;
     const what =
       event.kind === "fatal"
@@ -559,6 +580,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     if (refresh) this.#outside((now) => this.#outlook.stun.refresh(now));
     return netcheck({
       ...this.#outlook.view(this.#clock()),
+      portMapping: this.#surroundings.portMapping(),
       node: this.#node.status(),
       port: dataplane.deviceState().listenPort,
       offersRelay: config.relay,
@@ -638,6 +660,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     const dataplane = Object.entries(this.#parts.dataplane.counters());
     return {
       ...this.#outlook.allCounters(),
+      ...this.#surroundings.counters(),
       diffie_hellman: this.#parts.crypto.diffieHellman,
       introductions_forgotten: this.#doctor.arrivals.counters.forgotten,
       introductions_refused_untold: this.#doctor.arrivals.counters.untold,

@@ -53,6 +53,11 @@ export class LiveSettings {
     return this.#seeds.places();
   }
 
+  /** Nobody is reached: the names of seeds are resolved before their time. */
+  refreshSeeds(): void {
+    this.#seeds.refresh();
+  }
+
   pageAddress(): string | undefined {
     return this.#http.pageAddress();
   }

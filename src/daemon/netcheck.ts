@@ -7,6 +7,7 @@ import type { NodeStatus } from "../mesh/node.ts";
 import { type Prospect, prospect } from "../nat/prospects.ts";
 import type { StunServerStatus } from "../nat/stun-client.ts";
 import type { Behaviour } from "../nat/stun-verdict.ts";
+import type { PortMapperStatus } from "./port-mapper.ts";
 
 export const netcheckSchema = 1;
 
@@ -40,6 +41,8 @@ export interface NetcheckReport {
     /** Another server says the same, and nothing else is said as often. */
     readonly believed: boolean;
   }[];
+  /** What came of asking the gateway, and what it forwards. */
+  readonly port_mapping: PortMapperStatus;
   readonly relay: {
     /** This node relays for others. */
     readonly offered: boolean;
@@ -62,6 +65,7 @@ export interface NetcheckSources {
   readonly asking: boolean;
   readonly mapping: Behaviour;
   readonly filtering: Behaviour;
+  readonly portMapping: PortMapperStatus;
   readonly offersRelay: boolean;
   readonly tcpListens: number;
   readonly tcpMembers: number;
@@ -89,6 +93,7 @@ export function netcheck(sources: NetcheckSources): NetcheckReport {
       seen: mapped === undefined ? null : formatEndpoint(mapped),
       believed,
     })),
+    port_mapping: sources.portMapping,
     relay: {
       offered: sources.offersRelay,
       members: node.members

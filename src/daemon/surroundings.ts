@@ -1,27 +1,69 @@
 /**
- * What a daemon asks of its surroundings, beside its members, and how: the names of STUN servers. Owns
- * what resolves and what listens for it; what comes of it is mesh/outlook.ts's.
+ * What a daemon asks of its surroundings, beside its members: STUN servers by name, the gateway for a
+ * port, and where a domain says that members are. Owns what resolves and what listens for it; what comes of it is
+ * mesh/outlook.ts's, and the introducer's to dial.
  */
-import { lookup } from "node:dns/promises";
+import { lookup, resolveSrv, resolveTxt } from "node:dns/promises";
+import { readFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import type { Instant } from "../base/clock.ts";
+import type { Random } from "../base/random.ts";
+import type { Seed } from "../mesh/node.ts";
 import type { Outlook } from "../mesh/outlook.ts";
+import { prefixed } from "../mesh/report.ts";
 import { stunServersMax } from "../nat/stun-client.ts";
+import { DnsHints } from "./dns-hints.ts";
+import { defaultGateway } from "./gateway.ts";
 import { type HostPlace, HostResolver, placeText, type ResolverClock } from "./host-resolver.ts";
+import { PortMapper, type PortMapperStatus } from "./port-mapper.ts";
+import { SeedResolver } from "./seeds.ts";
+
+const lookMs = 5_000;
+/** Without a session for so long, names may lead elsewhere by now. */
+const aloneMsMax = 15_000;
+/** And are asked again no more often. */
+const refreshMsMin = 30_000;
 
 export interface SurroundingsOptions {
   readonly outlook: Outlook;
+  readonly random: Random;
+  /** The UDP port that is listened on. */
+  readonly port: number;
+  /** The tunnel interface, where there is one. */
+  readonly interfaceName: string | undefined;
+  /** The gateway is asked to forward the port. */
+  readonly portmap: boolean;
   readonly stun: readonly HostPlace[];
+  /** Domains. */
+  readonly dns: readonly string[];
   /** Says something to the engine between turns. */
   readonly tell: (say: (now: Instant) => void) => void;
+  /** Where members may be, by somebody's word that grants no trust. */
+  readonly hinted: (hints: readonly Seed[]) => void;
+  /** No session with any member lives. */
+  readonly isAlone: () => boolean;
+  /** The operator's own names are to be resolved anew. */
+  readonly refreshSeeds: () => void;
+  readonly nowMs: () => number;
   readonly warn: (text: string) => void;
 }
 
 export class Surroundings {
+  readonly #options: SurroundingsOptions;
   readonly #stun: HostResolver<HostPlace>;
+  readonly #dns: DnsHints;
+  readonly #mapper: PortMapper;
+  #dnsNames: SeedResolver | undefined;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #aloneSinceMs: number | undefined;
+  #refreshedMs = Number.NEGATIVE_INFINITY;
 
-  constructor({ outlook, stun, tell, warn }: SurroundingsOptions) {
+  constructor(options: SurroundingsOptions) {
+    this.#options = options;
+    const { dns, outlook, stun, tell, warn } = options;
+    const clock = systemResolver(warn);
     this.#stun = new HostResolver(stun, {
-      ...systemResolver(warn),
+      ...clock,
       what: "the STUN server",
       changed: (found) => {
         const servers = found.map(({ place, address }) => {
@@ -30,14 +72,73 @@ export class Surroundings {
         tell((now) => outlook.stun.setServers(now, spread(servers).slice(0, stunServersMax)));
       },
     });
+    this.#mapper = new PortMapper({
+      random: options.random,
+      internalPort: options.port,
+      gateway: () => {
+        const routes = readFileSync("/proc/net/route", "utf8");
+        return defaultGateway(routes, networkInterfaces(), options.interfaceName);
+      },
+      changed: (mapped) =>
+        tell((now) =>
+          outlook.setMapped(now, mapped === undefined ? [] : [{ kind: "mapped", ...mapped }]),
+        ),
+      nowMs: options.nowMs,
+    });
+    this.#dns = new DnsHints(dns, {
+      ...clock,
+      resolveTxt,
+      resolveSrv,
+      changed: (names) => {
+        this.#dnsNames?.stop();
+        this.#dnsNames = new SeedResolver(names, {
+          ...clock,
+          changed: (seeds) => options.hinted(seeds.map((seed) => ({ ...seed, hint: true }))),
+        });
+        this.#dnsNames.start();
+      },
+    });
   }
 
   start(): void {
     this.#stun.start();
+    this.#dns.start();
+    if (this.#options.portmap) this.#mapper.start();
+    this.#timer = setInterval(() => this.#look(), lookMs);
   }
 
-  stop(): void {
+  /** Resolves when what was borrowed is given back, or nobody takes it. */
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
     this.#stun.stop();
+    this.#dns.stop();
+    this.#dnsNames?.stop();
+    await this.#mapper.stop();
+  }
+
+  networkChanged(): void {
+    if (this.#options.portmap) this.#mapper.networkChanged();
+  }
+
+  portMapping(): PortMapperStatus {
+    return this.#mapper.status();
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    return { hints_refused: this.#dns.refused, ...prefixed("portmap", this.#mapper.counters) };
+  }
+
+  #look(): void {
+    const { isAlone, nowMs, refreshSeeds } = this.#options;
+    const now = nowMs();
+    if (!isAlone()) this.#aloneSinceMs = undefined;
+    else this.#aloneSinceMs ??= now;
+    if (this.#aloneSinceMs === undefined || now - this.#aloneSinceMs < aloneMsMax) return;
+    if (now - this.#refreshedMs < refreshMsMin) return;
+    this.#refreshedMs = now;
+    refreshSeeds();
+    this.#dns.refresh();
+    this.#dnsNames?.refresh();
   }
 }
 

@@ -20,6 +20,8 @@ const dialDelayShare = 1 / 8;
 export interface Seed {
   readonly identity?: Uint8Array;
   readonly endpoint: Endpoint;
+  /** By the word of DNS or of the LAN: what cannot be asked there is no mistake of the operator's. */
+  readonly hint?: boolean;
 }
 
 /** An invitation that this node holds, and whom it asks to redeem it. */

@@ -125,6 +125,7 @@ export interface IntroducerCounters {
   cookiesReceived: number;
   unexpected: number;
   overflow: number;
+  hintsNotAsked: number;
 }
 
 interface Exchange {
@@ -154,6 +155,7 @@ export class Introducer {
     cookiesReceived: 0,
     unexpected: 0,
     overflow: 0,
+    hintsNotAsked: 0,
   };
   readonly #options: IntroducerOptions;
   #seeds: Target[] = [];
@@ -511,7 +513,8 @@ export class Introducer {
 
   /** Once for a target, until the roster changes. */
   #warn(target: Target, event: IntroducerEvent): void {
-    if (!target.warned) this.#emit(event);
+    if (target.seed.hint === true) this.counters.hintsNotAsked += 1;
+    else if (!target.warned) this.#emit(event);
     target.warned = true;
   }
 

@@ -60,6 +60,8 @@ describe("the configuration", () => {
       announce: [],
       stun: [],
       detection: "lan",
+      portmap: true,
+      dns: [],
       relay: false,
       relay_quota: 16_384,
       tcp: [],

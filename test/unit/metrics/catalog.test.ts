@@ -6,6 +6,8 @@ import { abi } from "../../../src/native/abi.ts";
 import { MeshWorld } from "../../sim/mesh-world.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
 
+const portmap = ["requests_sent", "malformed", "refused", "reserved", "restarts"];
+
 /** Every counter of a node and of the library, by its name in `status --counters`. */
 function counters(): string[] {
   const host = new MeshWorld(1).host().start();
@@ -13,9 +15,10 @@ function counters(): string[] {
   const { node } = host;
   if (node === undefined) throw new Error("the host has started");
   const outlook = new Outlook(node, new SeededRandom(1));
-  // The daemon counts these itself: it alone has the library's cryptography, and a log.
+  // The daemon counts these itself: it alone has the library's cryptography, a log and a gateway.
   const own = ["diffie_hellman", "introductions_forgotten", "introductions_refused_untold"];
-  return [...Object.keys(outlook.allCounters()), ...own, ...dataplane];
+  const asked = ["hints_refused", ...portmap.map((name) => `portmap_${name}`)];
+  return [...Object.keys(outlook.allCounters()), ...own, ...asked, ...dataplane];
 }
 
 describe("the catalog of metrics", () => {
