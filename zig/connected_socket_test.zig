@@ -4,10 +4,9 @@ const std = @import("std");
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
 const scene = @import("device_scene.zig");
-const Netlink = @import("netlink.zig").Netlink;
 const Udp = @import("udp_linux.zig").Udp;
 const Pair = scene.Pair;
-const inOwnNamespace = scene.inOwnNamespace;
+const withPair = scene.withPair;
 const testing = std.testing;
 
 const options: scene.Options = .{ .flags = abi.config_flag_connected_sockets };
@@ -31,22 +30,18 @@ fn expectOpen(node: *const scene.Node, count: u32) !void {
 }
 
 test "busy peers get a connected socket each, which goes with the peer" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openWith(options);
-            defer pair.close();
-            errdefer pair.printCounters();
-            try pair.connect(.{ .number = 0 });
+    try withPair(.{ .options = options }, struct {
+        fn body(pair: *Pair) anyerror!void {
             // Each learns which address of its own the other knows.
             try pair.cross(.a_to_b, 1);
             try pair.cross(.b_to_a, 2);
             try expectOpen(&pair.a, 0);
-            try exchange(&pair, .a_to_b);
+            try exchange(pair, .a_to_b);
             try expectOpen(&pair.a, 1);
-            try exchange(&pair, .b_to_a);
+            try exchange(pair, .b_to_a);
             try expectOpen(&pair.b, 1);
             // Both sides of the pair by their own now.
-            try exchange(&pair, .a_to_b);
+            try exchange(pair, .a_to_b);
             try pair.a.expectCounter(.connected_sockets_opened, 1);
             try pair.a.expectCounter(.udp_send_failed, 0);
 
@@ -64,14 +59,10 @@ test "busy peers get a connected socket each, which goes with the peer" {
 }
 
 test "another port of ours or of the peer's, and a peer that is not there for a while" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openWith(options);
-            defer pair.close();
-            errdefer pair.printCounters();
-            try pair.connect(.{ .number = 0 });
-            try exchange(&pair, .a_to_b);
-            try exchange(&pair, .b_to_a);
+    try withPair(.{ .options = options }, struct {
+        fn body(pair: *Pair) anyerror!void {
+            try exchange(pair, .a_to_b);
+            try exchange(pair, .b_to_a);
             try expectOpen(&pair.a, 1);
 
             const old_port = pair.a.endpoint().port;
@@ -81,8 +72,8 @@ test "another port of ours or of the peer's, and a peer that is not there for a 
             try pair.cross(.a_to_b, 1);
             const roamed = try pair.b.awaitEvent(.endpoint_roamed);
             try testing.expectEqual(pair.a.endpoint().port, roamed.remote.port);
-            try exchange(&pair, .b_to_a);
-            try exchange(&pair, .a_to_b);
+            try exchange(pair, .b_to_a);
+            try exchange(pair, .a_to_b);
             try expectOpen(&pair.a, 1);
             try expectOpen(&pair.b, 1);
             try pair.a.expectCounter(.connected_sockets_opened, 2);
@@ -115,27 +106,23 @@ test "another port of ours or of the peer's, and a peer that is not there for a 
             try expectOpen(&pair.a, 1);
             try pair.a.expectCounter(.udp_send_failed, 0);
             try pair.a.apply(&.{.{ .kind = .peer_endpoint_set, .peer = Pair.peer_b, .remote = pair.b.endpoint() }});
-            try exchange(&pair, .a_to_b);
+            try exchange(pair, .a_to_b);
         }
     }.body);
 }
 
 test "datagrams of others that a new socket is given are received all the same" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openWith(options);
-            defer pair.close();
-            errdefer pair.printCounters();
-            try pair.connect(.{ .number = 0 });
-            try exchange(&pair, .b_to_a);
-            try exchange(&pair, .a_to_b);
+    try withPair(.{ .options = options }, struct {
+        fn body(pair: *Pair) anyerror!void {
+            try exchange(pair, .b_to_a);
+            try exchange(pair, .a_to_b);
             try expectOpen(&pair.a, 1);
             // A stranger's datagrams come to the unconnected socket, the peer's to the other: both are read.
             const wire = try scene.Wire.open();
             defer wire.close();
             const before = pair.a.counter(.malformed) + pair.a.counter(.unknown_type);
             for (0..20) |_| try wire.send(pair.a.endpoint().port, &.{ 9, 9, 9, 9, 9 });
-            try exchange(&pair, .b_to_a);
+            try exchange(pair, .b_to_a);
             const deadline: scene.Deadline = .start();
             while (pair.a.counter(.malformed) + pair.a.counter(.unknown_type) < before + 20) try deadline.wait(-1);
         }

@@ -13,6 +13,7 @@ const Session = scene.Session;
 const Traffic = scene.Traffic;
 const Wire = scene.Wire;
 const inOwnNamespace = scene.inOwnNamespace;
+const withPair = scene.withPair;
 const makePacket = scene.makePacket;
 const linux = std.os.linux;
 const testing = std.testing;
@@ -27,11 +28,8 @@ fn crossAmongOthers(pair: *Pair, way: scene.Way, number: u32) !void {
 }
 
 test "the listening port changes under traffic; one that is taken changes nothing" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             var traffic: Traffic = .{ .links = .{ pair.a.link, pair.b.link } };
             try traffic.start();
             defer traffic.stop();
@@ -46,8 +44,8 @@ test "the listening port changes under traffic; one that is taken changes nothin
                 // A hears from the new port, and follows.
                 const roamed = try pair.a.awaitEvent(.endpoint_roamed);
                 try testing.expectEqual(pair.b.endpoint(), roamed.remote);
-                try crossAmongOthers(&pair, .a_to_b, @intCast(round));
-                try crossAmongOthers(&pair, .b_to_a, @intCast(round));
+                try crossAmongOthers(pair, .a_to_b, @intCast(round));
+                try crossAmongOthers(pair, .b_to_a, @intCast(round));
             }
 
             const taken: Wire = try .open();
@@ -57,19 +55,16 @@ test "the listening port changes under traffic; one that is taken changes nothin
             try pair.b.expectRefused(.invalid_argument, .{ .kind = .listen_port_set, .number = 65_536 });
             try testing.expectEqual(port, pair.b.device.info().listen_port);
             try pair.b.apply(&.{.{ .kind = .listen_port_set, .number = port }});
-            try crossAmongOthers(&pair, .a_to_b, 8);
-            try crossAmongOthers(&pair, .b_to_a, 8);
+            try crossAmongOthers(pair, .a_to_b, 8);
+            try crossAmongOthers(pair, .b_to_a, 8);
             try testing.expectEqual(null, pair.a.takeEvent(.endpoint_roamed));
         }
     }.body);
 }
 
 test "every datagram is received or counted as lost, over a change of the port" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             var sent: u64 = 1;
@@ -287,10 +282,8 @@ test "peers and keypairs come and go thousands of times under traffic, and leave
 }
 
 test "peers may come and go without end while no thread runs" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             pair.a.device.stop();
             for (0..constants.peers_max + 10) |number| {
                 const ref: abi.PeerRef = .{ .slot = 7, .generation = @intCast(number + 1) };
@@ -308,11 +301,8 @@ test "peers may come and go without end while no thread runs" {
 }
 
 test "threads stop and start again, and what waited meanwhile passes" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             try testing.expectEqual(.wrong_state, pair.a.device.start());
             var room: [100]u8 = undefined;
             for (0..10) |round| {

@@ -5,11 +5,10 @@ const abi = @import("abi.zig");
 const constants = @import("constants.zig");
 const crypto = @import("crypto.zig");
 const scene = @import("device_scene.zig");
-const Netlink = @import("netlink.zig").Netlink;
 const Pair = scene.Pair;
 const Session = scene.Session;
 const Wire = scene.Wire;
-const inOwnNamespace = scene.inOwnNamespace;
+const withPair = scene.withPair;
 const makePacket = scene.makePacket;
 const testing = std.testing;
 
@@ -23,11 +22,8 @@ fn capture(pair: *Pair, wire: Wire, buffer: []u8, packet: []const u8) ![]u8 {
 }
 
 test "a datagram that comes again is counted and not delivered again, early or late" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             const port = pair.b.endpoint().port;
@@ -36,7 +32,7 @@ test "a datagram that comes again is counted and not delivered again, early or l
             var lengths: [20]usize = undefined;
             for (&datagrams, &lengths, 0..) |*datagram, *length, number| {
                 const packet = makePacket(&room, .{ .number = @intCast(number) });
-                length.* = (try capture(&pair, wire, datagram, packet)).len;
+                length.* = (try capture(pair, wire, datagram, packet)).len;
             }
             // The newest first: every other order within the window is good.
             var at: usize = datagrams.len;
@@ -60,18 +56,15 @@ test "a datagram that comes again is counted and not delivered again, early or l
 }
 
 test "a datagram with one bit flipped, cut or longer changes nothing" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             const port = pair.b.endpoint().port;
             var room: [64]u8 = undefined;
             const packet = makePacket(&room, .{ .length = 64, .number = 1 });
             var buffer: [2048]u8 = @splat(0);
-            const datagram = try capture(&pair, wire, &buffer, packet);
+            const datagram = try capture(pair, wire, &buffer, packet);
             try testing.expectEqual(64 + constants.transport_overhead_bytes, datagram.len);
 
             for (0..datagram.len * 8) |bit| {
@@ -103,11 +96,8 @@ test "a datagram with one bit flipped, cut or longer changes nothing" {
 }
 
 test "counters end at the limit, and what is sealed beyond it is not opened" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             const port = pair.b.endpoint().port;
@@ -130,11 +120,8 @@ test "counters end at the limit, and what is sealed beyond it is not opened" {
 }
 
 test "datagrams of every length and type from a stranger do no harm" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             const port = pair.b.endpoint().port;
@@ -179,11 +166,8 @@ test "datagrams of every length and type from a stranger do no harm" {
 }
 
 test "a device whose control plane is stalled asks for cookies, and admits who has one" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             const public_key: [32]u8 = @splat(0xb);
@@ -228,11 +212,8 @@ test "a device whose control plane is stalled asks for cookies, and admits who h
 }
 
 test "a peer that seals nonsense harms nobody, and its sound packets still pass" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             const port = pair.b.endpoint().port;

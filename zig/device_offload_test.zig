@@ -9,6 +9,7 @@ const Netlink = @import("netlink.zig").Netlink;
 const Pair = scene.Pair;
 const Wire = scene.Wire;
 const inOwnNamespace = scene.inOwnNamespace;
+const withPair = scene.withPair;
 const testing = std.testing;
 
 const shapes = [_]packet_samples.Shape{
@@ -70,14 +71,11 @@ fn expectStream(link: scene.Link, shape: packet_samples.Shape, payload: []const 
 }
 
 test "super-packets leave the other TUN with equal bytes in order, in few writes" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             var buffer: [scene.packet_room]u8 = undefined;
             for (shapes) |row| {
-                if (!try isUsable(&pair, row)) continue;
+                if (!try isUsable(pair, row)) continue;
                 const writes_before = pair.b.counter(.tun_write_calls);
                 const packets_before = pair.b.counter(.tun_write_packets);
                 const sends_before = pair.a.counter(.udp_send_calls);
@@ -85,7 +83,7 @@ test "super-packets leave the other TUN with equal bytes in order, in few writes
                 for (0..10) |round| {
                     shape.payload = @as(usize, segmentOf(shape)) * 40 - round * 100;
                     shape.seed = round;
-                    const payload = try injectSuper(&pair, &buffer, shape);
+                    const payload = try injectSuper(pair, &buffer, shape);
                     try expectStream(pair.b.link, shape, payload);
                 }
                 const packets = 400;
@@ -105,21 +103,18 @@ test "super-packets leave the other TUN with equal bytes in order, in few writes
 }
 
 test "no datagram between two devices is longer than the MTU and 32 bytes" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             try pair.relayThrough(wire);
             var buffer: [scene.packet_room]u8 = undefined;
             var datagram: [scene.packet_room]u8 = undefined;
             for (shapes) |row| {
-                if (!try isUsable(&pair, row)) continue;
+                if (!try isUsable(pair, row)) continue;
                 var shape = row;
                 shape.payload = @as(usize, segmentOf(shape)) * 20 - 7;
-                const payload = try injectSuper(&pair, &buffer, shape);
+                const payload = try injectSuper(pair, &buffer, shape);
                 for (0..20) |number| {
                     const bytes = (try wire.receive(&datagram)).bytes;
                     try testing.expect(bytes.len <= constants.mtu_default + 32);

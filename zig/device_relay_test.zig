@@ -9,6 +9,7 @@ const Node = scene.Node;
 const Pair = scene.Pair;
 const Session = scene.Session;
 const inOwnNamespace = scene.inOwnNamespace;
+const withPair = scene.withPair;
 const linux = std.os.linux;
 const testing = std.testing;
 
@@ -83,13 +84,24 @@ const Trio = struct {
     }
 };
 
-test "two members speak through a third, which forwards what it cannot read" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var trio: Trio = try .open(0);
+const Begin = struct { kib_per_second: u32 = 0, connected: bool = true };
+
+/// As `withPair`.
+fn withTrio(comptime begin: Begin, comptime body: fn (*Trio) anyerror!void) anyerror!void {
+    return inOwnNamespace(struct {
+        fn run(_: *Netlink) anyerror!void {
+            var trio: Trio = try .open(begin.kib_per_second);
             defer trio.close();
             errdefer trio.printCounters();
-            try trio.connect();
+            if (begin.connected) try trio.connect();
+            try body(&trio);
+        }
+    }.run);
+}
+
+test "two members speak through a third, which forwards what it cannot read" {
+    try withTrio(.{}, struct {
+        fn body(trio: *Trio) anyerror!void {
             var packets: u64 = 0;
             var room: [constants.mtu_default]u8 = undefined;
             var length: usize = 60;
@@ -111,12 +123,8 @@ test "two members speak through a third, which forwards what it cannot read" {
 }
 
 test "a member's path is not moved by what comes another way, which the control plane hears of once" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var trio: Trio = try .open(0);
-            defer trio.close();
-            errdefer trio.printCounters();
-            try trio.connect();
+    try withTrio(.{}, struct {
+        fn body(trio: *Trio) anyerror!void {
             // B takes the direct way; A stays, and says that it heard.
             const direct = trio.pair.a.endpoint();
             try trio.pair.b.apply(&.{.{ .kind = .peer_endpoint_set, .peer = Pair.peer_a, .remote = direct }});
@@ -151,11 +159,8 @@ test "a member's path is not moved by what comes another way, which the control 
 }
 
 test "what no member may ask of a relay is refused and counted" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var trio: Trio = try .open(0);
-            defer trio.close();
-            errdefer trio.printCounters();
+    try withTrio(.{ .connected = false }, struct {
+        fn body(trio: *Trio) anyerror!void {
             var bytes: [200]u8 = @splat(1);
             const Ask = struct { source: relay.Id = id_a, destination: relay.Id, hops: u8 = 1 };
             // To nobody it knows, back to the asker, without a hop left, in R's name.
@@ -183,12 +188,8 @@ test "what no member may ask of a relay is refused and counted" {
 }
 
 test "a pair has its quota at a relay, and the rest is dropped" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var trio: Trio = try .open(1);
-            defer trio.close();
-            errdefer trio.printCounters();
-            try trio.connect();
+    try withTrio(.{ .kib_per_second = 1 }, struct {
+        fn body(trio: *Trio) anyerror!void {
             var room: [1400]u8 = undefined;
             for (0..200) |number| {
                 const packet = scene.makePacket(&room, .{ .length = 1000, .number = @intCast(number) });
@@ -204,11 +205,8 @@ test "a pair has its quota at a relay, and the rest is dropped" {
 }
 
 test "a member may be spoken to by a side socket, and is heard by it" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             for (0..2) |_| {
                 var status: [1]abi.Status = undefined;
                 pair.a.device.apply(&.{.{ .kind = .side_sockets_open }}, &status);
@@ -236,12 +234,8 @@ test "a member may be spoken to by a side socket, and is heard by it" {
 }
 
 test "a member that is silent for a second is asked for, and yields to another address after two" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var trio: Trio = try .open(0);
-            defer trio.close();
-            errdefer trio.printCounters();
-            try trio.connect();
+    try withTrio(.{}, struct {
+        fn body(trio: *Trio) anyerror!void {
             try trio.pair.cross(.b_to_a, 1);
             // Where nobody is.
             const nowhere = scene.v4(.{ 127, 0, 0, 1 }, 9);

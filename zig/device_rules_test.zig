@@ -15,6 +15,7 @@ const Pair = scene.Pair;
 const Session = scene.Session;
 const Wire = scene.Wire;
 const inOwnNamespace = scene.inOwnNamespace;
+const withPair = scene.withPair;
 const makePacket = scene.makePacket;
 const testing = std.testing;
 
@@ -83,11 +84,8 @@ fn classPacket(buffer: []u8, family: inner_packet.Family, class: u8, number: u64
 }
 
 test "a responder's peer is where it was until it confirms, and then where it confirmed from" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             const before = (try pair.b.stats(Pair.peer_a)).remote;
@@ -114,11 +112,8 @@ test "a responder's peer is where it was until it confirms, and then where it co
 }
 
 test "the outer header has the inner congestion bits and nothing else of its class" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             var wire: ClassWire = try .open();
             defer wire.close();
             try pair.a.apply(&.{.{
@@ -152,11 +147,8 @@ test "the outer header has the inner congestion bits and nothing else of its cla
 }
 
 test "congestion on the way arrives inside, and is a drop where the sender would not understand it" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             var wire: ClassWire = try .open();
             defer wire.close();
             const to = pair.b.endpoint();
@@ -185,10 +177,8 @@ test "congestion on the way arrives inside, and is a drop where the sender would
 }
 
 test "handshakes go out as AF41, cookie replies and data do not" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             var wire: ClassWire = try .open();
             defer wire.close();
             const kinds = [_]u32{ 1, 2, constants.message_introduction, 3, constants.message_introduction_cookie };
@@ -206,11 +196,8 @@ test "handshakes go out as AF41, cookie replies and data do not" {
 }
 
 test "who sends to where nobody is hears so at once, at a bounded rate" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             // Owned, and nowhere.
             const nowhere: abi.PeerRef = .{ .slot = 0, .generation = 1 };
             try pair.a.apply(&.{
@@ -221,11 +208,11 @@ test "who sends to where nobody is hears so at once, at a bounded rate" {
             for ([_][4]u8{ .{ 10, 5, 0, 1 }, .{ 10, 4, 5, 7 } }) |address| {
                 const packet = makePacket(&room, .{ .length = 100 });
                 packet[16..20].* = address;
-                try expectAnswer(&pair, packet, &.{ 3, 1 });
+                try expectAnswer(pair, packet, &.{ 3, 1 });
             }
             const packet = makePacket(&room, .{ .family = .v6, .length = 100 });
             packet[24] = 0xfd;
-            try expectAnswer(&pair, packet, &.{ 1, 3 });
+            try expectAnswer(pair, packet, &.{ 1, 3 });
             try pair.a.expectCounter(.icmp_sent, 3);
 
             // A packet that is sealed, or was, gets none.
@@ -256,11 +243,8 @@ test "who sends to where nobody is hears so at once, at a bounded rate" {
 }
 
 test "an authentic packet moves the endpoint even where its inner source is another's" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             var room: [64]u8 = undefined;
@@ -276,11 +260,8 @@ test "an authentic packet moves the endpoint even where its inner source is anot
 }
 
 test "a session index may be any number, STUN's magic cookie too" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             const wire: Wire = try .open();
             defer wire.close();
             // As STUN has it on the wire, at the place of the receiver's index.
@@ -300,11 +281,8 @@ test "a session index may be any number, STUN's magic cookie too" {
 }
 
 test "coalesced datagrams of any segment size, and the longest there are, do no harm" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             var sender: udp_linux.Udp = try .open(0, 0, .{});
             defer sender.close();
             const bytes = try testing.allocator.alloc(u8, constants.udp_payload_bytes_max);

@@ -198,7 +198,7 @@ pub const Link = struct {
     }
 };
 
-/// A UDP socket of the test on 127.0.0.1.
+/// A UDP socket of the test, on 127.0.0.1 unless another address is asked for.
 pub const Wire = struct {
     fd: linux.fd_t,
     port: u16,
@@ -206,11 +206,17 @@ pub const Wire = struct {
     pub const Received = struct { bytes: []u8, port: u16 };
 
     pub fn open() !Wire {
+        return openAt(.{ 127, 0, 0, 1 });
+    }
+
+    /// Another address of loopback.
+    pub fn openAt(loopback: [4]u8) !Wire {
         const kind = linux.SOCK.DGRAM | linux.SOCK.CLOEXEC | linux.SOCK.NONBLOCK;
         const fd = try descriptor(linux.socket(linux.AF.INET, kind, 0));
         errdefer _ = linux.close(fd);
         try setOption(fd, linux.SOL.SOCKET, linux.SO.RCVBUFFORCE, 16 << 20);
         var address = addressOf(0);
+        address.addr = @bitCast(loopback);
         var length: linux.socklen_t = @sizeOf(linux.sockaddr.in);
         _ = try succeeded(linux.bind(fd, @ptrCast(&address), length));
         _ = try succeeded(linux.getsockname(fd, @ptrCast(&address), &length));
@@ -513,6 +519,26 @@ pub const Pair = struct {
         try pair.receiver(way).link.expectNext(packet);
     }
 };
+
+/// How far a Pair is when a test begins.
+pub const Begin = struct {
+    options: Options = .{},
+    /// Session 0 is there, and both have confirmed it.
+    connected: bool = true,
+};
+
+/// Runs the body with a Pair in a namespace of its own; where it fails, both tell their counters.
+pub fn withPair(comptime begin: Begin, comptime body: fn (*Pair) anyerror!void) anyerror!void {
+    return inOwnNamespace(struct {
+        fn run(_: *Netlink) anyerror!void {
+            var pair: Pair = try .openWith(begin.options);
+            defer pair.close();
+            errdefer pair.printCounters();
+            if (begin.connected) try pair.connect(.{ .number = 0 });
+            try body(&pair);
+        }
+    }.run);
+}
 
 /// The command for the end that sends this way; A is the initiator.
 pub fn keypairInstall(peer: abi.PeerRef, session: Session, sends: Way) !abi.Command {

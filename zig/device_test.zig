@@ -11,6 +11,7 @@ const Netlink = @import("netlink.zig").Netlink;
 const Pair = scene.Pair;
 const Wire = scene.Wire;
 const inOwnNamespace = scene.inOwnNamespace;
+const withPair = scene.withPair;
 const makePacket = scene.makePacket;
 const linux = std.os.linux;
 const testing = std.testing;
@@ -43,18 +44,15 @@ test "a device that cannot be opened says at what, and which errno" {
 }
 
 test "inner packets of every length cross both ways, IPv4 and IPv6, unchanged and in order" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             var shape: scene.Shape = .{};
             for ([2]scene.Way{ .a_to_b, .b_to_a }) |way| {
                 shape.way = way;
                 shape.family = .v4;
-                try crossAllLengths(&pair, shape, 20);
+                try crossAllLengths(pair, shape, 20);
                 shape.family = .v6;
-                try crossAllLengths(&pair, shape, 40);
+                try crossAllLengths(pair, shape, 40);
             }
             const packets = 1420 - 20 + 1 + 1420 - 40 + 1;
             for ([2]*const scene.Node{ &pair.a, &pair.b }) |node| {
@@ -88,11 +86,8 @@ test "inner packets of every length cross both ways, IPv4 and IPv6, unchanged an
 }
 
 test "an initiator speaks at once, a responder only after the first packet, and the doorbell tells" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             const bell = try pair.b.device.tables.doorbell.duplicate();
             defer _ = linux.close(bell);
             var byte: [8]u8 = undefined;
@@ -130,11 +125,8 @@ test "an initiator speaks at once, a responder only after the first packet, and 
 }
 
 test "packets wait for a keypair, ask for it once a second, and leave in order when it comes" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             var room: [1420]u8 = undefined;
             var injected: u32 = 0;
             const first = while (true) : (injected += 1) {
@@ -174,11 +166,8 @@ test "packets wait for a keypair, ask for it once a second, and leave in order w
 }
 
 test "of more than 128 waiting packets the newest 128 are kept" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             var room: [1420]u8 = undefined;
             for (0..200) |number| {
                 try pair.a.link.inject(makePacket(&room, .{ .length = 1420, .number = @intCast(number) }));
@@ -197,11 +186,8 @@ test "of more than 128 waiting packets the newest 128 are kept" {
 }
 
 test "staged packets are dropped when the handshake is given up, and when keypairs are" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             var room: [100]u8 = undefined;
             for ([2]abi.CommandKind{ .staged_drop, .keypairs_drop }, 1..) |kind, count| {
                 try pair.a.link.inject(makePacket(&room, .{ .length = 100 }));
@@ -216,11 +202,8 @@ test "staged packets are dropped when the handshake is given up, and when keypai
 }
 
 test "a keypair without an endpoint, or with one that was taken away, keeps what waits" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             var room: [100]u8 = undefined;
             const packet = makePacket(&room, .{ .length = 100 });
             try pair.a.link.inject(packet);
@@ -241,11 +224,8 @@ test "a keypair without an endpoint, or with one that was taken away, keeps what
 }
 
 test "what waited on a responder goes before what comes when its keypair is just confirmed" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             // Turns by hand: the receive thread may confirm between any two lines of a turn.
             pair.b.device.stop();
             try pair.installResponder(.{ .number = 0 });
@@ -270,11 +250,8 @@ test "what waited on a responder goes before what comes when its keypair is just
 }
 
 test "destinations without an owner or an endpoint are counted and go nowhere" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const elsewhere: abi.PeerRef = .{ .slot = 0, .generation = 1 };
             const prefix = scene.prefix4(.{ 10, 4, 5, 7 }, 32);
             try pair.a.apply(&.{
@@ -305,11 +282,8 @@ test "destinations without an owner or an endpoint are counted and go nowhere" {
 }
 
 test "a peer cannot speak from an address that a longer prefix gives to another" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const other: abi.PeerRef = .{ .slot = 9, .generation = 1 };
             try pair.b.apply(&.{
                 .{ .kind = .peer_add, .peer = other },
@@ -342,11 +316,8 @@ test "a peer cannot speak from an address that a longer prefix gives to another"
 }
 
 test "a peer is where its newest packet came from, and a replay from elsewhere does not move it" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const first: Wire = try .open();
             defer first.close();
             const second: Wire = try .open();
@@ -369,7 +340,7 @@ test "a peer is where its newest packet came from, and a replay from elsewhere d
                 try testing.expectEqual(Pair.peer_a, event.peer);
                 try testing.expectEqual(relay.endpoint(), event.remote);
                 try testing.expectEqual(scene.v4(.{ 127, 0, 0, 1 }, 0).address, event.local.address);
-                try answersCome(&pair, relay);
+                try answersCome(pair, relay);
             }
 
             try thief.send(port, newest);
@@ -377,7 +348,7 @@ test "a peer is where its newest packet came from, and a replay from elsewhere d
             try thief.send(port, newest);
             try pair.b.awaitCounter(.not_authentic, 1);
             try pair.b.expectCounter(.replayed, 1);
-            try answersCome(&pair, second);
+            try answersCome(pair, second);
             try testing.expectEqual(null, pair.b.takeEvent(.endpoint_roamed));
             try testing.expectEqual(null, try thief.receiveNow(&datagrams[0]));
         }
@@ -397,22 +368,19 @@ test "a peer is where its newest packet came from, and a replay from elsewhere d
 }
 
 test "session messages arrive with their peer and equal bytes, staged ones too" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             var bytes: [constants.control_message_bytes_max]u8 = undefined;
-            try testing.expectEqual(1, try say(&pair, sessionMessage(&bytes, 700)));
+            try testing.expectEqual(1, try say(pair, sessionMessage(&bytes, 700)));
             try pair.a.awaitCounter(.staged, 1);
             try pair.connect(.{ .number = 0 });
-            try expectHeard(&pair, sessionMessage(&bytes, 700));
+            try expectHeard(pair, sessionMessage(&bytes, 700));
 
             var length: usize = constants.control_header_bytes;
             while (length <= constants.control_message_bytes_max) : (length += 1) {
                 const message = sessionMessage(&bytes, @intCast(length));
-                try testing.expectEqual(1, try say(&pair, message));
-                try expectHeard(&pair, message);
+                try testing.expectEqual(1, try say(pair, message));
+                try expectHeard(pair, message);
             }
             const messages = constants.control_message_bytes_max - 3 + 1;
             try pair.a.expectCounter(.session_messages_sent, messages);
@@ -424,11 +392,8 @@ test "session messages arrive with their peer and equal bytes, staged ones too" 
 }
 
 test "a session message whose header lies is malformed" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openConnected();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
             const Lie = struct { kind: u8 = 1, says: u16, has: u16 };
             const lies = [_]Lie{
                 .{ .says = 17, .has = 4 },      .{ .says = 33, .has = 32 },            .{ .says = 0, .has = 16 },
@@ -439,11 +404,11 @@ test "a session message whose header lies is malformed" {
             for (lies) |lie| {
                 bytes[0] = lie.kind;
                 std.mem.writeInt(u16, bytes[2..4], lie.says, .little);
-                try testing.expectEqual(1, try say(&pair, bytes[0..lie.has]));
+                try testing.expectEqual(1, try say(pair, bytes[0..lie.has]));
             }
             const truth = sessionMessage(&bytes, 99);
-            try testing.expectEqual(1, try say(&pair, truth));
-            try expectHeard(&pair, truth);
+            try testing.expectEqual(1, try say(pair, truth));
+            try expectHeard(pair, truth);
             try pair.b.expectCounter(.inner_malformed, lies.len);
             try pair.b.expectCounter(.session_messages_received, 1);
 
@@ -454,10 +419,10 @@ test "a session message whose header lies is malformed" {
             } };
             _ = pair.a.device.send(&.{gone}, truth);
             const long: [constants.control_datagram_bytes_max + 1]u8 = @splat(1);
-            _ = try say(&pair, &long);
+            _ = try say(pair, &long);
             try pair.a.expectCounter(.outbox_ring_full, 1);
-            _ = try say(&pair, truth);
-            try expectHeard(&pair, truth);
+            _ = try say(pair, truth);
+            try expectHeard(pair, truth);
             try testing.expectEqual(null, pair.a.device.send(&.{.{ .kind = .raw, .offset = 8, .length = 100 }}, truth));
         }
     }.body);
@@ -502,11 +467,8 @@ fn expectHeard(pair: *Pair, message: []const u8) !void {
 }
 
 test "persistent keepalives flow once a second, and ask for a keypair where there is none" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .open();
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             try pair.a.apply(&.{.{ .kind = .peer_keepalive_set, .peer = Pair.peer_b, .number = 1 }});
             const wanted = try pair.a.awaitEvent(.handshake_wanted);
             try testing.expectEqual(@backingInt(abi.HandshakeReason.persistent_keepalive), wanted.reason);

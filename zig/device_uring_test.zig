@@ -7,6 +7,7 @@ const scene = @import("device_scene.zig");
 const Netlink = @import("netlink.zig").Netlink;
 const Pair = scene.Pair;
 const inOwnNamespace = scene.inOwnNamespace;
+const withPair = scene.withPair;
 const linux = std.os.linux;
 const testing = std.testing;
 
@@ -79,17 +80,14 @@ test "where the kernel refuses io_uring packets go as ever, and the device says 
 }
 
 test "a refusal that comes after the probe is met the same way" {
-    try inOwnNamespace(struct {
-        fn body(_: *Netlink) anyerror!void {
-            var pair: Pair = try .openWith(.{ .io_uring = .on });
-            defer pair.close();
-            errdefer pair.printCounters();
+    try withPair(.{ .options = .{ .io_uring = .on }, .connected = false }, struct {
+        fn body(pair: *Pair) anyerror!void {
             pair.a.device.stop();
             // The threads that are started from here on have it no more.
             try io_scene.refuseIoUring();
             try testing.expectEqual(.ok, pair.a.device.start());
             try pair.connect(.{ .number = 0 });
-            try exchange(&pair);
+            try exchange(pair);
             try testing.expectEqual(.refused, pair.a.device.info().io_uring);
             try testing.expectEqual(.on, pair.b.device.info().io_uring);
             // By the thread that was first, or by each.

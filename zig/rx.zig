@@ -26,8 +26,8 @@ const udp_linux = @import("udp_linux.zig");
 const uring_use = @import("uring_use.zig");
 const Counters = @import("metrics.zig").Counters;
 const Handover = @import("handover.zig").Handover;
-const Lane = @import("lane.zig").Lane;
 const lane_ = @import("lane.zig");
+const Lane = lane_.Lane;
 const Path = peer_.Path;
 const Peer = peer_.Peer;
 const Session = tables_.Session;
@@ -38,7 +38,8 @@ const Udp = udp_linux.Udp;
 const segments_max = constants.receive_batch_segments;
 const paths_max = constants.receive_batch_messages_max + constants.handover_packets;
 const replies_max = constants.cookie_replies_per_turn;
-/// Handshakes and introductions are judged in one thread: the gate has one writer.
+/// Handshakes and introductions are judged in one thread, for the gate has one writer; it also receives
+/// what comes by side sockets.
 const gate_lane: u8 = 0;
 
 const Reply = struct { path: Path, bytes: cookie.Reply };
@@ -133,7 +134,7 @@ pub const Rx = struct {
     /// One turn; false where nothing was received.
     pub fn turn(self: *Rx) bool {
         var any = self.receiveFrom(null, 0);
-        if (self.lane_number != 0) return any;
+        if (self.lane_number != gate_lane) return any;
         var numbers: [8]u32 = undefined;
         for (self.tables.side.ready(&numbers)) |number| {
             if (self.receiveFrom(&self.tables.side.sockets[number - 1], number)) any = true;
@@ -585,7 +586,7 @@ pub const Rx = struct {
     }
 
     fn wait(self: *Rx) void {
-        const side = if (self.lane_number == 0) self.tables.side.epoll.load(.acquire) else -1;
+        const side = if (self.lane_number == gate_lane) self.tables.side.epoll.load(.acquire) else -1;
         // A ring waits for its own socket alone.
         if (side < 0 and self.inbound.wait(self.udp, &self.counters)) return;
         var polled: [3 + connected_socket.sockets_max]linux.pollfd = undefined;

@@ -1,6 +1,7 @@
 //! io_uring against the real kernel: what comes through it is what the plain calls bring, in order,
 //! across a socket that took another's place. Needs root, and a kernel that allows io_uring.
 const std = @import("std");
+const abi = @import("abi.zig");
 const constants = @import("constants.zig");
 const scene = @import("io_scene.zig");
 const Netlink = @import("netlink.zig").Netlink;
@@ -11,14 +12,16 @@ const Udp = udp_linux.Udp;
 const linux = std.os.linux;
 const testing = std.testing;
 
-/// A receiver on a socket of its own, and what wakes it.
+/// A receiver on a socket of its own, what wakes it, and another socket that sends to it.
 const Receiving = struct {
+    sender: Udp,
     udp: Udp,
     batch: *udp_linux.ReceiveBatch,
     wake_fd: linux.fd_t,
     receiver: uring.Receiver,
 
     fn open(self: *Receiving, sqpoll: bool) !void {
+        self.sender = try Udp.open(0, 0, .{});
         self.udp = try Udp.open(0, 0, .{});
         self.batch = try scene.makeBatch();
         self.wake_fd = @intCast(linux.eventfd(0, linux.EFD.CLOEXEC | linux.EFD.NONBLOCK));
@@ -30,6 +33,11 @@ const Receiving = struct {
         _ = linux.close(self.wake_fd);
         scene.freeBatch(self.batch);
         self.udp.close();
+        self.sender.close();
+    }
+
+    fn address(self: *const Receiving) abi.Endpoint {
+        return scene.v4(.{ 127, 0, 0, 1 }, self.udp.port);
     }
 
     fn receive(self: *Receiving) !usize {
@@ -46,6 +54,18 @@ const Receiving = struct {
     }
 };
 
+fn openSubmitter() !*uring.Submitter {
+    const submitter = try testing.allocator.create(uring.Submitter);
+    errdefer testing.allocator.destroy(submitter);
+    try submitter.open(false);
+    return submitter;
+}
+
+fn closeSubmitter(submitter: *uring.Submitter) void {
+    submitter.close();
+    testing.allocator.destroy(submitter);
+}
+
 test "segments, their size and their sender come through io_uring as through recvmmsg" {
     try scene.inOwnNamespace(struct {
         fn body(_: *Netlink) anyerror!void {
@@ -53,24 +73,22 @@ test "segments, their size and their sender come through io_uring as through rec
                 var receiving: Receiving = undefined;
                 try receiving.open(sqpoll);
                 defer receiving.close();
-                var sender = try Udp.open(0, 0, .{});
-                defer sender.close();
                 var bytes: [44 * 1452]u8 = undefined;
                 for (&bytes, 0..) |*byte, i| byte.* = @truncate(i *% 31);
-                const remote = scene.v4(.{ 127, 0, 0, 1 }, receiving.udp.port);
+                const remote = receiving.address();
                 // More rounds than there are buffers.
                 for (0..3 * constants.receive_batch_messages) |round| {
-                    const sent = sender.sendBatch(&.{scene.oneMessage(remote, &bytes, 1452)});
+                    const sent = receiving.sender.sendBatch(&.{scene.oneMessage(remote, &bytes, 1452)});
                     try testing.expectEqual(udp_linux.SendResult{ .sent = 1, .errno = .SUCCESS }, sent);
                     try testing.expectEqual(1, try receiving.receive());
                     const message = receiving.batch.message(0);
                     try testing.expectEqualSlices(u8, &bytes, message.payload);
                     try testing.expectEqual(1452, scene.segmentSize(message).?);
-                    try testing.expectEqual(sender.port, message.remote.port);
+                    try testing.expectEqual(receiving.sender.port, message.remote.port);
                     try testing.expect(!message.truncated and !message.control_truncated);
                     var short: [8]u8 = undefined;
                     std.mem.writeInt(u64, &short, round, .little);
-                    try sender.sendTo(remote, .{}, &short);
+                    try receiving.sender.sendTo(remote, .{}, &short);
                     try testing.expectEqual(1, try receiving.receive());
                     try testing.expectEqualSlices(u8, &short, receiving.batch.message(0).payload);
                     try testing.expectEqual(null, scene.segmentSize(receiving.batch.message(0)));
@@ -86,11 +104,9 @@ test "more datagrams than there are buffers come without a wait between them, in
             var receiving: Receiving = undefined;
             try receiving.open(false);
             defer receiving.close();
-            var sender = try Udp.open(0, 0, .{});
-            defer sender.close();
-            const remote = scene.v4(.{ 127, 0, 0, 1 }, receiving.udp.port);
+            const remote = receiving.address();
             const total = 5 * constants.receive_batch_messages + 3;
-            for (0..total) |number| try sender.sendTo(remote, .{}, &.{@intCast(number)});
+            for (0..total) |number| try receiving.sender.sendTo(remote, .{}, &.{@intCast(number)});
             var next: usize = 0;
             while (next < total) {
                 for (0..try receiving.receiver.receiveBatch(&receiving.udp, receiving.batch)) |at| {
@@ -109,10 +125,8 @@ test "a socket that takes another's place is received from, and the other is let
             var receiving: Receiving = undefined;
             try receiving.open(false);
             defer receiving.close();
-            var sender = try Udp.open(0, 0, .{});
-            defer sender.close();
             const port = receiving.udp.port;
-            try sender.sendTo(scene.v4(.{ 127, 0, 0, 1 }, port), .{}, "before");
+            try receiving.sender.sendTo(receiving.address(), .{}, "before");
             try testing.expectEqual(1, try receiving.receive());
 
             var fresh = try Udp.open(0, 0, .{});
@@ -122,7 +136,7 @@ test "a socket that takes another's place is received from, and the other is let
             _ = receiving.udp.generation.fetchAdd(1, .release);
             // As device.zig does it: the wait that is on is woken.
             _ = linux.write(receiving.wake_fd, std.mem.asBytes(&@as(u64, 1)), 8);
-            try sender.sendTo(scene.v4(.{ 127, 0, 0, 1 }, fresh.port), .{}, "after");
+            try receiving.sender.sendTo(scene.v4(.{ 127, 0, 0, 1 }, fresh.port), .{}, "after");
             try testing.expectEqual(1, try receiving.receive());
             try testing.expectEqualStrings("after", receiving.batch.message(0).payload);
             // Nobody holds the old socket, so its port is free.
@@ -139,10 +153,8 @@ test "packets of a TUN are read in order, and where there are no more it says so
             defer tun.close();
             var sender = try Udp.open(0, 0, .{});
             defer sender.close();
-            const submitter = try testing.allocator.create(uring.Submitter);
-            defer testing.allocator.destroy(submitter);
-            try submitter.open(false);
-            defer submitter.close();
+            const submitter = try openSubmitter();
+            defer closeSubmitter(submitter);
             const room = try testing.allocator.alloc([constants.tun_read_bytes_max]u8, 8);
             defer testing.allocator.free(room);
             var buffers: [8][]u8 = undefined;
@@ -179,10 +191,8 @@ test "a batch is sent in order, up to the message that fails" {
             defer receiver.close();
             var sender = try Udp.open(0, 0, .{});
             defer sender.close();
-            const submitter = try testing.allocator.create(uring.Submitter);
-            defer testing.allocator.destroy(submitter);
-            try submitter.open(false);
-            defer submitter.close();
+            const submitter = try openSubmitter();
+            defer closeSubmitter(submitter);
             const batch = try scene.makeBatch();
             defer scene.freeBatch(batch);
             const good = scene.v4(.{ 127, 0, 0, 1 }, receiver.port);

@@ -8,6 +8,7 @@ const linux = std.os.linux;
 const forge_ = @import("forge.zig");
 const Forge = forge_.Forge;
 const frame = @import("frame.zig");
+const packet_socket = @import("packet_socket.zig");
 
 const batch_max = 64;
 const frame_bytes_max = 1514;
@@ -57,7 +58,7 @@ pub fn main(process: std.process.Init.Minimal) !void {
 
 /// Whole frames, past the stack of this namespace: any source address will do.
 fn flood(options: *const Options) !Sent {
-    const fd = try packetSocket(options.interface, 0);
+    const fd = try packet_socket.open(options.interface, packet_socket.none);
     const bypass: c_int = 1;
     const packet_qdisc_bypass = 20;
     _ = linux.setsockopt(fd, linux.SOL.PACKET, packet_qdisc_bypass, std.mem.asBytes(&bypass), 4);
@@ -156,7 +157,7 @@ fn ask(options: *const Options) !Sent {
 
 /// Prints `count` UDP payloads of the wire, in hexadecimal, each behind its addresses and ports.
 fn listen(options: *const Options) !void {
-    const fd = try packetSocket(options.interface, 0x0800);
+    const fd = try packet_socket.open(options.interface, packet_socket.ipv4);
     var bytes: [frame_bytes_max]u8 = undefined;
     var left = options.count;
     const until_ns = now() + options.seconds * std.time.ns_per_s;
@@ -246,24 +247,6 @@ fn header(vector: [*]std.posix.iovec_const) linux.mmsghdr {
         .controllen = 0,
         .flags = 0,
     }, .len = 0 };
-}
-
-fn packetSocket(interface: u32, protocol: u16) !i32 {
-    const order = std.mem.nativeToBig(u16, protocol);
-    const rc = linux.socket(linux.AF.PACKET, linux.SOCK.RAW, order);
-    if (linux.errno(rc) != .SUCCESS) return error.NoPacketSocket;
-    const fd: i32 = @intCast(rc);
-    var address: linux.sockaddr.ll = .{
-        .protocol = order,
-        .ifindex = @intCast(interface),
-        .hatype = 0,
-        .pkttype = 0,
-        .halen = 0,
-        .addr = @splat(0),
-    };
-    const bound = linux.bind(fd, @ptrCast(&address), @sizeOf(linux.sockaddr.ll));
-    if (linux.errno(bound) != .SUCCESS) return error.NoInterface;
-    return fd;
 }
 
 fn udpSocket(options: *const Options) !i32 {

@@ -6,6 +6,7 @@ const std = @import("std");
 const linux = std.os.linux;
 const frame = @import("frame.zig");
 const faults = @import("faults.zig");
+const packet_socket = @import("packet_socket.zig");
 
 const frame_bytes_max = 2048;
 /// Frames that wait for their time; beyond, a frame goes at once.
@@ -162,20 +163,7 @@ pub fn main(process: std.process.Init.Minimal) !void {
 }
 
 fn open(interface: u32) !i32 {
-    const every = std.mem.nativeToBig(u16, 0x0003);
-    const rc = linux.socket(linux.AF.PACKET, linux.SOCK.RAW, every);
-    if (linux.errno(rc) != .SUCCESS) return error.NoPacketSocket;
-    const fd: i32 = @intCast(rc);
-    var address: linux.sockaddr.ll = .{
-        .protocol = every,
-        .ifindex = @intCast(interface),
-        .hatype = 0,
-        .pkttype = 0,
-        .halen = 0,
-        .addr = @splat(0),
-    };
-    if (linux.errno(linux.bind(fd, @ptrCast(&address), @sizeOf(linux.sockaddr.ll))) != .SUCCESS)
-        return error.NoInterface;
+    const fd = try packet_socket.open(interface, packet_socket.every);
     const bytes: c_int = 8 << 20;
     _ = linux.setsockopt(fd, linux.SOL.SOCKET, linux.SO.RCVBUFFORCE, std.mem.asBytes(&bytes), 4);
     return fd;
