@@ -97,7 +97,13 @@ pub const load_datagrams: usize = control_ring_datagrams / 8;
 /// that passes costs a Diffie-Hellman.
 pub const load_arrivals_per_s: u64 = 200;
 pub const load_arrivals_burst: u64 = 200;
-/// The node stays under load for so long after.
+/// And an address that alone sends more than its limit allows (rate_limiter.zig), beyond a burst, is a
+/// load by itself: as many as hold a session with one another may stand behind one NAT.
+pub const source_load_per_s: u64 = 20;
+pub const source_load_burst: u64 = 64;
+/// Of addresses, by a keyed hash: those that share one are asked for cookies together.
+pub const source_load_cells: usize = 1024;
+/// The node, or the address, stays under load for so long after.
 pub const load_sticky_ns: u64 = ns_per_s;
 /// Cookie replies need no MAC of ours, so they never fill more of the control ring than this.
 pub const cookie_reply_ring_datagrams: usize = load_datagrams / 2;
@@ -180,6 +186,10 @@ comptime {
     assert(control_datagram_bytes_max >= control_message_bytes_max + transport_overhead_bytes);
     assert(tun_batch_bytes > 2 * tun_read_bytes_max);
     assert(std.math.isPowerOfTwo(lanes_max));
+    assert(std.math.isPowerOfTwo(source_load_cells));
+    // Else the node was under load before.
+    assert(source_load_burst < load_arrivals_burst);
+    assert(load_datagrams % source_load_burst == 0);
     assert(handover_bytes > 2 * tun_read_bytes_max);
     // Receive names the path of a datagram by a byte.
     assert(receive_batch_messages_max + handover_packets <= 256);

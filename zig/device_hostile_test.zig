@@ -178,8 +178,12 @@ test "a device whose control plane is stalled asks for cookies, and admits who h
             var message: [constants.initiation_bytes]u8 = @splat(0);
             message[0] = constants.message_initiation;
             crypto.mac(message[116..132], &mac1_key, message[0..116]);
-            // Nobody takes what arrives.
-            for (0..constants.load_datagrams) |_| try wire.send(port, &message);
+            // Nobody takes what arrives. No address alone may make up the load.
+            for (0..constants.load_datagrams / constants.source_load_burst) |number| {
+                const one: Wire = try .openAt(.{ 127, 0, 0, @intCast(2 + number) });
+                defer one.close();
+                for (0..constants.source_load_burst) |_| try one.send(port, &message);
+            }
             try pair.b.awaitCounter(.handshakes_received, constants.load_datagrams);
             const over = 1000;
             for (0..over) |number| {

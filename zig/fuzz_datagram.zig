@@ -73,6 +73,7 @@ const Scene = struct {
         self.peer.keypairs = .{ .current = .init(self.pairs[0]), .next = self.pairs[1] };
         self.peer.path.store(.{});
         self.tables.gate.load = .{};
+        self.tables.gate.sources = .{};
         self.tables.events.head = 0;
         self.tables.events.count = 0;
         self.tables.inbox.head.raw = 0;
@@ -221,7 +222,10 @@ fn demultiplexer(input: []const u8) !u64 {
     }
     var coalesced: Coalesced = .{};
     try scene.turn(&coalesced, Coalesced.look);
-    if (coalesced.replies > 0 and scene.tables.gate.load.seen_ns == null) return error.CookieWithoutLoad;
+    // One source may be a load by itself.
+    const passed = scene.count(.handshakes_received) + scene.count(.introductions_received);
+    const loaded = scene.tables.gate.load.sticky.seen_ns != null or passed >= constants.source_load_burst;
+    if (coalesced.replies > 0 and !loaded) return error.CookieWithoutLoad;
     if (coalesced.replies * constants.cookie_reply_bytes > bytes) return error.Amplified;
     if (scene.count(.opened_packets) == 0) {
         if (scene.peer.path.load().remote.family != 0) return error.PathMoved;

@@ -33,6 +33,7 @@ fn freshGate() !*Gate {
     }
     now_ns += 2 * constants.ns_per_s;
     shared_gate.?.load = .{};
+    shared_gate.?.sources = .{};
     return &shared_gate.?;
 }
 
@@ -136,7 +137,7 @@ fn cookie(input: []const u8) !u64 {
     if (length != constants.cookie_reply_bytes) return expectRefusal(admission, .malformed);
     if (queued >= constants.cookie_reply_ring_datagrams) return expectRefusal(admission, .cookie_reply_ring_full);
     if (admission != .pass) return error.RefusedWithoutReason;
-    if (gate.load.seen_ns != null) return error.LoadFromAnybody;
+    if (gate.load.sticky.seen_ns != null) return error.LoadFromAnybody;
 
     const message = room[0..constants.initiation_bytes];
     var key: [32]u8 = undefined;

@@ -3,9 +3,9 @@
 //!
 //! A handshake message passes where its length is exact and its MAC1 proves that the sender knows
 //! this node's public key (WireGuard paper, section 5.4.4); an introduction, where its MAC proves
-//! the same of the identity (docs/PROTOCOL.md). Under load (`load.zig`) either must also prove by a
-//! cookie that its source is its own, and keep to the limit of that source; who has no cookie is
-//! sent one, in fewer bytes than came. What is refused changes nothing, and nothing is kept for a source that has proven nothing.
+//! the same of the identity (docs/PROTOCOL.md). Under load (`load.zig`), the node's or the source's own,
+//! either must also prove by a cookie that its source is its own, and keep to the limit of that source;
+//! who has no cookie is sent one, in fewer bytes than came. What is refused changes nothing, and nothing is kept for a source that has proven nothing.
 const std = @import("std");
 const Allocator = std.mem.Allocator;
 const abi = @import("abi.zig");
@@ -14,7 +14,9 @@ const cookie_ = @import("cookie.zig");
 const crypto = @import("crypto.zig");
 const rate_limiter = @import("rate_limiter.zig");
 const Cookies = cookie_.Cookies;
-const Load = @import("load.zig").Load;
+const load_ = @import("load.zig");
+const Load = load_.Load;
+const SourceLoad = load_.SourceLoad;
 const RateLimiter = rate_limiter.RateLimiter;
 
 const label_mac1 = "mac1----";
@@ -49,6 +51,7 @@ pub const Gate = struct {
     cookies: Cookies = .{},
     limiter: RateLimiter = .{},
     load: Load = .{},
+    sources: SourceLoad = .{},
 
     /// Both of what is public: they tell who knows this node, and keep nothing from who does.
     const Keys = struct {
@@ -70,6 +73,7 @@ pub const Gate = struct {
         return .{
             .cookies = .{ .random = random },
             .limiter = try .init(allocator, constants.rate_limiter_entries_max, &hash_key),
+            .sources = .init(&hash_key),
         };
     }
 
@@ -109,9 +113,14 @@ pub const Gate = struct {
                 return .{ .pass = kind };
             },
             else => {
-                // Of messages with a valid MAC alone: junk moves nothing.
-                if (!self.load.arrive(now_ns, queued)) return .{ .pass = kind };
-                return self.admitUnderLoad(datagram, kind, remote, now_ns);
+                // Of messages with a valid MAC alone: junk moves nothing. What comes through a member
+                // has that member's quota, and cannot be sent a cookie.
+                const relayed = remote.family == constants.family_relay;
+                // Who is a load by himself is none for others: it costs no Diffie-Hellman beyond his limit.
+                const of_source = !relayed and self.sources.arrive(remote, now_ns);
+                if (of_source or self.load.arrive(now_ns, queued))
+                    return self.admitUnderLoad(datagram, kind, remote, now_ns);
+                return .{ .pass = kind };
             },
         }
     }
@@ -335,9 +344,9 @@ test "every length of every type is judged without harm" {
 test "without load no cookie is asked for, and no source is limited" {
     var scene: Scene = try .init();
     defer scene.deinit();
-    for (Scene.kinds, 0..) |kind, round| for (0..100) |_| {
+    for (Scene.kinds, 0..) |kind, round| for (0..constants.source_load_burst) |_| {
         const message = scene.make(kind, null);
-        const now_ns = round * ns_per_s;
+        const now_ns = 4 * round * ns_per_s;
         try testing.expectEqual(kind, scene.admit(message, v4(1, 1), now_ns, loaded - 1).pass);
     };
     try testing.expectEqual(0, scene.gate.limiter.count);
@@ -404,6 +413,85 @@ test "a flood of valid MACs from sources that are not its own costs few Diffie-H
             _ = scene.make(kind, null);
         }
     }
+}
+
+test "a source that floods is held to its limit from its burst on, and nobody else is asked for a cookie" {
+    for ([_]u64{ 100, 200, 1_000, 20_000 }) |per_s| for (Scene.kinds) |kind| {
+        var scene: Scene = try .init();
+        defer scene.deinit();
+        const from = v4(1, 1);
+        var cookie: ?cookie_.Cookie = null;
+        var passed: u64 = 0;
+        var asked: u64 = 0;
+        const seconds = 5;
+        for (0..seconds * per_s) |i| {
+            const now_ns = i * (ns_per_s / per_s);
+            const message = scene.make(kind, cookie);
+            switch (scene.admit(message, from, now_ns, 0)) {
+                .pass => passed += 1,
+                .refuse => {},
+                .answer => |answer| cookie = try Scene.open(message, &answer.reply),
+            }
+            if (i % (per_s / 20) != 0) continue;
+            const honest = scene.make(kind, null);
+            if (scene.admit(honest, v4(2 + @as(u32, @intCast(i)), 9), now_ns, 0) != .pass) asked += 1;
+        }
+        // Of a hundred; one in a thousand shares the flood's cell.
+        try testing.expect(asked <= 5);
+        const limit = rate_limiter.packets_per_second * seconds + rate_limiter.packets_burst;
+        try testing.expect(passed <= limit + constants.source_load_burst);
+        try testing.expect(passed >= limit);
+    };
+}
+
+test "who pretends to be at another's address has him prove that it is his, and no more" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const from = v4(0xc000_0207, 9);
+    for (0..10_000) |i| {
+        const now_ns = i * (ns_per_s / 1000);
+        _ = scene.admit(scene.make(.initiation, null), v4(0xc000_0207, @truncate(i)), now_ns, 0);
+        if (i % 100 != 99) continue;
+        const first = scene.make(.initiation, null);
+        const cookie = try Scene.open(first, &scene.admit(first, from, now_ns, 0).answer.reply);
+        try testing.expect(scene.admit(scene.make(.initiation, cookie), from, now_ns, 0) == .pass);
+    }
+}
+
+test "two hundred peers behind one address that begin at once are all let in, most of them soon" {
+    var scene: Scene = try .init();
+    defer scene.deinit();
+    const peers = 200;
+    // As ours: again at once with a cookie, else after 5 s and up to a third more.
+    var prng: std.Random.DefaultPrng = .init(1);
+    var due_ns: [peers]?u64 = undefined;
+    for (&due_ns) |*due| due.* = prng.random().uintLessThan(u64, ns_per_s / 3);
+    var cookies: [peers]?cookie_.Cookie = @splat(null);
+    var left: usize = peers;
+    var left_after_second: usize = peers;
+    var now_ns: u64 = 0;
+    while (left > 0 and now_ns < 90 * ns_per_s) : (now_ns += constants.ns_per_ms) {
+        if (now_ns == ns_per_s) left_after_second = left;
+        for (&due_ns, &cookies, 0..) |*due, *cookie, number| {
+            while (due.* != null and due.*.? <= now_ns) {
+                const message = scene.make(.initiation, cookie.*);
+                due.* = now_ns + constants.rekey_timeout_ns + prng.random().uintLessThan(u64, ns_per_s / 3);
+                switch (scene.admit(message, v4(1, @intCast(1000 + number)), now_ns, 0)) {
+                    .pass => {
+                        due.* = null;
+                        left -= 1;
+                    },
+                    .refuse => {},
+                    .answer => |answer| {
+                        cookie.* = try Scene.open(message, &answer.reply);
+                        due.* = now_ns;
+                    },
+                }
+            }
+        }
+    }
+    try testing.expectEqual(0, left);
+    try testing.expect(left_after_second <= peers - constants.source_load_burst);
 }
 
 test "under load a source with a cookie keeps to its limit, and others are not affected" {

@@ -5,25 +5,64 @@
 //! and introductions with a valid MAC arrive, whether or not they are drained in time: each costs a
 //! Diffie-Hellman, so a flood that is just drained costs the most. Load lasts a second after either.
 //! It alone refuses nobody: it is not a limit that a stranger could use up for others.
+//!
+//! An address that alone sends too many is a load by itself, and nobody else's. It has proven nothing
+//! yet, so nothing is kept for it: addresses share counters, by a hash that nobody can aim at.
 const std = @import("std");
 const assert = std.debug.assert;
+const abi = @import("abi.zig");
 const constants = @import("constants.zig");
+const rate_limiter = @import("rate_limiter.zig");
+const Source = rate_limiter.Source;
 const Pacer = @import("pacer.zig").Pacer;
 
 comptime {
+    assert(constants.source_load_per_s == rate_limiter.packets_per_second);
     // What passes without a cookie in the first second of a flood, and in each later one.
     assert(constants.load_arrivals_burst + constants.load_arrivals_per_s <= 500);
 }
 
 pub const Load = struct {
-    /// When the node was last seen under load.
-    seen_ns: ?u64 = null,
+    sticky: Sticky = .{},
     arrivals: Pacer(constants.load_arrivals_per_s, constants.load_arrivals_burst) = .{},
 
     /// A message with a valid MAC has arrived, while `queued` others wait for the control plane.
     /// Whether the node is under load now.
     pub fn arrive(self: *Load, now_ns: u64, queued: usize) bool {
-        if (!self.arrivals.take(now_ns) or queued >= constants.load_datagrams) {
+        return self.sticky.see(!self.arrivals.take(now_ns) or queued >= constants.load_datagrams, now_ns);
+    }
+};
+
+/// Without `init` its hash can be foreseen.
+pub const SourceLoad = struct {
+    hash_key: [rate_limiter.hash_key_bytes]u8 = @splat(0),
+    cells: [constants.source_load_cells]Cell = @splat(.{}),
+
+    const Cell = struct {
+        sticky: Sticky = .{},
+        arrivals: Pacer(constants.source_load_per_s, constants.source_load_burst) = .{},
+    };
+
+    /// `hash_key`: random bytes that nobody else knows.
+    pub fn init(hash_key: *const [rate_limiter.hash_key_bytes]u8) SourceLoad {
+        return .{ .hash_key = hash_key.* };
+    }
+
+    /// A message with a valid MAC has arrived from there. Whether so many do that it, or whoever
+    /// pretends to be there, is a load by itself.
+    pub fn arrive(self: *SourceLoad, remote: *const abi.Endpoint, now_ns: u64) bool {
+        const hash = Source.of(remote).hash(&self.hash_key);
+        const cell = &self.cells[@intCast(hash % self.cells.len)];
+        return cell.sticky.see(!cell.arrivals.take(now_ns), now_ns);
+    }
+};
+
+/// Load lasts for a while after it was seen.
+const Sticky = struct {
+    seen_ns: ?u64 = null,
+
+    fn see(self: *Sticky, now_is: bool, now_ns: u64) bool {
+        if (now_is) {
             self.seen_ns = now_ns;
             return true;
         }
@@ -98,4 +137,40 @@ test "a clock that jumps back or far ahead is not load, and ends none late" {
     try testing.expect(!load.arrive(7 * ns_per_s, 0));
     try testing.expect(!load.arrive(std.math.maxInt(u64), 0));
     try testing.expect(!load.arrive(std.math.maxInt(u64), 0));
+}
+
+fn v4(address: u32) abi.Endpoint {
+    var endpoint: abi.Endpoint = .{ .port = 1, .family = 4 };
+    std.mem.writeInt(u32, endpoint.address[12..16], address, .big);
+    return endpoint;
+}
+
+test "an address is a load by itself beyond its burst, for as long as it goes on and a second more" {
+    var sources: SourceLoad = .init(&@splat(7));
+    const from = v4(0x0a000001);
+    var now_ns: u64 = 3 * ns_per_s;
+    for (0..constants.source_load_burst) |_| try testing.expect(!sources.arrive(&from, now_ns));
+    for (0..100_000) |_| {
+        try testing.expect(sources.arrive(&from, now_ns));
+        now_ns += 50_000;
+    }
+    try testing.expect(sources.arrive(&from, now_ns + 9 * ns_per_s / 10));
+    try testing.expect(!sources.arrive(&from, now_ns + 2 * ns_per_s));
+    // At its rate it never is.
+    now_ns += 100 * ns_per_s;
+    for (0..10_000) |_| {
+        try testing.expect(!sources.arrive(&from, now_ns));
+        now_ns += ns_per_s / constants.source_load_per_s;
+    }
+}
+
+test "one address that is a load makes it of few others, and a flood from everywhere of all" {
+    var sources: SourceLoad = .init(&@splat(7));
+    for (0..1000) |_| _ = sources.arrive(&v4(1), ns_per_s);
+    var others: u32 = 0;
+    for (0..10_000) |i| {
+        if (sources.arrive(&v4(@intCast(0x0a000000 + i)), ns_per_s)) others += 1;
+    }
+    // A thousandth shares its counter.
+    try testing.expect(others > 0 and others < 100);
 }

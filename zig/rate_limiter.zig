@@ -43,17 +43,25 @@ pub const Outcome = enum {
 const none = std.math.maxInt(u32);
 
 /// What shares a bucket.
-const Source = struct {
+pub const Source = struct {
     /// IPv4: the address. IPv6: its first 64 bits.
     bits: u64,
     /// 4 or 6.
     family: u8,
 
-    fn of(remote: *const abi.Endpoint) Source {
+    pub fn of(remote: *const abi.Endpoint) Source {
         return switch (remote.family) {
             4 => .{ .bits = std.mem.readInt(u32, remote.address[12..16], .big), .family = 4 },
             else => .{ .bits = std.mem.readInt(u64, remote.address[0..8], .big), .family = 6 },
         };
+    }
+
+    /// Nobody who does not know the key can choose sources that share one.
+    pub fn hash(source: Source, key: *const [hash_key_bytes]u8) u64 {
+        var bytes: [9]u8 = undefined;
+        std.mem.writeInt(u64, bytes[0..8], source.bits, .little);
+        bytes[8] = source.family;
+        return SipHash.toInt(&bytes, key);
     }
 
     fn equal(a: Source, b: Source) bool {
@@ -181,11 +189,7 @@ pub const RateLimiter = struct {
     }
 
     fn chainOf(self: *const RateLimiter, source: Source) *u32 {
-        var bytes: [9]u8 = undefined;
-        std.mem.writeInt(u64, bytes[0..8], source.bits, .little);
-        bytes[8] = source.family;
-        const hash = SipHash.toInt(&bytes, &self.hash_key);
-        return &self.chains[@intCast(hash & (self.chains.len - 1))];
+        return &self.chains[@intCast(source.hash(&self.hash_key) & (self.chains.len - 1))];
     }
 
     fn appendNewest(self: *RateLimiter, index: u32) void {

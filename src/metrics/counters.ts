@@ -20,7 +20,7 @@ export const counterHelp: Readonly<Record<string, string>> = {
   no_local_key: "Handshakes without a key of this node",
   no_endpoint: "Handshakes for a member without a known address",
   initiations_sent: "Handshakes begun",
-  initiations_resent: "Handshakes begun again for want of an answer",
+  initiations_resent: "Handshakes sent again with the cookie that was asked for",
   initiations_accepted: "Handshakes of others that were answered",
   initiations_replayed: "Handshakes that came before",
   initiations_too_frequent: "Handshakes of one member that came too soon",
