@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 7;
+pub const version: u32 = 8;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -448,6 +448,8 @@ pub const Counter = enum(u32) {
     /// Packets whose path is a member without a session.
     relay_unavailable,
     stun_received,
+    /// Packets of the TUN that are longer than its MTU; see icmp_sent.
+    too_big,
 };
 
 comptime {

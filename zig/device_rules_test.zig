@@ -242,6 +242,65 @@ test "who sends to where nobody is hears so at once, at a bounded rate" {
     }.body);
 }
 
+test "who sends what is longer than the MTU hears which length would pass, for super-packets too" {
+    try inOwnNamespace(struct {
+        fn body(netlink: *Netlink) anyerror!void {
+            var pair: Pair = try .openConnected();
+            defer pair.close();
+            errdefer pair.printCounters();
+            const mtu = constants.mtu_default;
+            var room: [scene.packet_room]u8 = undefined;
+            for (families) |family| for ([_]u8{ packet_samples.tcp, packet_samples.udp }) |protocol| {
+                var shape: packet_samples.Shape = .{ .family = family, .protocol = protocol };
+                const headers = packet_samples.headerLength(shape);
+                // Only super-packets get past the kernel's own look at lengths.
+                shape.payload = 20_000;
+                const virtio, const packet = packet_samples.superPacket(&room, shape, @intCast(mtu + 1 - headers));
+                try expectAnswer(&pair, &virtio, packet, mtu);
+            };
+            try pair.a.expectCounter(.too_big, 4);
+            try pair.a.expectCounter(.icmp_sent, 4);
+
+            // It may be cut on the way.
+            const virtio, const whole = packet_samples.superPacket(&room, .{
+                .dont_fragment = false,
+                .payload = 2 * (mtu + 1 - 52),
+            }, mtu + 1 - 52);
+            try pair.a.link.injectWith(&virtio, whole);
+            try pair.b.awaitCounter(.tun_write_packets, 2);
+            try pair.b.link.drain();
+
+            // A new MTU counts from its first packet, whether or not the news of it was read.
+            for ([_]u32{ 9000, 1300, mtu }) |changed| {
+                try netlink.setMtu(pair.a.device.info().interface_index, changed);
+                const fits = packet_samples.write(&room, .{ .payload = changed - 52 });
+                try pair.a.link.inject(fits);
+                try pair.b.link.expectNext(fits);
+                const longer_virtio, const longer = packet_samples.superPacket(&room, .{
+                    .payload = 2 * changed,
+                }, @intCast(changed + 1 - 52));
+                try expectAnswer(&pair, &longer_virtio, longer, changed);
+            }
+            try pair.cross(.a_to_b, 1);
+        }
+
+        fn expectAnswer(pair: *Pair, virtio: *const [constants.virtio_header_bytes]u8, packet: []const u8, mtu: u32) !void {
+            try pair.a.link.injectWith(virtio, packet);
+            var buffer: [scene.packet_room]u8 = undefined;
+            const answer = (try pair.a.link.receive(&buffer)).packet;
+            const inner = inner_packet.parse(answer).?;
+            const asked = inner_packet.parse(packet).?;
+            try testing.expectEqual(asked.source, inner.destination);
+            const message = answer[inner.header_length..];
+            const kind: [2]u8 = if (inner.family == .v4) .{ 3, 4 } else .{ 2, 0 };
+            try testing.expectEqualSlices(u8, &kind, message[0..2]);
+            try testing.expectEqual(mtu, std.mem.readInt(u32, message[4..8], .big));
+            try testing.expectEqualSlices(u8, packet[0 .. message.len - 8], message[8..]);
+            try pair.b.link.expectNothing();
+        }
+    }.body);
+}
+
 test "an authentic packet moves the endpoint even where its inner source is another's" {
     try withPair(.{}, struct {
         fn body(pair: *Pair) anyerror!void {

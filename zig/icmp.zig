@@ -1,7 +1,9 @@
 //! What the kernel's WireGuard answers to a packet that nobody owns, or whose owner is nowhere: ICMP
 //! "host unreachable", ICMPv6 "address unreachable" (kernel `device.c`, wg_xmit), so that programs
-//! fail at once instead of waiting. Pure: makes the packet, and says who must not get one (RFC 1122
-//! section 3.2.2, RFC 4443 section 2.4). It comes from the address that was not reached: which
+//! fail at once instead of waiting; and to one that is longer than the interface's MTU what any router
+//! does: "fragmentation needed" (RFC 1191 section 4), "packet too big" (RFC 4443 section 3.2), with the
+//! length that would do. Pure: makes the packet, and says who must not get one (RFC 1122 section 3.2.2,
+//! RFC 4443 section 2.4). It comes from the address that was not reached: which
 //! addresses the interface has is not known here, and one of ours would not be taken from a TUN.
 const std = @import("std");
 const assert = std.debug.assert;
@@ -14,10 +16,34 @@ const Pacer = @import("pacer.zig").Pacer;
 const protocol_icmp = 1;
 const protocol_icmp6 = 58;
 const header_bytes = 8;
+const flag_dont_fragment = 0x40;
 /// The whole answer: what every IPv4 and IPv6 host takes without a fragment.
 const answer4_bytes_max = 576;
 const answer6_bytes_max = 1280;
 pub const answer_bytes_max = answer6_bytes_max;
+
+pub const Why = union(enum) {
+    no_host,
+    /// The length of the longest packet that would pass.
+    too_big: u32,
+
+    /// Type and code.
+    fn kind(why: Why, family: inner_packet.Family) [2]u8 {
+        return switch (why) {
+            .no_host => if (family == .v4) .{ 3, 1 } else .{ 1, 3 },
+            .too_big => if (family == .v4) .{ 3, 4 } else .{ 2, 0 },
+        };
+    }
+};
+
+/// The length beyond which an answer has to take the packet's place. What a packet may be cut into
+/// below (IPv4 without "don't fragment") has none; IPv6's minimum fits everywhere (RFC 8200 section 5).
+pub fn lengthMax(packet: []const u8, family: inner_packet.Family, mtu: u32) u32 {
+    return switch (family) {
+        .v4 => if (packet[6] & flag_dont_fragment == 0) constants.ip_packet_bytes_max else mtu,
+        .v6 => @max(mtu, answer6_bytes_max),
+    };
+}
 
 /// Answers that wait until the turn writes them, within a limit of their own.
 pub const Answers = struct {
@@ -30,10 +56,10 @@ pub const Answers = struct {
 
     pub const Outcome = enum { added, limited, not_due };
 
-    pub fn add(self: *Answers, packet: []const u8, inner: *const Inner, now_ns: u64) Outcome {
+    pub fn add(self: *Answers, packet: []const u8, inner: *const Inner, why: Why, now_ns: u64) Outcome {
         if (!isDue(packet, inner)) return .not_due;
         if (self.count == turn_max or !self.pacer.take(now_ns)) return .limited;
-        self.lengths[self.count] = @intCast(write(&self.bytes[self.count], packet, inner).len);
+        self.lengths[self.count] = @intCast(write(&self.bytes[self.count], packet, inner, why).len);
         self.count += 1;
         return .added;
     }
@@ -74,7 +100,7 @@ fn isDue(packet: []const u8, inner: *const Inner) bool {
 }
 
 /// The answer, with as much of the packet as fits.
-fn write(to: *[answer_bytes_max]u8, packet: []const u8, inner: *const Inner) []u8 {
+fn write(to: *[answer_bytes_max]u8, packet: []const u8, inner: *const Inner, why: Why) []u8 {
     const is_v4 = inner.family == .v4;
     const start: usize = if (is_v4) inner_packet.ipv4_header_size_min else inner_packet.ipv6_header_size;
     const room: usize = if (is_v4) answer4_bytes_max else answer6_bytes_max;
@@ -83,6 +109,14 @@ fn write(to: *[answer_bytes_max]u8, packet: []const u8, inner: *const Inner) []u
     @memset(answer[0 .. start + header_bytes], 0);
     @memcpy(answer[start + header_bytes ..], quoted);
     const message = answer[start..];
+    message[0..2].* = why.kind(inner.family);
+    if (why == .too_big) {
+        // 16 bits for IPv4, 32 for IPv6.
+        if (is_v4)
+            std.mem.writeInt(u16, message[6..8], @intCast(@min(why.too_big, std.math.maxInt(u16))), .big)
+        else
+            std.mem.writeInt(u32, message[4..8], why.too_big, .big);
+    }
     const sum = if (is_v4) sum: {
         answer[0] = 0x45;
         answer[1] = 0xc0; // internetwork control, as the kernel marks its errors
@@ -92,7 +126,6 @@ fn write(to: *[answer_bytes_max]u8, packet: []const u8, inner: *const Inner) []u
         answer[12..16].* = inner.destination4();
         answer[16..20].* = inner.source4();
         checksum.store(answer[10..12], checksum.add(0, answer[0..start]));
-        message[0..2].* = .{ 3, 1 };
         break :sum checksum.add(0, message);
     } else sum: {
         answer[0] = 0x60;
@@ -101,7 +134,6 @@ fn write(to: *[answer_bytes_max]u8, packet: []const u8, inner: *const Inner) []u
         answer[7] = 64;
         answer[8..24].* = inner.destination;
         answer[24..40].* = inner.source;
-        message[0..2].* = .{ 1, 3 };
         const pseudo = checksum.pseudo6(inner.destination, inner.source, protocol_icmp6, @intCast(message.len));
         break :sum checksum.add(pseudo, message);
     };
@@ -114,7 +146,7 @@ const samples = @import("packet_samples.zig");
 
 fn answerTo(answers: *Answers, packet: []const u8, now_ns: u64) Answers.Outcome {
     const inner = inner_packet.parse(packet).?;
-    return answers.add(packet, &inner, now_ns);
+    return answers.add(packet, &inner, .no_host, now_ns);
 }
 
 test "the answer comes from the address that was not reached, quotes the packet, and its sums are right" {
@@ -143,6 +175,28 @@ test "the answer comes from the address that was not reached, quotes the packet,
         try testing.expectEqual(0xffff, samples.checksum(initial, message));
         if (family == .v4) try testing.expectEqual(0xffff, samples.checksum(0, answer[0..20]));
     };
+}
+
+test "a packet that is too long is told which length would pass, where nobody may cut it" {
+    var room: [2048]u8 = undefined;
+    for ([_]inner_packet.Family{ .v4, .v6 }) |family| {
+        var answers: Answers = .{};
+        const packet = samples.write(&room, .{ .family = family, .protocol = samples.udp, .payload = 1500 });
+        const inner = inner_packet.parse(packet).?;
+        const length_max = lengthMax(packet, family, 1420);
+        try testing.expectEqual(1420, length_max);
+        try testing.expectEqual(.added, answers.add(packet, &inner, .{ .too_big = length_max }, 0));
+        const message = answers.at(0)[if (family == .v4) 20 else 40..];
+        const head: [2]u8 = if (family == .v4) .{ 3, 4 } else .{ 2, 0 };
+        try testing.expectEqualSlices(u8, &head, message[0..2]);
+        try testing.expectEqualSlices(u8, &.{ 0, 0, 1420 >> 8, 1420 & 0xff }, message[4..8]);
+        try testing.expectEqualSlices(u8, packet[0..100], message[8..108]);
+        if (family == .v4) try testing.expectEqual(0xffff, samples.checksum(0, message));
+    }
+    const may_be_cut = samples.write(&room, .{ .dont_fragment = false });
+    try testing.expectEqual(constants.ip_packet_bytes_max, lengthMax(may_be_cut, .v4, 1420));
+    const six = samples.write(&room, .{ .family = .v6 });
+    try testing.expectEqual(1280, lengthMax(six, .v6, 600));
 }
 
 test "errors, fragments, and what is not from one host to one host get no answer" {

@@ -126,6 +126,15 @@ pub const Tun = struct {
         }
     }
 
+    /// What the kernel says now; `socket` is any of the namespace where the interface was made. Null where
+    /// it is not there any more.
+    pub fn mtu(tun: *const Tun, socket: linux.fd_t) ?u32 {
+        var request: InterfaceRequest = .{ .value = .{ .index = @intCast(tun.interface_index) } };
+        if (ioctl(socket, SIOCGIFNAME, @intFromPtr(&request)) != .SUCCESS) return null;
+        if (ioctl(socket, SIOCGIFMTU, @intFromPtr(&request)) != .SUCCESS) return null;
+        return @intCast(request.value.mtu);
+    }
+
     /// Asks for everything, then for what an older kernel knows. TSO_ECN is left out: a
     /// super-packet with CWR set would need its first segment treated apart, so the kernel splits
     /// those few itself.
@@ -223,16 +232,20 @@ fn ioctl(fd: linux.fd_t, request: u32, argument: usize) linux.E {
     }
 }
 
-/// struct ifreq, of which two members are used.
+/// struct ifreq, of which three members are used.
 const InterfaceRequest = extern struct {
     name: [linux.IFNAMESIZE]u8 = @splat(0),
     value: extern union {
         flags: u16,
         index: i32,
+        mtu: i32,
         padding: [24]u8,
     },
 };
 
+// linux/sockios.h
+const SIOCGIFNAME: u32 = 0x8910;
+const SIOCGIFMTU: u32 = 0x8921;
 // linux/if_tun.h; the encoding of these numbers is the same on x86_64 and aarch64.
 const TUNSETIFF: u32 = 0x400454ca;
 const TUNSETOFFLOAD: u32 = 0x400454d0;

@@ -22,6 +22,7 @@ const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
 const tx_monitor = @import("tx_monitor.zig");
 const tx_resend = @import("tx_resend.zig");
+const tx_size = @import("tx_size.zig");
 const tx_timers = @import("tx_timers.zig");
 const ways = @import("tx_ways.zig");
 const Counters = @import("metrics.zig").Counters;
@@ -329,14 +330,15 @@ pub const Tx = struct {
         const split = offload.Split.init(header, packet[0..inner.total_length]) catch
             return self.refuse(.tun_read_malformed);
         const peer = self.tables.destinationOwner(&inner) orelse {
-            self.answerUnreachable(packet, &inner);
+            self.answer(packet, &inner, .no_host);
             return self.refuse(.no_route);
         };
         const remote = peer.path.load().remote;
         if (routing_loop.leadsBack(&remote, &inner, packet)) return self.refuse(.no_route);
         const owner = self.tables.laneOf(peer.ref.slot);
         if (owner != self.lane_number) return self.handOver(owner, bytes);
-        if (remote.family == 0) self.answerUnreachable(packet, &inner);
+        if (tx_size.tooBig(self, packet, &inner, &split)) return self.refuse(.too_big);
+        if (remote.family == 0) self.answer(packet, &inner, .no_host);
         self.tables.policy.noteOutbound(self.lane_number, &inner, packet[0..inner.total_length], self.now_ns);
         while (self.segment_at < split.count) : (self.segment_at += 1) {
             switch (self.place(peer, split.segmentLength(self.segment_at), true)) {
@@ -349,8 +351,8 @@ pub const Tx = struct {
         return true;
     }
 
-    fn answerUnreachable(self: *Tx, packet: []const u8, inner: *const inner_packet.Inner) void {
-        switch (self.answers.add(packet, inner, self.now_ns)) {
+    pub fn answer(self: *Tx, packet: []const u8, inner: *const inner_packet.Inner, why: icmp.Why) void {
+        switch (self.answers.add(packet, inner, why, self.now_ns)) {
             .added, .not_due => {},
             .limited => self.counters.add(.icmp_limited, 1),
         }

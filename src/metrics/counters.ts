@@ -163,8 +163,8 @@ export const counterHelp: Readonly<Record<string, string>> = {
   dataplane_policy_refused: "Packets that the policy does not let in",
   dataplane_rate_limiter_full: "Sources that found no place in the limiter's table",
   dataplane_ecn_refused: "Packets dropped because congestion was marked that they do not know",
-  dataplane_icmp_sent: "Answers that a packet cannot reach its destination",
-  dataplane_icmp_limited: "Packets without a destination that got no answer any more",
+  dataplane_icmp_sent: "Answers that a packet cannot reach its destination, or is too long",
+  dataplane_icmp_limited: "Packets that would have got such an answer, beyond the limit",
   dataplane_handed_over: "Packets that came in at another lane than their peer's",
   dataplane_handover_full: "Packets that found no place on their way to their peer's lane",
   dataplane_io_uring_refused: "Rings of io_uring that the kernel refused, or that failed",
@@ -178,4 +178,5 @@ export const counterHelp: Readonly<Record<string, string>> = {
   dataplane_relayed_ring_full: "Relayed frames that found no place on their way out",
   dataplane_relay_unavailable: "Packets whose path is a member without a session",
   dataplane_stun_received: "STUN answers that were waited for",
+  dataplane_too_big: "Packets that are longer than the interface's MTU",
 };

@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 7,
+  version: 8,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -226,6 +226,7 @@ export const abi = {
       relayed_ring_full: 69,
       relay_unavailable: 70,
       stun_received: 71,
+      too_big: 72,
     },
   },
   structs: {
