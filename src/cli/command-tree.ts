@@ -2,7 +2,11 @@
  * man page and the completions all say. */
 import type { ArgsDef, CommandDef } from "citty";
 import { resolve } from "./arguments.ts";
-import { commandOf, commands } from "./commands.ts";
+
+/** A command's file exports a citty command, each with arguments of its own type. */
+export type Load = () => Promise<{ readonly default: object }>;
+/** By name, in the order of the help. */
+export type Commands = Readonly<Record<string, Load>>;
 
 export interface Flag {
   /** With its dashes. */
@@ -26,10 +30,15 @@ export interface Command {
   readonly children: readonly Command[];
 }
 
-export async function commandTree(): Promise<readonly Command[]> {
-  const entries = Object.entries(commands);
+export async function commandOf(load: Load): Promise<CommandDef> {
+  return (await load()).default as CommandDef;
+}
+
+export async function commandTree(commands: Commands): Promise<readonly Command[]> {
   return await Promise.all(
-    entries.map(async ([name, load]) => await describe([name], await commandOf(load))),
+    Object.entries(commands).map(
+      async ([name, load]) => await describe([name], await commandOf(load)),
+    ),
   );
 }
 

@@ -1,11 +1,8 @@
 /** Every command, by name, in the order of the help. Each is a file of its own, loaded when it is called. */
-import type { CommandDef } from "citty";
-
-/** A command's file exports a citty command, each with arguments of its own type. */
-export type Load = () => Promise<{ readonly default: object }>;
+import type { Commands } from "./command-tree.ts";
 
 /** A command's `run` may return an exit code. */
-export const commands: Readonly<Record<string, Load>> = {
+export const commands: Commands = {
   init: () => import("./init.ts"),
   invite: () => import("./invite.ts"),
   join: () => import("./join.ts"),
@@ -31,11 +28,7 @@ export const commands: Readonly<Record<string, Load>> = {
   doctor: () => import("./doctor.ts"),
   debug: () => import("./debug.ts"),
   device: () => import("./device.ts"),
-  completion: () => import("./completion.ts"),
-  man: () => import("./man.ts"),
+  completion: async () => ({ default: (await import("./completion.ts")).completion(commands) }),
+  man: async () => ({ default: (await import("./man.ts")).man(commands) }),
   version: () => import("./version.ts"),
 };
-
-export async function commandOf(load: Load): Promise<CommandDef> {
-  return (await load()).default as CommandDef;
-}

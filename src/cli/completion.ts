@@ -1,32 +1,37 @@
 /** `meshvpn completion bash|zsh|fish`: what a shell completes, from the commands' own definitions. */
 import { defineCommand } from "citty";
-import { type Command, commandTree, flatten } from "./command-tree.ts";
+import { type Command, type Commands, commandTree, flatten } from "./command-tree.ts";
 import { usageError } from "./errors.ts";
 
 const shells = { bash, zsh, fish } as const;
 
-export default defineCommand({
-  meta: {
-    name: "completion",
-    description:
-      "Print a completion script for a shell. Example: meshvpn completion bash > /etc/bash_completion.d/meshvpn",
-  },
-  args: {
-    shell: {
-      type: "positional",
-      required: true,
-      valueHint: "bash|zsh|fish",
-      description: "which shell",
+export const completion = (commands: Commands): object =>
+  defineCommand({
+    meta: {
+      name: "completion",
+      description:
+        "Print a completion script for a shell. Example: meshvpn completion bash > /etc/bash_completion.d/meshvpn",
     },
-  },
-  async run({ args }) {
-    if (!Object.hasOwn(shells, args.shell)) {
-      const known = Object.keys(shells).join(", ");
-      throw usageError(`no completion for ${args.shell}`, `known are ${known}`, "name one of them");
-    }
-    process.stdout.write(shells[args.shell as keyof typeof shells](await commandTree()));
-  },
-});
+    args: {
+      shell: {
+        type: "positional",
+        required: true,
+        valueHint: "bash|zsh|fish",
+        description: "which shell",
+      },
+    },
+    async run({ args }) {
+      if (!Object.hasOwn(shells, args.shell)) {
+        const known = Object.keys(shells).join(", ");
+        throw usageError(
+          `no completion for ${args.shell}`,
+          `known are ${known}`,
+          "name one of them",
+        );
+      }
+      process.stdout.write(shells[args.shell as keyof typeof shells](await commandTree(commands)));
+    },
+  });
 
 /** What may follow a command's words: further words and flags. */
 function wordsAfter(command: Command): string {

@@ -6,7 +6,8 @@ import { type CommandDef, renderUsage, runCommand } from "citty";
 import type { MeshError } from "../base/errors.ts";
 import { nearest } from "../base/nearest.ts";
 import { checkArguments, resolve } from "./arguments.ts";
-import { commandOf, commands, type Load } from "./commands.ts";
+import { commandOf, type Load } from "./command-tree.ts";
+import { commands } from "./commands.ts";
 import { failureOf, printFailure, usageError } from "./errors.ts";
 
 const root: CommandDef = {

@@ -1,18 +1,19 @@
 /** `meshvpn man`: the man page, from the commands' own definitions. */
 import { defineCommand } from "citty";
 import { settingNames, settings } from "../daemon/config.ts";
-import { type Command, commandTree, flatten } from "./command-tree.ts";
+import { type Command, type Commands, commandTree, flatten } from "./command-tree.ts";
 import { version } from "./version.ts";
 
-export default defineCommand({
-  meta: {
-    name: "man",
-    description: "Print the man page. Example: meshvpn man | man -l -",
-  },
-  async run() {
-    process.stdout.write(manPage(flatten(await commandTree())));
-  },
-});
+export const man = (commands: Commands): object =>
+  defineCommand({
+    meta: {
+      name: "man",
+      description: "Print the man page. Example: meshvpn man | man -l -",
+    },
+    async run() {
+      process.stdout.write(manPage(flatten(await commandTree(commands))));
+    },
+  });
 
 const exitCodes: readonly (readonly [string, string])[] = [
   ["0", "it did what was asked"],

@@ -1,11 +1,12 @@
 /** What every command keeps to, asked of each that there is. */
 import { describe, expect, test } from "bun:test";
 import { type Command, commandTree, flatten } from "../../../src/cli/command-tree.ts";
+import { commands } from "../../../src/cli/commands.ts";
 import { type Ran, run } from "../../e2e/support/process.ts";
 import { schemaErrors, schemaNames } from "../../support/json-schema.ts";
 
 const program = new URL("../../../bin/meshvpn", import.meta.url).pathname;
-const all = flatten(await commandTree());
+const all = flatten(await commandTree(commands));
 const leaves = all.filter(({ children }) => children.length === 0);
 
 async function meshvpn(args: readonly string[], env: Record<string, string> = {}): Promise<Ran> {

@@ -8,12 +8,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Glob } from "bun";
 import { commandTree, flatten } from "../../../src/cli/command-tree.ts";
+import { commands } from "../../../src/cli/commands.ts";
 import { type Ran, run } from "../../e2e/support/process.ts";
 import { schemaNames } from "../../support/json-schema.ts";
 
 const root = new URL("../../../", import.meta.url).pathname;
 const program = join(root, "bin/meshvpn");
-const leaves = flatten(await commandTree()).filter(({ children }) => children.length === 0);
+const leaves = flatten(await commandTree(commands)).filter(({ children }) => children.length === 0);
 
 let directory: string;
 
