@@ -39,6 +39,7 @@ export interface Target {
   /** It is asked to redeem our invitation. */
   readonly joining: Joining | undefined;
   dials: number;
+  tried: boolean;
   /** Text of the identity behind it: the seed's own, or who answered. */
   identity: string | undefined;
   failingSinceMs: number;
@@ -76,6 +77,7 @@ export function newTarget(
     endpoints,
     joining,
     dials: 0,
+    tried: false,
     identity,
     failingSinceMs: now.ms,
     nextAtMs: now.ms,

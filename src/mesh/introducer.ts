@@ -59,6 +59,9 @@ export const unkeyedIdentitiesMax = 16;
 
 /** After an answer: time for the handshake, its first retry included. */
 const handshakeGraceMs = 6_000;
+/** The other seeds are asked after this where the first does not answer, and else after that. */
+const otherSeedsMs = 1_000;
+const seedLeadMs = 3_000;
 const exchangesMax = 1_024;
 const exchangeLifetimeMs = 30_000;
 const rates = { sourcePerSecond: 10, sourceBurst: 20, allPerSecond: 400, allBurst: 400 };
@@ -105,6 +108,8 @@ export interface IntroducerOptions {
   readonly record: () => Uint8Array;
   /** What is held of an admitted identity, if anything. */
   readonly held: (identity: Uint8Array) => Record | undefined;
+  /** Whether a mesh that this node is part of already holds it alive: then it is not looked for. */
+  readonly isAlive: (identity: Uint8Array) => boolean;
   /** undefined: this node invites nobody. */
   readonly redeemer?: Redeemer | undefined;
   /** Where it is noted what came of introductions, for those who are to read it. */
@@ -175,13 +180,23 @@ export class Introducer {
     this.#options = options;
   }
 
-  /** Replaces the seeds; those that were there already keep their pace. */
+  /**
+   * Replaces the seeds; those that were there already keep their pace. One of the first is asked at
+   * once and the others a second later, unless it answers: in a large mesh it leads to them.
+   */
   setSeeds(now: Instant, seeds: readonly Seed[]): void {
     assert(seeds.length <= seedsMax, "too many seeds");
+    const isFirst = this.#seeds.length === 0;
     this.#seeds = seeds.map((seed) => {
       const known = this.#seeds.find((target) => sameSeed(target.seed, seed));
       return known ?? newTarget(now, seed);
     });
+    if (!isFirst || seeds.length < 2) return;
+    const { random } = this.#options;
+    const chosen = this.#seeds[random.below(seeds.length)];
+    for (const target of this.#seeds) {
+      if (target !== chosen) target.nextAtMs += otherSeedsMs + random.below(otherSeedsMs / 2);
+    }
   }
 
   /** Asks for the invitation to be redeemed until that is taken back, when it was. */
@@ -461,6 +476,9 @@ export class Introducer {
     target.identity = name;
     target.answered = true;
     target.nextAtMs = Math.max(target.nextAtMs, now.ms + handshakeGraceMs);
+    for (const seed of this.#seeds) {
+      if (!seed.tried) seed.nextAtMs = Math.max(seed.nextAtMs, now.ms + seedLeadMs);
+    }
     const { extra, record } = introduction;
     if (extra.kind === "echo") this.#emit({ kind: "echoed", bytes: extra.bytes });
     if (extra.kind === "certificate" && target.joining !== undefined) {
@@ -490,10 +508,16 @@ export class Introducer {
   }
 
   #dial(now: Instant, target: Target): void {
-    const { random, roster } = this.#options;
+    const { random, roster, isAlive } = this.#options;
     target.nextAtMs = now.ms + nextDelayMs(now, target, random);
     turnEndpoint(target);
     const { identity, endpoint } = target.seed;
+    const isNew = !target.tried;
+    target.tried = true;
+    if (isNew && target.identity !== undefined && identity !== undefined && isAlive(identity)) {
+      this.#live.add(target.identity);
+      return;
+    }
     if (target.joining !== undefined) {
       this.#request(now, target, target.joining.issuer);
       return;

@@ -69,9 +69,8 @@ export class MeshNode {
     this.#options = options;
     this.#self = formatIdentity(identity.publicKey);
     this.#candidates = advertised(options.candidates);
-    const { name } = options;
     const sequence = memory?.sequence ?? 0;
-    this.#own = new OwnRecord({ crypto, networkId, identity, name, sequence });
+    this.#own = new OwnRecord({ crypto, networkId, identity, name: options.name, sequence });
     this.#joining = options.joining;
     this.#admission = new Admission({
       crypto,
@@ -119,6 +118,7 @@ export class MeshNode {
       roster: this.roster,
       record: () => this.#own.bytes,
       held: (identity) => this.#records.held(this.#swim.table, identity),
+      isAlive: (identity) => this.#swim.isAlive(identity),
       redeemer: this.#admission.redeemer,
       arrivals: options.arrivals,
     });
@@ -393,10 +393,8 @@ export class MeshNode {
       case "handshake_failed":
         if (this.#onDemand) this.#deactivate(now, this.#members.ofPeer(event.peer.ref));
         return;
-      case "endpoint_heard":
-      case "endpoint_changed":
+      default:
         this.#pathfinder.handlePeerEvent(now, event);
-        return;
     }
   }
 
@@ -412,7 +410,8 @@ export class MeshNode {
     member.linked = linked;
     if (changed && !linked && this.#swim.eager) this.#openings.schedule(member, now.ms);
     this.#pathfinder.setLink(now, member, linked);
-    this.#swim.setLink(now, member.slot, linked, member.proven !== undefined);
+    const isDoor = member.proven !== undefined || this.#introducer.dials(member.identity);
+    this.#swim.setLink(now, member.slot, linked, isDoor);
     this.#tellReached(now, member.slot);
     if (!changed) return;
     if (linked) this.#admission.linked(now, member);

@@ -28,9 +28,14 @@ const answerTimeoutMs = 1_000;
 /** All that differs is on its way from others: look again then. */
 const pauseMs = 300;
 const triesMax = 3;
+/** Many ask a door: it is asked twice, and for so many records, enough to find others to ask. */
+const doorTriesMax = 2;
+const doorFetchMax = 16;
 
 interface Sync {
   triesLeft: number;
+  /** A digest has come: it is no silence that the next round repeats. */
+  answered: boolean;
   dueMs: number;
   /** Newly learnt since the last summary. */
   learnt: number;
@@ -81,7 +86,9 @@ export class AntiEntropy {
   /** Begins an exchange with the member, unless one is under way. */
   start(nowMs: number, slot: number, door = false): void {
     if (this.#syncs.has(slot) || this.#syncs.size >= syncsMax) return;
-    const sync: Sync = { triesLeft: triesMax, dueMs: 0, learnt: 0, missing: 0, door, brief: false };
+    const triesLeft = door ? doorTriesMax : triesMax;
+    const flags = { answered: false, door, brief: false };
+    const sync: Sync = { triesLeft, dueMs: 0, learnt: 0, missing: 0, ...flags };
     this.#syncs.set(slot, sync);
     this.#sendSummary(nowMs, slot, sync);
   }
@@ -139,6 +146,12 @@ export class AntiEntropy {
     complete: Uint8Array,
     entries: readonly DigestEntry[],
   ): void {
+    const sync = this.#syncs.get(from);
+    if (sync !== undefined) {
+      sync.answered = true;
+      sync.brief = sync.door && entries.length >= digestEntriesMax;
+    }
+    const wantsMax = sync?.brief === true ? doorFetchMax : fetchMax;
     const wants: Want[] = [];
     const push: number[] = [];
     const only: boolean[] = [];
@@ -152,7 +165,7 @@ export class AntiEntropy {
       const heldIncarnation = slot === undefined ? 0 : this.#table.incarnation(slot);
       const same = slot !== undefined && sequence === held;
       if (sequence > ours || (same && incarnation > heldIncarnation)) {
-        if (heard || slot === 0 || wants.length >= fetchMax) continue;
+        if (heard || slot === 0 || wants.length >= wantsMax) continue;
         if (this.#fetches.want(nowMs, low, high)) wants.push({ low, high, statementOnly: same });
         else pending = true;
       } else if (slot !== undefined && push.length < pushMax) {
@@ -163,8 +176,6 @@ export class AntiEntropy {
     }
     this.#pushAbsent(complete, told, push, only);
     if (push.length > 0) this.#output.sendHeld(from, push, only);
-    const sync = this.#syncs.get(from);
-    if (sync?.door === true && entries.length >= digestEntriesMax) sync.brief = true;
     if (wants.length > 0) {
       this.#budgets.grant(nowMs, from, wants.length);
       this.#output.send(from, { kind: "fetch", wants });
@@ -204,7 +215,7 @@ export class AntiEntropy {
       if (sync.dueMs > nowMs) continue;
       // Another round only where the last one brought something: it ends however others behave.
       if (sync.brief) sync.triesLeft = 0;
-      else if (sync.learnt > 0) sync.triesLeft = triesMax;
+      else if (sync.learnt > 0 && sync.answered) sync.triesLeft = triesMax;
       if (sync.triesLeft > 0) {
         this.#sendSummary(nowMs, slot, sync);
       } else {
@@ -227,7 +238,8 @@ export class AntiEntropy {
     sync.triesLeft -= 1;
     sync.learnt = 0;
     sync.missing = 0;
-    sync.dueMs = nowMs + answerTimeoutMs;
+    sync.answered = false;
+    sync.dueMs = nowMs + (sync.door ? 2 : 1) * answerTimeoutMs;
     this.#budgets.grant(nowMs, slot, 1);
     this.#output.send(slot, { kind: "summary", buckets: this.#table.summary() });
   }

@@ -197,6 +197,13 @@ export class Swim {
     return this.table.size <= eagerMembersMax;
   }
 
+  /** Whether a large mesh that this node is part of holds it alive: so it need not be looked for. */
+  isAlive(identity: Uint8Array): boolean {
+    if (this.eager || this.table.linkedCount < backlogLinksMin) return false;
+    const slot = this.table.find(identity);
+    return slot !== undefined && this.table.stateCode(slot) === stateCodes.alive;
+  }
+
   /** This node's own new record. */
   setSelf(now: Instant, record: StoredId): void {
     this.table.setRecord(selfSlot, record);

@@ -48,7 +48,7 @@ interface Side {
   readonly record: Uint8Array;
 }
 
-function side(byte: number, network = networkId): Side {
+function side(byte: number, network = networkId, isAlive = (): boolean => false): Side {
   const identity = identityOf(crypto, crypto.importSecret(new Uint8Array(32).fill(byte)));
   const roster = new Roster({ crypto, networkId: network, self: identity.publicKey });
   const arrivals = new Arrivals();
@@ -72,6 +72,7 @@ function side(byte: number, network = networkId): Side {
     record: () => record,
     held: (): undefined => undefined,
     arrivals,
+    isAlive,
   };
   return {
     identity,
@@ -262,6 +263,41 @@ test("an unanswered seed is dialled for ever, each wait an eighth of the outage 
   expect(times.at(-1)).toBeGreaterThan(6 * 3_600_000 - 75_000);
 });
 
+describe("of several seeds", () => {
+  const dialled = (ant: Side, now: number): number => {
+    ant.introducer.handleTimeout(at(now));
+    return sent(ant).length;
+  };
+  function three(alive = false): { ant: Side; seeds: Side[] } {
+    const [ant, ...seeds] = [1, 2, 3, 4].map((number) => side(number, networkId, () => alive)) as [
+      Side,
+      ...Side[],
+    ];
+    for (const seed of seeds) trusting(ant, seed);
+    ant.introducer.setSeeds(
+      at(0),
+      seeds.map(({ identity, endpoint }) => ({ identity: identity.publicKey, endpoint })),
+    );
+    return { ant, seeds };
+  }
+
+  test("one is asked at once, and all where it does not answer within two seconds", () => {
+    const { ant } = three();
+    expect(dialled(ant, 0)).toBe(1);
+    expect(dialled(ant, 700)).toBe(0);
+    ant.introducer.handleTimeout(at(1_500));
+    expect(new Set(sent(ant).map((it) => it.kind === "datagram" && it.to.address)).size).toBe(3);
+  });
+
+  test("the others are not asked where the mesh that it leads to holds them alive", () => {
+    const { ant } = three(true);
+    // The first that is asked is not known at all, but that is this test's own doing.
+    for (let now = 0; now < 10_000; now += 100) ant.introducer.handleTimeout(at(now));
+    expect(sent(ant)).toEqual([]);
+    expect(ant.introducer.nextTimeout()).toBeUndefined();
+  });
+});
+
 test("while a session with the seed lives nobody dials it; when it ends it is dialled at once", () => {
   const [ant, bee] = [side(1), side(2)];
   trusting(ant, bee);
@@ -351,7 +387,8 @@ describe("where an organisation is trusted", () => {
       { endpoint: endpoint(7) },
     ]);
     ant.introducer.handleTimeout(at(0));
-    expect(sent(ant).map((it) => it.kind === "datagram" && it.to)).toEqual([bee.endpoint]);
+    ant.introducer.handleTimeout(at(1_500));
+    expect(sent(ant).map((it) => it.kind === "datagram" && it.to)).toContainEqual(bee.endpoint);
     expect(events(ant)).toEqual([{ kind: "seed_key_needed", endpoint: endpoint(7) }]);
   });
 

@@ -118,6 +118,31 @@ test("an exchange that nobody answers is tried three times and then given up", (
   expect(side.antiEntropy.nextTimeout()).toBeUndefined();
 });
 
+test("and so is one whose other side only gossips meanwhile", () => {
+  const side = new Side();
+  side.antiEntropy.start(0, 1);
+  for (let now = 0; now < 60_000; now += 100) {
+    side.antiEntropy.learntFrom(1);
+    side.antiEntropy.handleTimeout(now);
+  }
+  expect(side.sent).toHaveLength(3);
+});
+
+test("of a door that many ask a few records are fetched, once, and it is asked twice where it is silent", () => {
+  const [side, silent] = [new Side(), new Side()];
+  side.antiEntropy.start(0, 1, true);
+  side.digest(Array.from({ length: 58 }, () => entry(random.bytes(32), 5)));
+  const [, fetch] = side.sent;
+  expect(fetch?.kind === "fetch" && fetch.wants.length).toBe(16);
+  side.antiEntropy.received(1, 1, 16);
+  for (let i = 0; i < 16; i += 1) side.antiEntropy.learntFrom(1);
+  side.antiEntropy.handleTimeout(1);
+  expect(side.sent).toHaveLength(2);
+  silent.antiEntropy.start(0, 1, true);
+  for (let now = 0; now < 60_000; now += 100) silent.antiEntropy.handleTimeout(now);
+  expect(silent.sent).toHaveLength(2);
+});
+
 test("rounds go on while they bring something new, and end however many records come", () => {
   const side = new Side();
   const one = entry(random.bytes(32), 5);
