@@ -88,18 +88,27 @@ pub const Prefix = extern struct {
     padding: [6]u8 = @splat(0),
 };
 
-/// Who may reach which ports of this node; the first that speaks of a packet decides.
+/// Who may reach which ports of this node, or of what lies behind it; the first that speaks of a
+/// packet decides.
 pub const PolicyRule = extern struct {
-    source: Prefix = .{},
+    /// Where the packet goes to; family 0 is anywhere, in either family.
+    destination: Prefix = .{},
     /// 0 to 65,535 is any, and speaks of what has no ports as well.
     port_first: u16 = 0,
     port_last: u16 = 65_535,
-    /// IP protocol; 0 is any.
+    /// IP protocol; 0 is any, and 1 is ICMP in either family.
     protocol: u8 = 0,
     /// 1 lets it in, 0 does not.
     action: u8 = 0,
-    padding: [2]u8 = @splat(0),
+    /// 1: it speaks only of the peers in whose set its bit is; 0: of everybody.
+    named: u8 = 0,
+    padding: u8 = 0,
 };
+
+/// What no rule speaks of is let in.
+pub const policy_flag_default_allow: u32 = 1;
+/// Flows that were let in stay so: nobody has lost a right.
+pub const policy_flag_keep_flows: u32 = 2;
 
 pub const config_flag_no_tun: u32 = 1;
 pub const config_flag_uapi: u32 = 2;
@@ -193,7 +202,7 @@ pub const CommandKind = enum(u32) {
     /// prefix: an address of the interface.
     address_add = 17,
     address_remove = 18,
-    /// prefix: a route to the interface.
+    /// prefix: a route to the interface; number: the table, 0 = main.
     route_add = 19,
     route_remove = 20,
     /// peer, number: bytes of an authentic handshake message that came from it.
@@ -209,6 +218,12 @@ pub const CommandKind = enum(u32) {
     /// Opens the sockets for birthday probing, where there are none yet: an endpoint of IPv4 with
     /// `scope` from 1 on is spoken to by one of them. Status.value: how many there are.
     side_sockets_open = 25,
+    /// prefix: where the packets go to whom the rule is for (0 bits: anywhere in that family),
+    /// local_index: its priority, number: the table that is looked up, remote_index: where it jumps to if
+    /// no table is (then it is for what this device itself sends), flags: 1 + the bits of the longest
+    /// prefix in the table that does not count, or 0.
+    rule_add = 26,
+    rule_remove = 27,
     _,
 };
 
@@ -456,8 +471,7 @@ comptime {
     const sizes = .{
         .{ PeerRef, 8 },    .{ Endpoint, 24 },   .{ Prefix, 24 },     .{ Config, 56 },
         .{ Command, 144 },  .{ Status, 16 },     .{ Event, 80 },      .{ Datagram, 80 },
-        .{ PeerStats, 96 }, .{ DeviceInfo, 72 }, .{ PolicyRule, 32 },
-        .{ OpenFailure, 8 },
+        .{ PeerStats, 96 }, .{ DeviceInfo, 72 }, .{ PolicyRule, 32 }, .{ OpenFailure, 8 },
     };
     for (sizes) |row| {
         if (@sizeOf(row[0]) != row[1]) @compileError(std.fmt.comptimePrint(

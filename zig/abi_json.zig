@@ -20,6 +20,7 @@ const shared_constants = .{
     "prefixes_max",
     "outbox_ring_datagrams",
     "policy_rules_max",
+    "policy_peers_max",
     "mtu_default",
     "mtu_min",
     "mtu_max",

@@ -78,7 +78,9 @@ pub const peers_max: usize = 1 << 16;
 pub const sessions_max: usize = 1 << 16;
 pub const prefixes_max: usize = 1 << 20;
 pub const secrets_max: usize = 1 << 17;
-pub const policy_rules_max: usize = 4096;
+pub const policy_rules_max: usize = 1024;
+/// Peers of whom named rules speak: as many as there are members at most.
+pub const policy_peers_max: usize = 1 << 14;
 /// Of four flows each, 256 KiB, where a policy is set.
 pub const policy_flow_buckets: usize = 1 << 13;
 

@@ -14,6 +14,7 @@ const inner_packet = @import("inner_packet.zig");
 const lane_ = @import("lane.zig");
 const metrics = @import("metrics.zig");
 const netlink = @import("netlink.zig");
+const policy = @import("policy.zig");
 const stun_filter = @import("stun_filter.zig");
 const system_errno = @import("system_errno.zig");
 const tables_ = @import("tables.zig");
@@ -338,18 +339,25 @@ pub const Device = struct {
     }
 
     /// The whole policy, in place of what was there.
-    pub fn setPolicy(self: *Device, rules: []const abi.PolicyRule, default_allow: bool) error{OutOfMemory}!void {
+    pub fn setPolicy(
+        self: *Device,
+        rules: []const abi.PolicyRule,
+        named: policy.Named,
+        flags: u32,
+    ) error{OutOfMemory}!void {
         var seed: [16]u8 = undefined;
         crypto.random(&seed);
+        const keeps_flows = flags & abi.policy_flag_keep_flows != 0 and self.tables.policy.flows != null;
         self.tables.lock.enterAll();
         defer self.tables.lock.leaveAll();
-        try self.tables.policy.set(self.allocator, rules, default_allow, seed);
+        const default_allow = flags & abi.policy_flag_default_allow != 0;
+        try self.tables.policy.set(self.allocator, rules, named, default_allow, if (keeps_flows) null else seed);
     }
 
     fn isSystemCommand(kind: abi.CommandKind) bool {
         return switch (kind) {
             .listen_port_set, .fwmark_set, .mtu_set, .link_up, .side_sockets_open => true,
-            .address_add, .address_remove, .route_add, .route_remove => true,
+            .address_add, .address_remove, .route_add, .route_remove, .rule_add, .rule_remove => true,
             else => false,
         };
     }
@@ -436,8 +444,10 @@ pub const Device = struct {
             .link_up => try connection.linkUp(index),
             .address_add => try connection.addressAdd(index, command.prefix),
             .address_remove => try connection.addressRemove(index, command.prefix),
-            .route_add => try connection.routeAdd(index, command.prefix),
-            .route_remove => try connection.routeRemove(index, command.prefix),
+            .route_add => try connection.routeAddIn(index, command.prefix, command.number),
+            .route_remove => try connection.routeRemoveIn(index, command.prefix, command.number),
+            .rule_add => try connection.ruleAdd(try .of(command, self.fwmark)),
+            .rule_remove => try connection.ruleRemove(try .of(command, self.fwmark)),
             else => return error.InvalidArgument,
         }
     }

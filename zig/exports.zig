@@ -7,6 +7,8 @@ const builtin = @import("builtin");
 const abi = @import("abi.zig");
 const abi_json = @import("abi_json.zig");
 const constants = @import("constants.zig");
+const netlink = @import("netlink.zig");
+const policy = @import("policy.zig");
 const tables = @import("tables.zig");
 const Device = @import("device.zig").Device;
 
@@ -16,6 +18,7 @@ comptime {
 
 /// Caller's arrays are at most this long: a larger number is a mistake.
 const items_max: u32 = 1 << 20;
+const rules_flush_max: u32 = 4096;
 
 var devices: [constants.devices_max]?*Device = @splat(null);
 
@@ -104,20 +107,50 @@ export fn meshvpn_apply(
     return @intCast(count);
 }
 
-/// The rules in force from now on, in place of those before; what no rule speaks of is let in or not.
-export fn meshvpn_policy_set(number: i32, rules: [*]const abi.PolicyRule, count: u32, default_allow: u32) i32 {
+/// The rules in force from now on, in place of those before. Of each of the peers `sets` holds the bits
+/// of the named rules that speak of it, in words of 64, the first rule lowest.
+export fn meshvpn_policy_set(
+    number: i32,
+    rules: [*]const abi.PolicyRule,
+    count: u32,
+    peers: [*]const abi.PeerRef,
+    sets: [*]const u64,
+    peers_count: u32,
+    flags: u32,
+) i32 {
     const device = deviceAt(number) orelse return failed(.no_such_device);
-    if (count > constants.policy_rules_max) return failed(.table_full);
+    if (count > constants.policy_rules_max or peers_count > constants.policy_peers_max) return failed(.table_full);
     for (rules[0..count]) |*rule| {
-        const bits_max: u8 = switch (rule.source.family) {
+        const bits_max: u8 = switch (rule.destination.family) {
+            0 => 0,
             4 => 32,
             6 => 128,
             else => return failed(.invalid_argument),
         };
-        if (rule.source.bits > bits_max) return failed(.invalid_argument);
+        if (rule.destination.bits > bits_max) return failed(.invalid_argument);
     }
-    device.setPolicy(rules[0..count], default_allow != 0) catch return failed(.out_of_memory);
+    for (peers[0..peers_count]) |peer| {
+        if (peer.slot >= constants.peers_max) return failed(.no_such_peer);
+    }
+    const named: policy.Named = .{
+        .peers = peers[0..peers_count],
+        .sets = sets[0 .. peers_count * policy.setWords(count)],
+    };
+    device.setPolicy(rules[0..count], named, flags) catch return failed(.out_of_memory);
     return 0;
+}
+
+/// Removes the routing rules that a device of ours made at these priorities, whether its process lives or
+/// not; how many there were.
+export fn meshvpn_rules_flush(priority_first: u32, count: u32) i32 {
+    if (count > rules_flush_max or priority_first > std.math.maxInt(u32) - count) return failed(.invalid_argument);
+    var connection = netlink.Netlink.open() catch return failed(.system);
+    defer connection.close();
+    const removed = connection.rulesFlush(priority_first, count) catch |err| return failed(switch (err) {
+        error.PermissionDenied => .permission_denied,
+        else => .system,
+    });
+    return @intCast(removed);
 }
 
 export fn meshvpn_events(number: i32, out: [*]abi.Event, capacity: u32) i32 {

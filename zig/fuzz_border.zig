@@ -204,7 +204,7 @@ fn readCommand(reader: *Reader, choice: u8) !abi.Command {
     var command: abi.Command = .{
         .kind = switch (kind) {
             // System calls are no part of this.
-            .listen_port_set, .fwmark_set, .mtu_set, .link_up, .address_add, .address_remove, .route_add, .route_remove => @fromBackingInt(999),
+            .listen_port_set, .fwmark_set, .mtu_set, .link_up, .address_add, .address_remove, .route_add, .route_remove, .rule_add, .rule_remove => @fromBackingInt(999),
             else => kind,
         },
         .flags = what >> 7,

@@ -5,7 +5,8 @@ const constants = @import("constants.zig");
 const inner_packet = @import("inner_packet.zig");
 const input_ = @import("fuzz_input.zig");
 const samples = @import("packet_samples.zig");
-const Policy = @import("policy.zig").Policy;
+const policy_ = @import("policy.zig");
+const Policy = policy_.Policy;
 const Reader = input_.Reader;
 const Target = @import("fuzz.zig").Target;
 
@@ -14,6 +15,7 @@ pub const targets = [_]Target{
 };
 
 const rules_max = 6;
+const others = 4;
 const steps_max = 40;
 const protocols = [_]u8{ 6, 17, 1, 47 };
 const ports = [_]u16{ 22, 0, 80, 65_535 };
@@ -116,6 +118,8 @@ const Packet = struct {
 const Model = struct {
     rules: [rules_max]abi.PolicyRule = undefined,
     count: usize = 0,
+    /// Of each of the others.
+    sets: [others]u64 = @splat(0),
     default_allow: bool = true,
     flows: [steps_max]struct { name: u64, at_s: u64 } = undefined,
     flows_count: usize = 0,
@@ -141,20 +145,20 @@ const Model = struct {
     }
 
     fn allows(self: *const Model, packet: Packet) bool {
-        for (self.rules[0..self.count]) |rule| {
-            const protocol = if (packet.v6 and packet.protocol == 1) 58 else packet.protocol;
-            if (rule.protocol != 0 and rule.protocol != protocol) continue;
-            if ((rule.source.family == 6) != packet.v6) continue;
+        for (self.rules[0..self.count], 0..) |rule, at| {
+            if (rule.named != 0 and self.sets[packet.remote] >> @intCast(at) & 1 == 0) continue;
+            if (rule.protocol != 0 and rule.protocol != packet.protocol) continue;
             if (rule.port_first != 0 or rule.port_last != 65_535) {
                 if (packet.fragment or packet.protocol == 1 or packet.protocol == 47) continue;
                 if (packet.local_port < rule.port_first or packet.local_port > rule.port_last) continue;
             }
-            // The last two bits of the first byte that differs tell the four others apart.
-            const length: u8 = if (packet.v6) 120 else 24;
-            const rest = rule.source.bits -| length;
-            const address = packet.remote << 6 | 1;
-            const last = rule.source.address[if (packet.v6) 15 else 3];
-            if (rest > 0 and (address ^ last) >> @intCast(8 - rest) != 0) continue;
+            const to = rule.destination;
+            if (to.family == 0) return rule.action != 0;
+            if ((to.family == 6) != packet.v6) continue;
+            // Ours ends in 0x10: the upper half of the last byte tells ours from others.
+            const rest = to.bits - @as(u8, if (packet.v6) 120 else 24);
+            const last = to.address[if (packet.v6) 15 else 3];
+            if (rest > 0 and (0x10 ^ last) >> @intCast(8 - rest) != 0) continue;
             return rule.action != 0;
         }
         return self.default_allow;
@@ -163,13 +167,15 @@ const Model = struct {
 
 fn readRule(reader: *Reader) abi.PolicyRule {
     const what = reader.int(u8);
-    const v6 = what & 1 != 0;
-    var rule: abi.PolicyRule = .{ .action = what >> 1 & 1 };
-    rule.source.family = if (v6) 6 else 4;
-    rule.source.address[0] = if (v6) 0xfd else 10;
-    rule.source.address[if (v6) 15 else 3] = reader.int(u8) & 3 << 6;
-    rule.source.bits = (if (v6) @as(u8, 120) else 24) + ([_]u8{ 0, 1, 2, 2 })[what >> 2 & 3];
-    rule.protocol = ([_]u8{ 0, 6, 17, 1, 58, 47, 0, 6 })[what >> 4 & 7];
+    var rule: abi.PolicyRule = .{ .action = what & 1, .named = what >> 1 & 1 };
+    const v6 = what & 4 != 0;
+    if (what & 8 != 0) {
+        rule.destination.family = if (v6) 6 else 4;
+        rule.destination.address[0] = if (v6) 0xfd else 10;
+        rule.destination.address[if (v6) 15 else 3] = reader.int(u8) & 0x30;
+        rule.destination.bits = (if (v6) @as(u8, 120) else 24) + ([_]u8{ 0, 2, 3, 4 })[reader.int(u8) & 3];
+    }
+    rule.protocol = ([_]u8{ 0, 6, 17, 1, 47, 6, 0, 6 })[what >> 4 & 7];
     if (what >> 7 != 0) {
         rule.port_first = ports[reader.int(u8) & 3];
         rule.port_last = rule.port_first +| reader.int(u8);
@@ -188,7 +194,15 @@ fn policy(input: []const u8) !u64 {
     model.default_allow = first & 1 == 0;
     model.count = (first >> 1) % (rules_max + 1);
     for (model.rules[0..model.count]) |*rule| rule.* = readRule(&reader);
-    try Shared.policy.set(std.heap.c_allocator, model.rules[0..model.count], model.default_allow, @splat(first));
+    var peers: [others]abi.PeerRef = undefined;
+    for (&peers, &model.sets, 0..) |*peer, *set, at| {
+        peer.* = .{ .slot = @intCast(at), .generation = 1 };
+        set.* = reader.int(u8);
+    }
+    const words = others * policy_.setWords(model.count);
+    const named: policy_.Named = .{ .peers = &peers, .sets = model.sets[0..words] };
+    const rules = model.rules[0..model.count];
+    try Shared.policy.set(std.heap.c_allocator, rules, named, model.default_allow, @splat(first));
 
     var now_s: u64 = 1_000;
     var outcome: u64 = 0;
@@ -205,7 +219,7 @@ fn policy(input: []const u8) !u64 {
             if (!packet.fragment and !packet.isFailure()) model.note(packet.flow(), now_s);
             continue;
         }
-        const admitted = Shared.policy.admits(lane, &inner, bytes, now_s * constants.ns_per_s);
+        const admitted = Shared.policy.admits(lane, peers[packet.remote], &inner, bytes, now_s * constants.ns_per_s);
         const known = !packet.fragment and model.holds(packet, now_s);
         const expected = model.isOpen() or packet.isFailure() or known or model.allows(packet);
         if (admitted != expected) return error.AnotherVerdict;

@@ -11,12 +11,16 @@ const linux = std.os.linux;
 const fail = system_errno.fail;
 const Request = message.Request;
 pub const Link = message.Link;
+pub const Rule = message.Rule;
 
 pub const request_timeout_ms: u32 = 2000;
 /// Longer than any datagram that rtnetlink sends of itself.
 const receive_bytes: usize = 32 * 1024;
 /// Datagrams read by one Monitor.read; the descriptor stays readable when more wait.
 const monitor_datagrams_max: usize = 64;
+
+/// Rules of one priority that a flush removes.
+const rules_at_priority_max: usize = 256;
 
 pub const Error = error{
     PermissionDenied,
@@ -130,6 +134,73 @@ pub const Netlink = struct {
             .SRCH => {},
             else => |e| check(e),
         };
+    }
+
+    /// As `routeAdd`, to a table of our own, where nobody else's routes are; 0 is the main table.
+    pub fn routeAddIn(netlink: *Netlink, interface_index: u32, prefix: abi.Prefix, number: u64) Error!void {
+        if (number == 0) return netlink.routeAdd(interface_index, prefix);
+        const table = std.math.cast(u32, number) orelse return fail(.INVAL, error.System);
+        if (!message.prefixValid(prefix)) return fail(.INVAL, error.System);
+        const flags = message.NLM_F_CREATE | message.NLM_F_EXCL;
+        var request = Request.routeIn(message.RTM_NEWROUTE, flags, interface_index, prefix, table);
+        return switch (try netlink.command(&request)) {
+            .EXIST => {},
+            else => |e| check(e),
+        };
+    }
+
+    pub fn routeRemoveIn(netlink: *Netlink, interface_index: u32, prefix: abi.Prefix, number: u64) Error!void {
+        if (number == 0) return netlink.routeRemove(interface_index, prefix);
+        const table = std.math.cast(u32, number) orelse return fail(.INVAL, error.System);
+        if (!message.prefixValid(prefix)) return fail(.INVAL, error.System);
+        var request = Request.routeIn(message.RTM_DELROUTE, 0, interface_index, prefix, table);
+        return switch (try netlink.command(&request)) {
+            .SRCH => {},
+            else => |e| check(e),
+        };
+    }
+
+    pub fn ruleAdd(netlink: *Netlink, wanted: message.Rule) Error!void {
+        if (!message.prefixValid(wanted.prefix)) return fail(.INVAL, error.System);
+        const flags = message.NLM_F_CREATE | message.NLM_F_EXCL;
+        var request = Request.rule(message.RTM_NEWRULE, flags, wanted);
+        return switch (try netlink.command(&request)) {
+            .EXIST => {},
+            else => |e| check(e),
+        };
+    }
+
+    pub fn ruleRemove(netlink: *Netlink, wanted: message.Rule) Error!void {
+        if (!message.prefixValid(wanted.prefix)) return fail(.INVAL, error.System);
+        var request = Request.rule(message.RTM_DELRULE, 0, wanted);
+        return switch (try netlink.command(&request)) {
+            .NOENT => {},
+            else => |e| check(e),
+        };
+    }
+
+    /// Removes the rules of both families that we made, this process or another one, at these priorities.
+    pub fn rulesFlush(netlink: *Netlink, priority_first: u32, count: u32) Error!u32 {
+        var removed: u32 = 0;
+        for ([_]u8{ 4, 6 }) |family| {
+            for (0..count) |at| {
+                const priority = priority_first + @as(u32, @intCast(at));
+                for (0..rules_at_priority_max) |_| {
+                    var request = Request.rule(message.RTM_DELRULE, 0, .{
+                        .prefix = .{ .family = family },
+                        .priority = priority,
+                        .is_place = true,
+                    });
+                    switch (try netlink.command(&request)) {
+                        .SUCCESS => removed += 1,
+                        // A kernel without IPv6 or without rules has none of ours.
+                        .NOENT, .AFNOSUPPORT, .OPNOTSUPP => break,
+                        else => |e| try check(e),
+                    }
+                }
+            }
+        }
+        return removed;
     }
 
     pub fn routeExists(netlink: *Netlink, interface_index: u32, prefix: abi.Prefix) Error!bool {

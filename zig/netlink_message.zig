@@ -17,6 +17,8 @@ pub const RTM_DELADDR: u16 = 21;
 pub const RTM_NEWROUTE: u16 = 24;
 pub const RTM_DELROUTE: u16 = 25;
 pub const RTM_GETROUTE: u16 = 26;
+pub const RTM_NEWRULE: u16 = 32;
+pub const RTM_DELRULE: u16 = 33;
 
 pub const NLM_F_REQUEST: u16 = 0x001;
 pub const NLM_F_ACK: u16 = 0x004;
@@ -34,7 +36,17 @@ pub const RTA_DST: u16 = 1;
 pub const RTA_OIF: u16 = 4;
 pub const RTA_TABLE: u16 = 15;
 
+const FRA_DST: u16 = 1;
+const FRA_GOTO: u16 = 4;
+const FRA_PRIORITY: u16 = 6;
+const FRA_FWMARK: u16 = 10;
+const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
+const FRA_TABLE: u16 = 15;
+const FRA_PROTOCOL: u16 = 21;
+
 pub const IFF_UP: u32 = 1;
+/// Who made a rule: told apart from the operator's by this number, which nobody else is known to use.
+const rule_protocol: u8 = 109;
 pub const route_table_main: u32 = 254;
 
 const header_bytes = 16;
@@ -96,6 +108,38 @@ pub const Request = struct {
         return request;
     }
 
+    /// As `route`, in that table, which may have any number.
+    pub fn routeIn(kind: u16, flags: u16, interface_index: u32, prefix: abi.Prefix, table: u32) Request {
+        var request = Request.route(kind, flags, interface_index, prefix);
+        request.bytes[header_bytes + 4] = 0;
+        request.putNumber(RTA_TABLE, table);
+        return request;
+    }
+
+    /// RTM_*RULE; struct fib_rule_hdr, which is laid out as struct rtmsg (linux/fib_rules.h).
+    pub fn rule(kind: u16, flags: u16, wanted: Rule) Request {
+        const to_table = 1;
+        const go_to = 2;
+        const nothing = 3;
+        var request: Request = .{};
+        const body = request.begin(kind, flags, route_bytes);
+        body[0] = addressFamily(wanted.prefix);
+        body[1] = wanted.prefix.bits;
+        // A rule of which only the place is said is of any kind.
+        if (!wanted.is_place) {
+            body[7] = if (wanted.table != 0) to_table else if (wanted.jump != 0) go_to else nothing;
+        }
+        const network = masked(wanted.prefix);
+        if (wanted.prefix.bits != 0) request.put(FRA_DST, addressBytes(&network));
+        request.putNumber(FRA_PRIORITY, wanted.priority);
+        if (wanted.jump != 0) request.putNumber(FRA_GOTO, wanted.jump);
+        if (wanted.mark != 0) request.putNumber(FRA_FWMARK, wanted.mark);
+        if (wanted.suppress) |bits| request.putNumber(FRA_SUPPRESS_PREFIXLEN, bits);
+        if (wanted.table != 0) request.putNumber(FRA_TABLE, wanted.table);
+        request.put(FRA_PROTOCOL, &.{rule_protocol});
+        return request;
+    }
+
     pub fn put(request: *Request, kind: u16, value: []const u8) void {
         const used = attribute_header_bytes + value.len;
         const area = request.bytes[request.length..][0..std.mem.alignForward(usize, used, 4)];
@@ -121,6 +165,35 @@ pub const Request = struct {
         std.mem.writeInt(u16, request.bytes[6..8], flags | NLM_F_REQUEST | NLM_F_ACK, .native);
         request.length = header_bytes + body_bytes;
         return request.bytes[header_bytes..][0..body_bytes];
+    }
+};
+
+/// A rule of policy routing, of the family of its prefix.
+pub const Rule = struct {
+    /// Where packets go to whom it is for; 0 bits: anywhere.
+    prefix: abi.Prefix,
+    priority: u32,
+    /// What is looked up; 0: nothing.
+    table: u32 = 0,
+    /// Without a table: the priority at which the search goes on; 0: at the next rule.
+    jump: u32 = 0,
+    /// Only for packets with this mark; 0: for all.
+    mark: u32 = 0,
+    /// Routes of so many bits or fewer do not count.
+    suppress: ?u32 = null,
+    /// To remove whatever rule of ours is at that priority.
+    is_place: bool = false,
+
+    /// As `abi.CommandKind.rule_add` has it; `mark` is that of the device.
+    pub fn of(command: *const abi.Command, mark: u32) error{InvalidArgument}!Rule {
+        return .{
+            .prefix = command.prefix,
+            .priority = command.local_index,
+            .table = std.math.cast(u32, command.number) orelse return error.InvalidArgument,
+            .jump = command.remote_index,
+            .mark = if (command.remote_index != 0) mark else 0,
+            .suppress = if (command.flags == 0) null else command.flags - 1,
+        };
     }
 };
 
@@ -322,6 +395,29 @@ test "a route is built and read back, its host bits cleared" {
         const route = parseRoute(messages.next().?.body).?;
         try testing.expectEqual(Route{ .prefix = case[1], .table = route_table_main, .interface_index = 3 }, route);
     }
+}
+
+test "a rule says its family, table, mark and place" {
+    const prefix: abi.Prefix = .{ .family = 4, .bits = 9, .address = .{ 10, 255, 7, 7 } ++ @as([12]u8, @splat(0)) };
+    var request = Request.rule(RTM_NEWRULE, NLM_F_CREATE, .{ .prefix = prefix, .priority = 5200, .table = 300, .suppress = 8 });
+    const bytes = request.finish(1);
+    const body = bytes[header_bytes..];
+    try testing.expectEqualSlices(u8, &.{ linux.AF.INET, 9, 0, 0, 0, 0, 0, 1 }, body[0..8]);
+    const Expected = struct { u16, []const u8 };
+    const expected = [_]Expected{
+        .{ FRA_DST, &.{ 10, 128, 0, 0 } },
+        .{ FRA_PRIORITY, std.mem.asBytes(&@as(u32, 5200)) },
+        .{ FRA_SUPPRESS_PREFIXLEN, std.mem.asBytes(&@as(u32, 8)) },
+        .{ FRA_TABLE, std.mem.asBytes(&@as(u32, 300)) },
+        .{ FRA_PROTOCOL, &.{rule_protocol} },
+    };
+    var attributes: Attributes = .{ .rest = body[route_bytes..] };
+    for (expected) |each| {
+        const attribute = attributes.next().?;
+        try testing.expectEqual(each[0], attribute.kind);
+        try testing.expectEqualSlices(u8, each[1], attribute.value);
+    }
+    try testing.expectEqual(null, attributes.next());
 }
 
 test "a verdict is an errno, and a number that is none is a protocol error" {

@@ -179,3 +179,34 @@ test "a monitor that nobody read for too long says that news were lost" {
         }
     }.body);
 }
+
+test "rules of policy routing lead to a table of our own, and a flush takes ours alone" {
+    try inOwnNamespace(struct {
+        fn body(netlink: *Netlink) anyerror!void {
+            var tun = try Tun.open("mvio0", .{});
+            defer tun.close();
+            const index = tun.interface_index;
+            try netlink.linkUp(index);
+            const table = 0x6d760001;
+            for ([_]abi.Prefix{ prefix4(.{ 10, 78, 0, 0 }, 16), prefix6(.{ 0xfd, 0x78 }, 0, 48) }) |prefix| {
+                const rule: netlink_linux.Rule = .{ .prefix = prefix, .priority = 5201, .table = table, .suppress = 8 };
+                const jump: netlink_linux.Rule = .{ .prefix = prefix, .priority = 5200, .jump = 5203, .mark = 7 };
+                // Twice is no error, of either.
+                for (0..2) |_| {
+                    try netlink.routeAddIn(index, prefix, table);
+                    try netlink.ruleAdd(.{ .prefix = prefix, .priority = 5203 });
+                    try netlink.ruleAdd(jump);
+                    try netlink.ruleAdd(rule);
+                }
+                for (0..2) |_| {
+                    try netlink.ruleRemove(rule);
+                    try netlink.routeRemoveIn(index, prefix, table);
+                }
+                try netlink.ruleAdd(rule);
+            }
+            try testing.expectEqual(0, try netlink.rulesFlush(5204, 10));
+            try testing.expectEqual(6, try netlink.rulesFlush(5200, 4));
+            try testing.expectEqual(0, try netlink.rulesFlush(5200, 4));
+        }
+    }.body);
+}

@@ -18,6 +18,18 @@ const tcp = 6;
 const udp = 17;
 const icmp6 = 58;
 
+/// Words of a peer's set of rules.
+pub fn setWords(rules: usize) usize {
+    return (rules + 63) / 64;
+}
+
+/// Of which peers which named rules speak.
+pub const Named = struct {
+    peers: []const abi.PeerRef = &.{},
+    /// A set for each, as long as `setWords` says.
+    sets: []const u64 = &.{},
+};
+
 /// Seconds without a packet after which a flow must be let in, or begun, anew.
 const tcp_idle_s = 3600;
 const udp_idle_s = 180;
@@ -27,6 +39,9 @@ pub const Policy = struct {
     rules: []const abi.PolicyRule = &.{},
     /// What happens to what no rule speaks of.
     default_allow: bool = true,
+    /// Of the peer in each slot: whose set it is, and the bits of the named rules that speak of it.
+    generations: []u32 = &.{},
+    sets: []u64 = &.{},
     flows: ?*Flows = null,
     /// Of each lane: the flow of the last packet, which the next one mostly is of as well. Receive.
     last_in: [constants.lanes_max]Last = @splat(.{}),
@@ -35,27 +50,56 @@ pub const Policy = struct {
 
     const Last = struct { tuple: Tuple = .none, at_s: u32 = 0 };
 
-    /// All sides are held. What was let through before is judged anew. `seed` keys the fingerprints.
+    /// All sides are held. With a seed, which keys the fingerprints, what was let through before is
+    /// judged anew; without one it stays.
     pub fn set(
         self: *Policy,
         allocator: Allocator,
         rules: []const abi.PolicyRule,
+        named: Named,
         default_allow: bool,
-        seed: [16]u8,
+        seed: ?[16]u8,
     ) error{OutOfMemory}!void {
         assert(rules.len <= constants.policy_rules_max);
+        const words = setWords(rules.len);
+        assert(named.sets.len == named.peers.len * words);
+        var slots: usize = 0;
+        for (named.peers) |peer| slots = @max(slots, @as(usize, peer.slot) + 1);
+        assert(slots <= constants.peers_max);
         const copy = try allocator.dupe(abi.PolicyRule, rules);
         errdefer allocator.free(copy);
+        const generations = try allocator.alloc(u32, slots);
+        errdefer allocator.free(generations);
+        const sets = try allocator.alloc(u64, slots * words);
+        errdefer allocator.free(sets);
         const flows = self.flows orelse try allocator.create(Flows);
-        flows.reset(seed);
-        allocator.free(self.rules);
-        self.* = .{ .rules = copy, .default_allow = default_allow, .flows = flows };
+        if (self.flows == null or seed != null) flows.reset(seed orelse @splat(0));
+        @memset(generations, 0);
+        @memset(sets, 0);
+        for (named.peers, 0..) |peer, at| {
+            generations[peer.slot] = peer.generation;
+            @memcpy(sets[peer.slot * words ..][0..words], named.sets[at * words ..][0..words]);
+        }
+        self.freeTables(allocator);
+        self.* = .{
+            .rules = copy,
+            .default_allow = default_allow,
+            .generations = generations,
+            .sets = sets,
+            .flows = flows,
+        };
     }
 
     pub fn deinit(self: *Policy, allocator: Allocator) void {
-        allocator.free(self.rules);
+        self.freeTables(allocator);
         if (self.flows) |flows| allocator.destroy(flows);
         self.* = .{};
+    }
+
+    fn freeTables(self: *Policy, allocator: Allocator) void {
+        allocator.free(self.rules);
+        allocator.free(self.generations);
+        allocator.free(self.sets);
     }
 
     /// Transmit side: what comes back of this flow is let in.
@@ -71,8 +115,16 @@ pub const Policy = struct {
         last.* = .{ .tuple = tuple, .at_s = now_s };
     }
 
-    /// Receive side: whether the packet may go on. `packet` is cut to its length.
-    pub fn admits(self: *Policy, lane: u8, inner: *const Inner, packet: []const u8, now_ns: u64) bool {
+    /// Receive side: whether the packet, which that peer sent under an address of its own, may go on.
+    /// `packet` is cut to its length.
+    pub fn admits(
+        self: *Policy,
+        lane: u8,
+        peer: abi.PeerRef,
+        inner: *const Inner,
+        packet: []const u8,
+        now_ns: u64,
+    ) bool {
         const flows = self.active() orelse return true;
         const tuple = Tuple.of(inner, packet, .inbound) orelse return false;
         const now_s = seconds(now_ns);
@@ -80,9 +132,9 @@ pub const Policy = struct {
         if (now_s == last.at_s and tuple.equal(&last.tuple)) return true;
         // Errors belong to flows whose packet they carry; a path's MTU is learnt from them.
         if (tuple.is_error) return true;
-        if (tuple.partial) return self.allowsNew(&tuple);
+        if (tuple.partial) return self.allowsNew(peer, &tuple);
         if (!flows.renew(&tuple, now_s)) {
-            if (!self.allowsNew(&tuple)) return false;
+            if (!self.allowsNew(peer, &tuple)) return false;
             flows.note(&tuple, now_s);
         }
         last.* = .{ .tuple = tuple, .at_s = now_s };
@@ -96,11 +148,24 @@ pub const Policy = struct {
     }
 
     /// The first rule that speaks of it decides.
-    fn allowsNew(self: *const Policy, tuple: *const Tuple) bool {
-        for (self.rules) |*rule| {
+    fn allowsNew(self: *const Policy, peer: abi.PeerRef, tuple: *const Tuple) bool {
+        const named = self.setOf(peer);
+        for (self.rules, 0..) |*rule, at| {
+            if (rule.named != 0) {
+                if (named.len == 0) continue;
+                if (named[at / 64] >> @intCast(at % 64) & 1 == 0) continue;
+            }
             if (speaksOf(rule, tuple)) return rule.action != 0;
         }
         return self.default_allow;
+    }
+
+    /// Empty: no named rule speaks of it.
+    fn setOf(self: *const Policy, peer: abi.PeerRef) []const u64 {
+        if (peer.slot >= self.generations.len) return &.{};
+        if (self.generations[peer.slot] != peer.generation) return &.{};
+        const words = setWords(self.rules.len);
+        return self.sets[peer.slot * words ..][0..words];
     }
 };
 
@@ -109,14 +174,16 @@ fn seconds(now_ns: u64) u32 {
 }
 
 fn speaksOf(rule: *const abi.PolicyRule, tuple: *const Tuple) bool {
-    if (rule.protocol != 0 and rule.protocol != tuple.protocol) return false;
-    if (rule.source.family != tuple.family) return false;
+    const protocol = if (tuple.protocol == icmp6 and tuple.family == 6) icmp4 else tuple.protocol;
+    if (rule.protocol != 0 and rule.protocol != protocol) return false;
     const any_port = rule.port_first == 0 and rule.port_last == std.math.maxInt(u16);
     if (!any_port) {
         if (tuple.partial or (tuple.protocol != tcp and tuple.protocol != udp)) return false;
         if (tuple.local_port < rule.port_first or tuple.local_port > rule.port_last) return false;
     }
-    return prefixHolds(&rule.source.address, rule.source.bits, &tuple.remoteAddress());
+    if (rule.destination.family == 0) return true;
+    if (rule.destination.family != tuple.family) return false;
+    return prefixHolds(&rule.destination.address, rule.destination.bits, &tuple.localAddress());
 }
 
 fn prefixHolds(prefix: *const [16]u8, bits: u8, address: *const [16]u8) bool {
@@ -208,10 +275,10 @@ const Tuple = struct {
         return different == 0;
     }
 
-    fn remoteAddress(self: *const Tuple) [16]u8 {
+    fn localAddress(self: *const Tuple) [16]u8 {
         var address: [16]u8 = undefined;
-        std.mem.writeInt(u64, address[0..8], self.words[0], .little);
-        std.mem.writeInt(u64, address[8..16], self.words[1], .little);
+        std.mem.writeInt(u64, address[0..8], self.words[2], .little);
+        std.mem.writeInt(u64, address[8..16], self.words[3], .little);
         return address;
     }
 
@@ -337,8 +404,22 @@ const Scene = struct {
     policy: Policy = .{},
     now_ns: u64 = 5 * constants.ns_per_s,
 
+    /// Named rules speak of `friend` alone.
     fn set(self: *Scene, rules: []const abi.PolicyRule, default_allow: bool) !void {
-        try self.policy.set(testing.allocator, rules, default_allow, @splat(7));
+        try self.setNamed(rules, default_allow, &.{friend}, &.{std.math.maxInt(u64)}, @splat(7));
+    }
+
+    fn setNamed(
+        self: *Scene,
+        rules: []const abi.PolicyRule,
+        default_allow: bool,
+        peers: []const abi.PeerRef,
+        sets: []const u64,
+        seed: ?[16]u8,
+    ) !void {
+        const words = peers.len * setWords(rules.len);
+        const named: Named = .{ .peers = peers, .sets = sets[0..words] };
+        try self.policy.set(testing.allocator, rules, named, default_allow, seed);
     }
 
     fn deinit(self: *Scene) void {
@@ -346,8 +427,12 @@ const Scene = struct {
     }
 
     fn in(self: *Scene, packet: []const u8) bool {
+        return self.inFrom(friend, packet);
+    }
+
+    fn inFrom(self: *Scene, peer: abi.PeerRef, packet: []const u8) bool {
         const inner = inner_packet.parse(packet).?;
-        return self.policy.admits(0, &inner, packet, self.now_ns);
+        return self.policy.admits(0, peer, &inner, packet, self.now_ns);
     }
 
     fn out(self: *Scene, packet: []const u8) void {
@@ -376,18 +461,25 @@ fn ports(source: u16, destination: u16) [8]u8 {
     return header;
 }
 
+const friend: abi.PeerRef = .{ .slot = 3, .generation = 2 };
 const other = [4]u8{ 10, 0, 0, 1 };
 const third = [4]u8{ 10, 0, 0, 3 };
 const own = [4]u8{ 10, 0, 0, 2 };
 
-fn rule4(source: [4]u8, bits: u8, protocol: u8, first: u16, last: u16, allow: bool) abi.PolicyRule {
-    return .{
-        .source = .{ .address = source ++ @as([12]u8, @splat(0)), .bits = bits, .family = 4 },
-        .port_first = first,
-        .port_last = last,
-        .protocol = protocol,
-        .action = @intFromBool(allow),
-    };
+fn ruleFor(protocol: u8, first: u16, last: u16, allow: bool) abi.PolicyRule {
+    return .{ .port_first = first, .port_last = last, .protocol = protocol, .action = @intFromBool(allow) };
+}
+
+fn ruleTo(address: [4]u8, bits: u8, protocol: u8, first: u16, allow: bool) abi.PolicyRule {
+    var made = ruleFor(protocol, first, first, allow);
+    made.destination = .{ .address = address ++ @as([12]u8, @splat(0)), .bits = bits, .family = 4 };
+    return made;
+}
+
+fn ruleNamed(protocol: u8, first: u16, last: u16, allow: bool) abi.PolicyRule {
+    var made = ruleFor(protocol, first, last, allow);
+    made.named = 1;
+    return made;
 }
 
 test "without rules everything passes and nothing is kept" {
@@ -402,21 +494,70 @@ test "the first rule that speaks of a packet decides, then the default" {
     var scene: Scene = .{};
     defer scene.deinit();
     try scene.set(&.{
-        rule4(third, 32, 0, 0, 65535, false),
-        rule4(.{ 10, 0, 0, 0 }, 24, tcp, 22, 23, true),
+        ruleFor(tcp, 23, 23, false),
+        ruleFor(tcp, 22, 24, true),
+        ruleFor(icmp4, 0, 65535, true),
     }, false);
     var buffer: [40]u8 = undefined;
-    const cases = [_]struct { [4]u8, u8, u16, bool }{
-        .{ other, tcp, 22, true },
-        .{ other, tcp, 23, true },
-        .{ other, tcp, 24, false },
-        .{ other, udp, 22, false },
-        .{ third, tcp, 22, false },
-        .{ .{ 10, 0, 1, 1 }, tcp, 22, false },
+    const cases = [_]struct { u8, u16, bool }{
+        .{ tcp, 22, true }, .{ tcp, 23, false }, .{ tcp, 24, true }, .{ tcp, 25, false }, .{ udp, 22, false },
     };
     for (cases) |case| {
-        const from, const protocol, const port, const passes = case;
-        try testing.expectEqual(passes, scene.in(packet4(&buffer, from, own, protocol, ports(4000, port), 0)));
+        const protocol, const port, const passes = case;
+        try testing.expectEqual(passes, scene.in(packet4(&buffer, other, own, protocol, ports(4000, port), 0)));
+    }
+    try testing.expect(scene.in(packet4(&buffer, other, own, icmp4, .{ 8, 0, 0, 0, 0, 9, 0, 1 }, 0)));
+}
+
+test "a named rule speaks of those peers in whose set it is, and of no later one in the same slot" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    var buffer: [40]u8 = undefined;
+    // As many rules before it that its bit is in the second word.
+    var rules: [70]abi.PolicyRule = @splat(ruleNamed(tcp, 80, 80, false));
+    rules[65] = ruleNamed(tcp, 22, 22, true);
+    rules[66] = ruleNamed(udp, 53, 53, true);
+    const second: abi.PeerRef = .{ .slot = 0, .generation = 1 };
+    const sets = [_]u64{ 0, 1 << 1, 1, 1 << 2 };
+    try scene.setNamed(&rules, false, &.{ friend, second }, &sets, @splat(7));
+    const ssh = packet4(&buffer, other, own, tcp, ports(4000, 22), 0);
+    for ([_]abi.PeerRef{
+        second,
+        .{ .slot = friend.slot, .generation = friend.generation + 1 },
+        .{ .slot = friend.slot + 1, .generation = 1 },
+        .{ .slot = 1, .generation = 0 },
+    }) |peer| try testing.expect(!scene.inFrom(peer, ssh));
+    try testing.expect(scene.inFrom(friend, ssh));
+    const dns = packet4(&buffer, third, own, udp, ports(4000, 53), 0);
+    try testing.expect(!scene.inFrom(friend, dns));
+    try testing.expect(scene.inFrom(second, dns));
+}
+
+test "flows stay where nobody has lost a right" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    var buffer: [40]u8 = undefined;
+    const rules = [_]abi.PolicyRule{ruleNamed(tcp, 22, 22, true)};
+    try scene.setNamed(&rules, false, &.{friend}, &.{1}, @splat(7));
+    const packet = packet4(&buffer, other, own, tcp, ports(4000, 22), 0);
+    try testing.expect(scene.in(packet));
+    scene.now_ns += 2 * constants.ns_per_s;
+    try scene.setNamed(&rules, false, &.{}, &.{}, null);
+    try testing.expect(scene.in(packet));
+    try scene.setNamed(&rules, false, &.{}, &.{}, @splat(8));
+    try testing.expect(!scene.in(packet));
+}
+
+test "a rule for a destination speaks of no other, nor of the other family" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    var buffer: [40]u8 = undefined;
+    try scene.set(&.{ruleTo(.{ 10, 0, 8, 0 }, 21, tcp, 80, true)}, false);
+    for ([_]struct { [4]u8, bool }{
+        .{ .{ 10, 0, 8, 1 }, true }, .{ .{ 10, 0, 15, 1 }, true }, .{ .{ 10, 0, 16, 1 }, false }, .{ own, false },
+    }) |case| {
+        const packet = packet4(&buffer, other, case[0], tcp, ports(4000, 80), 0);
+        try testing.expectEqual(case[1], scene.in(packet));
     }
 }
 
@@ -465,10 +606,10 @@ test "fragments are of no flow, and rules for ports do not speak of them" {
     var scene: Scene = .{};
     defer scene.deinit();
     var buffer: [40]u8 = undefined;
-    try scene.set(&.{rule4(other, 32, udp, 53, 53, true)}, false);
+    try scene.set(&.{ruleFor(udp, 53, 53, true)}, false);
     const first = packet4(&buffer, other, own, udp, ports(4000, 53), 0x2000);
     try testing.expect(!scene.in(first));
-    try scene.set(&.{rule4(other, 32, udp, 0, 65535, true)}, false);
+    try scene.set(&.{ruleFor(udp, 0, 65535, true)}, false);
     try testing.expect(scene.in(first));
     try testing.expect(scene.in(packet4(&buffer, other, own, udp, ports(0, 0), 0x0010)));
 }
@@ -478,7 +619,7 @@ test "a flow that was let in is judged anew when the rules change" {
     defer scene.deinit();
     var buffer: [40]u8 = undefined;
     const packet = packet4(&buffer, other, own, tcp, ports(4000, 22), 0);
-    try scene.set(&.{rule4(other, 32, tcp, 22, 22, true)}, false);
+    try scene.set(&.{ruleFor(tcp, 22, 22, true)}, false);
     try testing.expect(scene.in(packet));
     try scene.set(&.{}, false);
     try testing.expect(!scene.in(packet));
@@ -487,10 +628,10 @@ test "a flow that was let in is judged anew when the rules change" {
 test "IPv6 is judged by prefix, behind extension headers too" {
     var scene: Scene = .{};
     defer scene.deinit();
-    var source: [16]u8 = @splat(0);
-    source[0] = 0xfd;
+    var network: [16]u8 = @splat(0);
+    network[0] = 0xfd;
     try scene.set(&.{.{
-        .source = .{ .address = source, .bits = 9, .family = 6 },
+        .destination = .{ .address = network, .bits = 9, .family = 6 },
         .port_first = 22,
         .port_last = 22,
         .protocol = tcp,
@@ -506,9 +647,9 @@ test "IPv6 is judged by prefix, behind extension headers too" {
     std.mem.writeInt(u16, packet[48..50], 4000, .big);
     std.mem.writeInt(u16, packet[50..52], 22, .big);
     try testing.expect(scene.in(&packet));
-    packet[9] = 0x80; // outside the nine bits
+    packet[25] = 0x80; // outside the nine bits
     try testing.expect(!scene.in(&packet));
-    packet[9] = 0x00;
+    packet[25] = 0x00;
     packet[51] = 23;
     try testing.expect(!scene.in(&packet));
 }

@@ -525,7 +525,7 @@ pub const Rx = struct {
         const inner = inner_packet.parse(text) orelse return self.counters.add(.inner_malformed, 1);
         if (self.tables.sourceOwner(&inner) != peer)
             return self.counters.add(.inner_source_refused, 1);
-        if (!self.tables.policy.admits(self.lane_number, &inner, text[0..inner.total_length], self.now_ns))
+        if (!self.tables.policy.admits(self.lane_number, peer.ref, &inner, text[0..inner.total_length], self.now_ns))
             return self.counters.add(.policy_refused, 1);
         const bits = ecn.decapsulate(inner.ecn, outer_ecn) orelse
             return self.counters.add(.ecn_refused, 1);

@@ -238,7 +238,11 @@ class MeshDaemon implements Duties<NodeEvent> {
     });
     this.#driver = new Driver(this.#outlook, dataplane, this.#clock, this);
     this.#startedMs = this.#clock().wallMs;
-    this.#policy = new PolicyKeeper(config.state_dir, dataplane);
+    this.#policy = new PolicyKeeper(config.state_dir, dataplane, {
+      members: () => this.#node.status().members,
+      givenName: (identity) => this.#givenNames.get(identity) ?? "",
+      organisations: () => this.#trust.organisationNames(),
+    });
     this.#nameServer = new NameServer({ status: () => this.#status(false), warn: this.warn });
     this.#live = new LiveSettings(parts, parts.log, {
       seedsChanged: (seeds) => {
@@ -303,7 +307,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     });
     for (const text of this.warnings()) this.warn(text);
     // In force before the first packet.
-    this.#policy.read(() => this.#status(false).members);
+    this.#policy.read();
     this.#policyTimer = setInterval(() => this.#keepPolicy(), policyMs);
     this.#node.start(this.#clock());
     this.#parts.dataplane.start();
@@ -530,9 +534,10 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   /** What the configuration says now, as far as it can be taken over, and whom the disk trusts. */
   #reload(): ReloadReport {
-    this.#policy.read(() => this.#status(false).members);
+    this.#policy.read();
     const report = this.#live.reload();
     this.#reloadTrusted();
+    this.#keepPolicy();
     return { schema: 1, trusted: this.#node.roster.size, ...report };
   }
 
@@ -564,7 +569,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   /** Before what is reported can let a packet through. */
   #keepPolicy(): void {
     try {
-      this.#policy.update(() => this.#status(false).members);
+      this.#policy.update();
     } catch (error) {
       if (!(error instanceof MeshError)) throw error;
       this.warn(error.sentence());

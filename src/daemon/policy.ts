@@ -1,43 +1,110 @@
 /**
- * Keeps the data plane's rules in step with the policy and with who is who: addresses of members move,
- * and the operator renames them. A policy that cannot be read at the start ends the daemon, and at a
- * reload leaves the former one in force: a mistake never opens anything.
+ * Keeps the data plane's rules in step with the policy and with who is who: members come, go and get
+ * other certificates, and the operator renames them. A policy that cannot be read at the start ends the
+ * daemon, and at a reload leaves the former one in force: a mistake never opens anything.
  */
-import { type CompiledRule, compilePolicy, openPolicy, type Policy } from "../trust/policy.ts";
+import type { NamedPeer, PeerRef } from "../mesh/dataplane.ts";
+import type { Certificate } from "../trust/certificate.ts";
+import { formatIdentity } from "../trust/identity.ts";
+import {
+  type CompiledRule,
+  compilePolicy,
+  type OrganisationNames,
+  openPolicy,
+  type Policy,
+  type PolicyMember,
+  rulesNaming,
+} from "../trust/policy.ts";
 import { readPolicy } from "./policy-file.ts";
-import type { MemberStatus } from "./status.ts";
 
 export interface PolicyPlane {
   /** In place of all rules before. MeshError where they find no room. */
-  setPolicy(rules: readonly CompiledRule[], allowOthers: boolean): void;
+  setPolicy(
+    rules: readonly CompiledRule[],
+    named: readonly NamedPeer[],
+    how: { readonly allowOthers: boolean; readonly keepFlows: boolean },
+  ): void;
+}
+
+/** A member, as far as the policy asks. */
+export interface Admitted {
+  readonly identity: string;
+  readonly peer: PeerRef;
+  readonly certificate: Certificate | undefined;
+}
+
+/** Who is who, as it is now. */
+export interface Persons {
+  members(): readonly Admitted[];
+  /** The operator's own word; empty: there is none. */
+  givenName(identity: string): string;
+  organisations(): OrganisationNames;
 }
 
 export class PolicyKeeper {
   readonly #stateDirectory: string;
   readonly #plane: PolicyPlane;
+  readonly #persons: Persons;
   #policy: Policy = openPolicy;
-  /** What the data plane was given, as text. */
-  #given = JSON.stringify([true, []]);
+  #compiled: readonly CompiledRule[] = [];
+  /** What the data plane has: the policy, and of each peer by its reference the rules that name it. */
+  #given: Policy = openPolicy;
+  #givenNamed: ReadonlyMap<string, string> = new Map();
 
-  constructor(stateDirectory: string, plane: PolicyPlane) {
+  constructor(stateDirectory: string, plane: PolicyPlane, persons: Persons) {
     this.#stateDirectory = stateDirectory;
     this.#plane = plane;
+    this.#persons = persons;
   }
 
   /** MeshError where the file is wrong; what was in force stays. */
-  read(members: () => readonly MemberStatus[]): void {
-    this.#policy = readPolicy(this.#stateDirectory);
-    this.update(members);
+  read(): void {
+    const policy = readPolicy(this.#stateDirectory);
+    if (!Bun.deepEquals(policy, this.#policy)) {
+      this.#policy = policy;
+      this.#compiled = compilePolicy(policy);
+    }
+    this.update();
   }
 
-  /** After anything that may have changed who has which address. */
-  update(members: () => readonly MemberStatus[]): void {
-    const { rules, default: fallback } = this.#policy;
-    const compiled = rules.length === 0 ? [] : compilePolicy(this.#policy, members());
-    const allowOthers = fallback === "allow";
-    const text = JSON.stringify([allowOthers, compiled]);
-    if (text === this.#given) return;
-    this.#plane.setPolicy(compiled, allowOthers);
-    this.#given = text;
+  /** After anything that may have changed who is who. */
+  update(): void {
+    const isNew = this.#given !== this.#policy;
+    const hasNamed = this.#compiled.some(({ named }) => named);
+    if (!isNew && !hasNamed) return;
+    const named = hasNamed ? this.#named() : [];
+    const texts = new Map(
+      named.map(({ peer, rules }) => [`${peer.slot}/${peer.generation}`, rules.join()]),
+    );
+    const before = this.#givenNamed;
+    const kept = [...before].every(([peer, rules]) => texts.get(peer) === rules);
+    if (!isNew && kept && texts.size === before.size) return;
+    // Nobody whom rules named before is named by others now, so nothing is to be judged anew.
+    const how = { allowOthers: this.#policy.default === "allow", keepFlows: !isNew && kept };
+    this.#plane.setPolicy(this.#compiled, named, how);
+    this.#given = this.#policy;
+    this.#givenNamed = texts;
   }
+
+  #named(): readonly NamedPeer[] {
+    const organisations = this.#persons.organisations();
+    return this.#persons.members().flatMap(({ identity, peer, certificate }): NamedPeer[] => {
+      const member = policyMember(identity, this.#persons.givenName(identity), certificate);
+      const rules = rulesNaming(this.#policy, member, organisations);
+      return rules.length === 0 ? [] : [{ peer, rules }];
+    });
+  }
+}
+
+export function policyMember(
+  identity: string,
+  givenName: string,
+  certificate: Certificate | undefined,
+): PolicyMember {
+  return {
+    identity,
+    given_name: givenName,
+    organisation: certificate && formatIdentity(certificate.organisation),
+    groups: certificate?.groups ?? [],
+  };
 }

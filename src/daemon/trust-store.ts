@@ -78,6 +78,7 @@ export class TrustStore {
   readonly #network: NetworkFile | undefined;
   readonly #organisation: Identity | undefined;
   #trusted: readonly Listed[] = [];
+  #organisationNames: ReadonlyMap<string, string> = new Map();
   #failing = false;
   #warnedAtMs: number;
 
@@ -106,14 +107,14 @@ export class TrustStore {
   read(): { readonly trusted: readonly Uint8Array[]; readonly trust: Omit<TrustState, "trusted"> } {
     const { config, warn } = this.#options;
     const directory = config.state_dir;
-    const keys = (list: "organisations" | "revoked"): Uint8Array[] =>
-      readKeys(directory, list, warn).map(({ identity }) => identity);
+    const organisations = readKeys(directory, "organisations", warn);
     this.#trusted = readKeys(directory, "trusted", warn);
+    this.#organisationNames = namesOf(organisations);
     return {
       trusted: this.#trusted.map(({ identity }) => identity),
       trust: {
-        organisations: keys("organisations"),
-        revoked: keys("revoked"),
+        organisations: organisations.map(({ identity }) => identity),
+        revoked: readKeys(directory, "revoked", warn).map(({ identity }) => identity),
         statements: [...readStatements(directory, warn), ...readSigned(directory, warn)],
         certificate: readCertificate(directory, warn),
       },
@@ -123,6 +124,11 @@ export class TrustStore {
   /** The operator's own words for identities, as last read. */
   givenNames(): Map<string, string> {
     return new Map(this.#trusted.map(({ identity, name }) => [formatIdentity(identity), name]));
+  }
+
+  /** His words for organisations, to their keys. */
+  organisationNames(): ReadonlyMap<string, string> {
+    return this.#organisationNames;
   }
 
   /** Where the network was found when this node came into it. */
@@ -279,6 +285,14 @@ export class TrustStore {
       return false;
     }
   }
+}
+
+/** Names to keys; who has none, or shares one, has to be named by its key. */
+export function namesOf(listed: readonly Listed[]): ReadonlyMap<string, string> {
+  const named = listed.filter(
+    ({ name }) => name !== "" && listed.filter((each) => each.name === name).length === 1,
+  );
+  return new Map(named.map(({ identity, name }) => [name, formatIdentity(identity)]));
 }
 
 /** MeshError for whatever the command line should not have let through. */

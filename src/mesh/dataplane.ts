@@ -19,6 +19,25 @@ export interface Prefix {
   readonly bits: number;
 }
 
+/** A peer of whom rules of the policy speak by name: which, by their places. */
+export interface NamedPeer {
+  readonly peer: PeerRef;
+  readonly rules: readonly number[];
+}
+
+/** A rule of the kernel's policy routing. */
+export interface RoutingRule {
+  /** Where packets go to whom it is for; of 0 bits: anywhere in that family. */
+  readonly prefix: Prefix;
+  readonly priority: number;
+  /** What is looked up. */
+  readonly table?: number;
+  /** Routes of so many bits or fewer do not count. */
+  readonly suppress?: number;
+  /** Without a table, for what the device itself sends: where the search goes on. */
+  readonly jump?: number;
+}
+
 export type Command =
   | { readonly kind: "peer_add"; readonly peer: PeerRef; readonly publicKey: Uint8Array }
   | { readonly kind: "peer_remove"; readonly peer: PeerRef }
@@ -63,7 +82,13 @@ export type Command =
   | { readonly kind: "mtu_set"; readonly mtu: number }
   | { readonly kind: "link_up" }
   | { readonly kind: "address_add" | "address_remove"; readonly prefix: Prefix }
-  | { readonly kind: "route_add" | "route_remove"; readonly prefix: Prefix };
+  /** In the main table unless another is named. */
+  | {
+      readonly kind: "route_add" | "route_remove";
+      readonly prefix: Prefix;
+      readonly table?: number;
+    }
+  | { readonly kind: "rule_add" | "rule_remove"; readonly rule: RoutingRule };
 
 export type HandshakeReason =
   | "no_keypair"

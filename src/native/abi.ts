@@ -14,7 +14,8 @@ export const abi = {
     sessions_max: 65536,
     prefixes_max: 1048576,
     outbox_ring_datagrams: 1024,
-    policy_rules_max: 4096,
+    policy_rules_max: 1024,
+    policy_peers_max: 16384,
     mtu_default: 1420,
     mtu_min: 576,
     mtu_max: 65455,
@@ -25,6 +26,8 @@ export const abi = {
     side_sockets_max: 256,
   },
   flags: {
+    policy_flag_default_allow: 1,
+    policy_flag_keep_flows: 2,
     config_flag_no_tun: 1,
     config_flag_uapi: 2,
     config_flag_no_udp_offload: 4,
@@ -121,6 +124,8 @@ export const abi = {
       relay_set: 23,
       stun_expect: 24,
       side_sockets_open: 25,
+      rule_add: 26,
+      rule_remove: 27,
     },
     EventKind: {
       handshake_wanted: 1,
@@ -256,12 +261,13 @@ export const abi = {
     },
     PolicyRule: {
       size: 32,
-      source: 0,
+      destination: 0,
       port_first: 24,
       port_last: 26,
       protocol: 28,
       action: 29,
-      padding: 30,
+      named: 30,
+      padding: 31,
     },
     Config: {
       size: 56,

@@ -8,6 +8,7 @@ import { assert, MeshError } from "../base/errors.ts";
 import type {
   Command,
   DataplaneEvent,
+  NamedPeer,
   PeerStats,
   ReceivedDatagram,
   Transmit,
@@ -15,7 +16,7 @@ import type {
 import type { CompiledRule } from "../trust/policy.ts";
 import { abi } from "./abi.ts";
 import { type ErrorName, errorName, type Library } from "./library.ts";
-import { encodePolicy, Records, StructCodec } from "./structs.ts";
+import { encodeNamed, encodeRules, Records, StructCodec } from "./structs.ts";
 
 const { enums, flags, structs } = abi;
 
@@ -163,12 +164,23 @@ export class NativeDataplane {
     return this.#check(this.#symbols.meshvpn_arm(this.#device), "arm the doorbell") === 1;
   }
 
-  /** In place of all rules before; what none speaks of is let in or not. */
-  setPolicy(rules: readonly CompiledRule[], allowOthers: boolean): void {
-    const { bytes } = encodePolicy(rules);
-    const fallback = allowOthers ? 1 : 0;
-    const symbols = this.#symbols;
-    const code = symbols.meshvpn_policy_set(this.#device, bytes, rules.length, fallback);
+  /**
+   * In place of all rules before; what none speaks of is let in or not. `keepFlows`: nobody has lost
+   * a right, so flows that were let in stay so.
+   */
+  setPolicy(
+    rules: readonly CompiledRule[],
+    named: readonly NamedPeer[],
+    { allowOthers, keepFlows }: { readonly allowOthers: boolean; readonly keepFlows: boolean },
+  ): void {
+    const { bytes } = encodeRules(rules);
+    const { peers, sets } = encodeNamed(named, rules.length);
+    const said =
+      (allowOthers ? abi.flags.policy_flag_default_allow : 0) |
+      (keepFlows ? abi.flags.policy_flag_keep_flows : 0);
+    const set = this.#symbols.meshvpn_policy_set;
+    const device = this.#device;
+    const code = set(device, bytes, rules.length, peers, sets, named.length, said);
     this.#check(code, "set the policy");
   }
 

@@ -25,7 +25,11 @@ const signatures = {
   meshvpn_doorbell_fd: { args: ["i32"], returns: result },
   meshvpn_arm: { args: ["i32"], returns: result },
   meshvpn_apply: { args: ["i32", bytes, "u32", bytes], returns: result },
-  meshvpn_policy_set: { args: ["i32", bytes, "u32", "u32"], returns: result },
+  meshvpn_policy_set: {
+    args: ["i32", bytes, "u32", bytes, bytes, "u32", "u32"],
+    returns: result,
+  },
+  meshvpn_rules_flush: { args: ["u32", "u32"], returns: result },
   meshvpn_events: { args: ["i32", bytes, "u32"], returns: result },
   meshvpn_receive: { args: ["i32", bytes, "u32", bytes, "u32"], returns: result },
   meshvpn_send: { args: ["i32", bytes, "u32", bytes, "u32"], returns: result },

@@ -9,6 +9,7 @@ import { formatAddress, fromMapped, parseAddress, toMapped } from "../base/ip.ts
 import type {
   Command,
   DataplaneEvent,
+  NamedPeer,
   PeerRef,
   PeerStats,
   Prefix,
@@ -116,12 +117,25 @@ export class StructCodec {
       case "mtu_set":
         put(command.mtu);
         break;
+      case "route_add":
+      case "route_remove":
+        put(command.table ?? 0);
+        encodePrefix(records, base + layout.prefix, command.prefix);
+        break;
+      case "rule_add":
+      case "rule_remove": {
+        const { prefix, priority, table = 0, suppress, jump = 0 } = command.rule;
+        put(table);
+        view.setUint32(base + layout.local_index, priority, true);
+        view.setUint32(base + layout.remote_index, jump, true);
+        view.setUint32(base + layout.flags, suppress === undefined ? 0 : suppress + 1, true);
+        encodePrefix(records, base + layout.prefix, prefix);
+        break;
+      }
       case "allowed_ip_add":
       case "allowed_ip_remove":
       case "address_add":
       case "address_remove":
-      case "route_add":
-      case "route_remove":
         encodePrefix(records, base + layout.prefix, command.prefix);
         break;
       case "peer_remove":
@@ -280,19 +294,41 @@ function encodePeer(view: DataView, at: number, peer: PeerRef): void {
   view.setUint32(at + structs.PeerRef.generation, peer.generation, true);
 }
 
-/** The whole policy, a rule after the other. */
-export function encodePolicy(rules: readonly CompiledRule[]): Records {
+/** A rule after the other. */
+export function encodeRules(rules: readonly CompiledRule[]): Records {
   const layout = structs.PolicyRule;
   const records = new Records(layout.size, Math.max(1, rules.length));
   for (const [at, rule] of rules.entries()) {
     const base = records.at(at);
-    encodePrefix(records, base + layout.source, rule.source);
+    if (rule.destination !== undefined) {
+      encodePrefix(records, base + layout.destination, rule.destination);
+    }
     records.view.setUint16(base + layout.port_first, rule.first, true);
     records.view.setUint16(base + layout.port_last, rule.last, true);
     records.bytes[base + layout.protocol] = rule.protocol;
     records.bytes[base + layout.action] = rule.allow ? 1 : 0;
+    records.bytes[base + layout.named] = rule.named ? 1 : 0;
   }
   return records;
+}
+
+/** Peers, and the set of each: a bit for each of so many rules, in words of 64 bits. */
+export function encodeNamed(
+  named: readonly NamedPeer[],
+  rules: number,
+): { readonly peers: Uint8Array; readonly sets: Uint8Array } {
+  const peers = new Records(structs.PeerRef.size, Math.max(1, named.length));
+  const setBytes = Math.ceil(rules / 64) * 8;
+  const sets = new Uint8Array(Math.max(8, named.length * setBytes));
+  for (const [at, { peer, rules: places }] of named.entries()) {
+    encodePeer(peers.view, peers.at(at), peer);
+    for (const place of places) {
+      assert(place < rules, "a rule that is there");
+      const byte = at * setBytes + (place >> 3);
+      sets[byte] = (sets[byte] as number) | (1 << (place & 7));
+    }
+  }
+  return { peers: peers.bytes, sets };
 }
 
 function encodePrefix(records: Records, at: number, prefix: Prefix): void {

@@ -1,9 +1,11 @@
 /**
- * Who may reach which ports of this node, as an operator writes it: a line a rule, the first that
- * speaks of a packet decides. Pure: text to rules, rules to what the data plane is given, and the
- * answer to "would it be let in". Only packets that others begin with are judged; answers pass.
+ * Who may reach which ports of this node, and of what lies behind it, as an operator writes it: a line
+ * a rule, the first that speaks of a packet decides. Pure: text to rules, rules to what the data plane
+ * is given, and the answer to "would it be let in". Only packets that others begin with are judged;
+ * answers pass.
  */
-import type { IpPrefix } from "../base/ip.ts";
+import { familyOf, formatPrefix, type IpPrefix, parsePrefix, prefixContains } from "../base/ip.ts";
+import { canonicalGroups } from "./certificate.ts";
 import { formatIdentity, parseIdentity } from "./identity.ts";
 
 export const protocolWords = ["tcp", "udp", "icmp", "any"] as const;
@@ -13,10 +15,21 @@ export const policyLinesMax = 1_000;
 
 export type Action = "allow" | "deny";
 
+/** Whom a rule speaks of. Organisations are named by key or by the operator's own word. */
+export type Who =
+  | { readonly kind: "any" }
+  /** An identity in its one form, or the operator's own word for a member. */
+  | { readonly kind: "member"; readonly word: string }
+  /** Whose certificate has the group; of that organisation, or of any that is trusted here. */
+  | { readonly kind: "group"; readonly name: string; readonly organisation: string | undefined }
+  /** Whom it certified or vouched for. */
+  | { readonly kind: "organisation"; readonly word: string };
+
 export interface PolicyRule {
   readonly action: Action;
-  /** `any`, an identity in its one form, or the operator's own word for a member. */
-  readonly who: string;
+  readonly who: Who;
+  /** undefined: this node, and whatever is reached through it. */
+  readonly to: IpPrefix | undefined;
   readonly protocol: ProtocolWord;
   /** Inclusive; undefined: any, and what has no ports. */
   readonly ports: { readonly first: number; readonly last: number } | undefined;
@@ -62,21 +75,78 @@ export function parsePolicy(text: string): Policy | PolicyMistake {
 
 /** A rule from its words, or what is wrong with them. */
 export function parseRule(words: readonly string[], line: number): PolicyRule | string {
-  const [action, who, protocol = "any", ports, ...more] = words;
+  const [action, whom, ...rest] = words;
   if (!isAction(action)) return `${action ?? "nothing"} is none of allow, deny, default`;
-  if (who === undefined) return `${action} whom?`;
-  if (more.length > 0) return `${more.join(" ")} is too much`;
-  const identity = parseIdentity(who);
-  if (identity === undefined && !/^[a-z0-9-]{1,63}$/.test(who)) {
-    return `${who} is neither any, nor an identity, nor a name`;
+  if (whom === undefined) return `${action} whom?`;
+  const who = parseWho(whom);
+  if (typeof who === "string") return who;
+  let to: IpPrefix | undefined;
+  if (rest[0] === "to") {
+    to = parseDestination(rest[1] ?? "");
+    if (to === undefined) return `${rest[1] ?? "nothing"} is neither an address nor a prefix`;
+    rest.splice(0, 2);
   }
+  const [protocol = "any", ports, ...more] = rest;
+  if (more.length > 0) return `${more.join(" ")} is too much`;
   const known = protocolWords.find((word) => word === protocol);
   if (known === undefined) return `${protocol} is none of ${protocolWords.join(", ")}`;
   const range = ports === undefined || ports === "any" ? undefined : parsePorts(ports);
   if (range === null) return `${ports} is neither a port nor FIRST-LAST`;
   if (range !== undefined && known !== "tcp" && known !== "udp") return `${known} has no ports`;
-  const named = identity === undefined ? who : formatIdentity(identity);
-  return { action, who: named, protocol: known, ports: range, line };
+  return { action, who, to, protocol: known, ports: range, line };
+}
+
+/** Or what is wrong with the word. */
+export function parseWho(word: string): Who | string {
+  if (word === "any") return { kind: "any" };
+  const [, kind, rest = ""] = /^(group|org):(.*)$/.exec(word) ?? [];
+  if (kind === "org") {
+    const organisation = keyOrName(rest);
+    if (organisation !== undefined) return { kind: "organisation", word: organisation };
+    return `${rest || "nothing"} is neither an organisation's key nor a name`;
+  }
+  if (kind === "group") {
+    const [name = "", given, ...more] = rest.split("@");
+    if (canonicalGroups([name]) === undefined || more.length > 0) return `${rest} is no group`;
+    const organisation = given === undefined ? undefined : keyOrName(given);
+    if (given !== undefined && organisation === undefined) {
+      return `${given || "nothing"} is neither an organisation's key nor a name`;
+    }
+    return { kind: "group", name, organisation };
+  }
+  const member = keyOrName(word);
+  if (member !== undefined) return { kind: "member", word: member };
+  return `${word} is neither any, nor an identity, nor a name, nor group:NAME or org:KEY`;
+}
+
+function keyOrName(word: string): string | undefined {
+  const identity = parseIdentity(word);
+  if (identity !== undefined) return formatIdentity(identity);
+  return /^[a-z0-9-]{1,63}$/.test(word) ? word : undefined;
+}
+
+export function whoText(who: Who): string {
+  switch (who.kind) {
+    case "any":
+      return "any";
+    case "member":
+      return who.word;
+    case "organisation":
+      return `org:${who.word}`;
+    case "group":
+      return `group:${who.name}${who.organisation === undefined ? "" : `@${who.organisation}`}`;
+  }
+}
+
+/** An address alone is a prefix of all its bits. */
+function parseDestination(text: string): IpPrefix | undefined {
+  if (text.includes("/")) return parsePrefix(text);
+  return parsePrefix(`${text}/${text.includes(":") ? 128 : 32}`);
+}
+
+function toText({ address, bits }: IpPrefix): string {
+  const isWhole = bits === (familyOf(address) === 6 ? 128 : 32);
+  return isWhole ? address : formatPrefix({ address, bits });
 }
 
 function isAction(word: string | undefined): word is Action {
@@ -91,71 +161,81 @@ function parsePorts(text: string): { first: number; last: number } | null {
   return first <= last && last <= portMax ? { first, last } : null;
 }
 
-export function ruleText({ action, who, protocol, ports }: PolicyRule): string {
+export function ruleText({ action, who, to, protocol, ports }: PolicyRule): string {
   const range = ports === undefined ? [] : [portsText(ports)];
   const words = protocol === "any" && range.length === 0 ? [] : [protocol];
-  return [action, who, ...words, ...range].join(" ");
+  const where = to === undefined ? [] : ["to", toText(to)];
+  return [action, whoText(who), ...where, ...words, ...range].join(" ");
 }
 
 function portsText({ first, last }: { first: number; last: number }): string {
   return first === last ? `${first}` : `${first}-${last}`;
 }
 
+/** What is known of somebody, as far as a policy asks. */
 export interface PolicyMember {
   readonly identity: string;
   /** The operator's own word; what a member calls itself gives it no right. */
   readonly given_name: string;
-  readonly addresses: readonly string[];
+  /** Key of the organisation by whose word it is admitted, and the groups that this one gave it. */
+  readonly organisation: string | undefined;
+  readonly groups: readonly string[];
 }
+
+/** The operator's own words for organisations, to their keys. */
+export type OrganisationNames = ReadonlyMap<string, string>;
 
 /** One rule of the data plane. */
 export interface CompiledRule {
-  readonly source: IpPrefix;
-  readonly family: 4 | 6;
-  /** IP protocol; 0 any. */
+  /** It speaks only of peers that are said to be meant by it. */
+  readonly named: boolean;
+  readonly destination: IpPrefix | undefined;
+  /** IP protocol; 0 any, 1 ICMP of either family. */
   readonly protocol: number;
   readonly first: number;
   readonly last: number;
   readonly allow: boolean;
 }
 
-/** In the order of the rules. A rule for somebody without addresses has no counterpart yet. */
-export function compilePolicy(
+/** In the order of the rules, and as many. */
+export function compilePolicy(policy: Policy): readonly CompiledRule[] {
+  return policy.rules.map(({ action, who, to, protocol, ports }) => ({
+    named: who.kind !== "any",
+    destination: to,
+    protocol: { tcp: 6, udp: 17, icmp: 1, any: 0 }[protocol],
+    first: ports?.first ?? 0,
+    last: ports?.last ?? portMax,
+    allow: action === "allow",
+  }));
+}
+
+/** Places, among the rules, of those that name the member by whatever word. */
+export function rulesNaming(
   policy: Policy,
-  members: readonly PolicyMember[],
-): readonly CompiledRule[] {
-  return policy.rules.flatMap((rule) => {
-    const sources =
-      rule.who === "any"
-        ? [
-            { address: "::", bits: 0 },
-            { address: "0.0.0.0", bits: 0 },
-          ]
-        : members
-            .filter((member) => speaksOf(rule, member))
-            .flatMap(({ addresses }) => addresses)
-            .map((address) => ({ address, bits: address.includes(":") ? 128 : 32 }));
-    return sources.map((source): CompiledRule => {
-      const family = source.address.includes(":") ? 6 : 4;
-      return {
-        source,
-        family,
-        protocol: protocolNumber(rule.protocol, family),
-        first: rule.ports?.first ?? 0,
-        last: rule.ports?.last ?? portMax,
-        allow: rule.action === "allow",
-      };
-    });
-  });
+  member: PolicyMember,
+  organisations: OrganisationNames,
+): readonly number[] {
+  const places: number[] = [];
+  for (const [at, { who }] of policy.rules.entries()) {
+    if (who.kind !== "any" && means(who, member, organisations)) places.push(at);
+  }
+  return places;
 }
 
-function protocolNumber(word: ProtocolWord, family: 4 | 6): number {
-  if (word === "icmp") return family === 4 ? 1 : 58;
-  return { tcp: 6, udp: 17, any: 0 }[word];
-}
-
-function speaksOf({ who }: PolicyRule, member: PolicyMember): boolean {
-  return who === "any" || who === member.identity || who === member.given_name;
+/** Whether the word is for the member. */
+export function means(who: Who, member: PolicyMember, names: OrganisationNames): boolean {
+  const keyOf = (word: string): string => names.get(word) ?? word;
+  switch (who.kind) {
+    case "any":
+      return true;
+    case "member":
+      return who.word === member.identity || who.word === member.given_name;
+    case "organisation":
+      return keyOf(who.word) === member.organisation;
+    case "group":
+      if (!member.groups.includes(who.name)) return false;
+      return who.organisation === undefined || keyOf(who.organisation) === member.organisation;
+  }
 }
 
 export interface Decision {
@@ -164,16 +244,24 @@ export interface Decision {
   readonly rule: PolicyRule | undefined;
 }
 
-/** What happens to the first packet of that member to that port. */
+/** The first packet of a flow. */
+export interface FirstPacket {
+  readonly from: PolicyMember;
+  /** An address; undefined: one of which no rule for a destination speaks. */
+  readonly to: string | undefined;
+  readonly protocol: Exclude<ProtocolWord, "any">;
+  readonly port: number | undefined;
+}
+
 export function decide(
   policy: Policy,
-  from: PolicyMember,
-  protocol: Exclude<ProtocolWord, "any">,
-  port: number | undefined,
+  { from, to, protocol, port }: FirstPacket,
+  organisations: OrganisationNames,
 ): Decision {
   const rule = policy.rules.find(
     (each) =>
-      speaksOf(each, from) &&
+      means(each.who, from, organisations) &&
+      (each.to === undefined || (to !== undefined && prefixContains(each.to, to))) &&
       (each.protocol === "any" || each.protocol === protocol) &&
       (each.ports === undefined ||
         (port !== undefined && port >= each.ports.first && port <= each.ports.last)),

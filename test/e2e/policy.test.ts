@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { schemaErrors } from "../support/json-schema.ts";
+import { type Kind, reaches, serve } from "./support/doors.ts";
 import { Node, untilConnected } from "./support/mesh.ts";
 import { until } from "./support/process.ts";
 import { closeStages, type Host, Stage } from "./support/stage.ts";
@@ -11,26 +12,6 @@ let stage: Stage;
 let alpha: Node;
 let beta: Node;
 let gamma: Node;
-
-/** Answers every line of TCP, and every datagram, on ports 7001 and 7002 of all addresses. */
-const server = `
-for (const port of [7001, 7002]) {
-  Bun.listen({ hostname: "::", port, socket: { data(socket, bytes) { socket.write(bytes); } } });
-  await Bun.udpSocket({ hostname: "::", port, socket: { data(socket, bytes, from, address) { socket.send(bytes, from, address); } } });
-}
-console.log("serving");`;
-
-/** Exit code 0 where an answer comes in time; on one machine that is milliseconds. */
-const client = `
-const [kind, host, port] = process.argv.slice(1);
-setTimeout(() => process.exit(1), 400);
-const answered = () => process.exit(0);
-if (kind === "tcp") {
-  Bun.connect({ hostname: host, port: Number(port), socket: { open(socket) { socket.write("x"); }, data: answered } }).catch(() => process.exit(1));
-} else {
-  const socket = await Bun.udpSocket({ hostname: host.includes(":") ? "::" : "0.0.0.0", socket: { data: answered } });
-  socket.send("x", Number(port), host);
-}`;
 
 beforeAll(async () => {
   if (process.getuid?.() !== 0) throw new Error("the end-to-end tests need root");
@@ -45,26 +26,10 @@ beforeAll(async () => {
   await beta.up("--seed", alpha.seed);
   await gamma.up("--seed", alpha.seed);
   await untilConnected(nodes, 15_000);
-  for (const node of nodes) {
-    const running = node.host.start([process.execPath, "-e", server]);
-    await until(`${node.name}'s server`, () => running.log().includes("serving"));
-  }
+  for (const node of nodes) await serve(node.host);
 }, 60_000);
 
 afterAll(closeStages);
-
-async function reaches(
-  from: Node,
-  to: Node,
-  kind: "tcp" | "udp" | "icmp",
-  family: 4 | 6,
-  port = 0,
-): Promise<boolean> {
-  const address = await to.address(family);
-  if (kind === "icmp") return await from.reaches(address);
-  const { code } = await from.host.run([process.execPath, "-e", client, kind, address, `${port}`]);
-  return code === 0;
-}
 
 /** Of beta and gamma towards alpha, what is and what `policy test` says of it. */
 async function expectReached(expected: Readonly<Record<string, boolean>>): Promise<void> {
@@ -74,7 +39,7 @@ async function expectReached(expected: Readonly<Record<string, boolean>>): Promi
     const said = await alpha.meshvpn("policy", "test", ...words.split(" "), "--json");
     expect(schemaErrors("policy-test", said.stdout)).toEqual([]);
     expect([words, said.code]).toEqual([words, passes ? 0 : 1]);
-    const protocol = kind as "tcp" | "udp" | "icmp";
+    const protocol = kind as Kind;
     for (const family of [4, 6] as const) {
       const reached = await reaches(from, alpha, protocol, family, Number(port ?? 0));
       expect([words, family, reached]).toEqual([words, family, passes]);

@@ -286,6 +286,7 @@ class StateFiles implements FuzzTarget {
 }
 
 const policyWords = [
+  ...["to ", "group:ant ", "org:ant ", "group:a@ant ", "fd00::/8 ", "10.0.0.1 "],
   ...["allow ", "deny ", "default ", "any ", "tcp ", "udp ", "icmp ", "ant ", "22", "-", "65535"],
   ...["1-2", "\n", "#", "\t", "ANT ", `${formatKey(identity)} `, "65536 ", "0 ", "any\n", "22\n"],
 ];

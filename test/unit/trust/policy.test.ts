@@ -1,20 +1,33 @@
 import { describe, expect, test } from "bun:test";
 import {
   compilePolicy,
+  type Decision,
   decide,
   type Policy,
   type PolicyMember,
   parsePolicy,
+  rulesNaming,
   ruleText,
 } from "../../../src/trust/policy.ts";
 
 const key = "hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY=";
+const organisation = "TiE1dI6RnhRPRkYTxK6cLgV6MPRlQyQRYsTi8NLP7Ck=";
 const laptop: PolicyMember = {
   identity: key,
   given_name: "laptop",
-  addresses: ["fd00::2", "10.99.0.2"],
+  organisation: undefined,
+  groups: [],
 };
-const other: PolicyMember = { identity: "OTHER", given_name: "", addresses: ["fd00::3"] };
+const other: PolicyMember = { ...laptop, identity: "OTHER", given_name: "" };
+const certified: PolicyMember = {
+  identity: "CERTIFIED",
+  given_name: "",
+  organisation,
+  groups: ["admins", "staff"],
+};
+/** The same group by somebody else's word. */
+const foreign: PolicyMember = { ...certified, identity: "FOREIGN", organisation: "FOREIGN-ORG" };
+const organisations = new Map([["acme", organisation]]);
 
 function policy(text: string): Policy {
   const parsed = parsePolicy(text);
@@ -25,15 +38,19 @@ function policy(text: string): Policy {
 describe("a policy", () => {
   test("is read a line a rule, with comments", () => {
     const read = policy(
-      `# mine\ndefault deny\nallow laptop tcp 22 # ssh\n\nallow any icmp\ndeny ${key} udp 1000-2000\nallow any\n`,
+      `# mine\ndefault deny\nallow laptop tcp 22 # ssh\n\nallow any icmp\ndeny ${key} udp 1000-2000\nallow any\n` +
+        `allow group:admins\nallow group:staff@acme to 10.1.2.3/24 tcp\nallow org:${organisation} to fd00::1/128\n`,
     );
     expect(read.default).toBe("deny");
-    expect(read.rules.map(({ line }) => line)).toEqual([3, 5, 6, 7]);
+    expect(read.rules.map(({ line }) => line)).toEqual([3, 5, 6, 7, 8, 9, 10]);
     expect(read.rules.map(ruleText)).toEqual([
       "allow laptop tcp 22",
       "allow any icmp",
       `deny ${key} udp 1000-2000`,
       "allow any",
+      "allow group:admins",
+      "allow group:staff@acme to 10.1.2.0/24 tcp",
+      `allow org:${organisation} to fd00::1`,
     ]);
   });
 
@@ -51,6 +68,13 @@ describe("a policy", () => {
     ["allow any sctp\n", 1, "sctp is none of"],
     ["allow any tcp 22 23\n", 1, "23 is too much"],
     ["allow Lap_Top\n", 1, "neither any, nor an identity"],
+    ["allow group:\n", 1, "is no group"],
+    ["allow group:a@b@c\n", 1, "is no group"],
+    ["allow group:Admins\n", 1, "is no group"],
+    ["allow group:admins@\n", 1, "neither an organisation's key nor a name"],
+    ["allow org:\n", 1, "neither an organisation's key nor a name"],
+    ["allow any to\n", 1, "nothing is neither an address nor a prefix"],
+    ["allow any to 10.0.0.0/33\n", 1, "neither an address nor a prefix"],
     ["default maybe\n", 1, "default is allow or deny"],
     ["default deny\ndefault allow\n", 2, "stands there already"],
   ];
@@ -64,37 +88,14 @@ describe("a policy", () => {
 });
 
 describe("the data plane is given", () => {
-  test("an address a rule and a member, in order, of both families", () => {
-    const rules = compilePolicy(policy("allow laptop tcp 22\ndeny any\n"), [laptop, other]);
+  test("a rule for each, named where it is not for everybody", () => {
+    const rules = compilePolicy(policy("allow laptop tcp 22\ndeny any to 10.1.0.0/16 icmp\n"));
     expect(rules).toEqual([
+      { named: true, destination: undefined, protocol: 6, first: 22, last: 22, allow: true },
       {
-        source: { address: "fd00::2", bits: 128 },
-        family: 6,
-        protocol: 6,
-        first: 22,
-        last: 22,
-        allow: true,
-      },
-      {
-        source: { address: "10.99.0.2", bits: 32 },
-        family: 4,
-        protocol: 6,
-        first: 22,
-        last: 22,
-        allow: true,
-      },
-      {
-        source: { address: "::", bits: 0 },
-        family: 6,
-        protocol: 0,
-        first: 0,
-        last: 65_535,
-        allow: false,
-      },
-      {
-        source: { address: "0.0.0.0", bits: 0 },
-        family: 4,
-        protocol: 0,
+        named: false,
+        destination: { address: "10.1.0.0", bits: 16 },
+        protocol: 1,
         first: 0,
         last: 65_535,
         allow: false,
@@ -102,29 +103,51 @@ describe("the data plane is given", () => {
     ]);
   });
 
-  test("ICMP by its number in each family", () => {
-    const rules = compilePolicy(policy("allow any icmp\n"), []);
-    expect(rules.map(({ protocol }) => protocol)).toEqual([58, 1]);
+  test("which rules name a member: by key, by the operator's word, by group and organisation", () => {
+    const rules = policy(
+      `allow any\nallow laptop\nallow ${key}\nallow group:admins\nallow group:staff@acme\n` +
+        `allow org:acme\nallow org:${organisation}\nallow group:guests\nallow group:staff@nobody\n`,
+    );
+    const naming = (member: PolicyMember): readonly number[] =>
+      rulesNaming(rules, member, organisations);
+    expect(naming(laptop)).toEqual([1, 2]);
+    expect(naming(other)).toEqual([]);
+    expect(naming(certified)).toEqual([3, 4, 5, 6]);
+    expect(naming(foreign)).toEqual([3]);
   });
 
-  test("nothing for a name that is nobody's, nor for what a member calls itself", () => {
-    expect(compilePolicy(policy("allow server tcp 22\n"), [laptop, other])).toEqual([]);
+  test("nobody for a name that is nobody's, nor for what a member calls itself", () => {
+    expect(rulesNaming(policy("allow server tcp 22\n"), laptop, organisations)).toEqual([]);
   });
 });
 
 describe("whether somebody is let in", () => {
   const rules = policy(
-    "default deny\ndeny laptop tcp 23\nallow laptop tcp 20-25\nallow any icmp\n",
+    "default deny\ndeny laptop tcp 23\nallow laptop tcp 20-25\nallow any icmp\n" +
+      "allow group:admins to 10.1.0.0/16 tcp 443\n",
   );
+  const asked = (
+    from: PolicyMember,
+    protocol: "tcp" | "udp" | "icmp",
+    port?: number,
+    to?: string,
+  ): Decision => decide(rules, { from, protocol, port, to }, organisations);
 
   test("is decided by the first rule that speaks of it", () => {
-    expect(decide(rules, laptop, "tcp", 22)).toMatchObject({ action: "allow", rule: { line: 3 } });
-    expect(decide(rules, laptop, "tcp", 23)).toMatchObject({ action: "deny", rule: { line: 2 } });
-    expect(decide(rules, other, "icmp", undefined)).toMatchObject({ action: "allow" });
+    expect(asked(laptop, "tcp", 22)).toMatchObject({ action: "allow", rule: { line: 3 } });
+    expect(asked(laptop, "tcp", 23)).toMatchObject({ action: "deny", rule: { line: 2 } });
+    expect(asked(other, "icmp")).toMatchObject({ action: "allow" });
   });
 
   test("is decided by the default where none does", () => {
-    expect(decide(rules, laptop, "udp", 22)).toEqual({ action: "deny", rule: undefined });
-    expect(decide(rules, other, "tcp", 22)).toEqual({ action: "deny", rule: undefined });
+    expect(asked(laptop, "udp", 22)).toEqual({ action: "deny", rule: undefined });
+    expect(asked(other, "tcp", 22)).toEqual({ action: "deny", rule: undefined });
+  });
+
+  test("can depend on where it goes", () => {
+    expect(asked(certified, "tcp", 443, "10.1.2.3")).toMatchObject({ rule: { line: 5 } });
+    expect(asked(certified, "tcp", 443, "10.2.2.3").action).toBe("deny");
+    expect(asked(certified, "tcp", 443).action).toBe("deny");
+    expect(asked(certified, "tcp", 443, "fd00::1").action).toBe("deny");
   });
 });
