@@ -1,11 +1,15 @@
 /** `meshvpn down`: stops the daemon, and returns when its process has ended. */
 import { defineCommand } from "citty";
 import { MeshError } from "../base/errors.ts";
-import { readSettings } from "../daemon/config.ts";
+import { type MeshConfig, readSettings } from "../daemon/config.ts";
 import { converse } from "../daemon/control.ts";
+import { undoForwarding } from "../daemon/forwarding.ts";
+import { routingPlace } from "../mesh/route-plan.ts";
 import { settingFlags, settingSources } from "./flags.ts";
+import { warn } from "./trust-context.ts";
 
 const endMsMax = 20_000;
+const names = ["control_socket", "state_dir", "interface"] as const;
 
 export default defineCommand({
   meta: {
@@ -13,13 +17,10 @@ export default defineCommand({
     description:
       "Stop the daemon and take its interface away. Example: meshvpn down && ip link show",
   },
-  args: settingFlags(["control_socket"]),
+  args: settingFlags(names),
   async run({ args, rawArgs }) {
-    const { control_socket: socket } = readSettings(
-      settingSources(["control_socket"], args, rawArgs),
-      ["control_socket"],
-    );
-    const conversation = await converse(socket, { command: "stop" });
+    const settings = readSettings(settingSources(names, args, rawArgs), names);
+    const conversation = await reach(settings);
     const patience = Promise.withResolvers<"late">();
     const timer = setTimeout(() => patience.resolve("late"), endMsMax);
     const outcome = await Promise.race([conversation.ended, patience.promise]);
@@ -34,3 +35,20 @@ export default defineCommand({
     );
   },
 });
+
+/** Where none runs, what a killed one left in the kernel goes. */
+async function reach(
+  settings: Pick<MeshConfig, (typeof names)[number]>,
+): ReturnType<typeof converse> {
+  try {
+    return await converse(settings.control_socket, { command: "stop" });
+  } catch (error) {
+    if (!(error instanceof MeshError) || error.code !== "daemon_not_running") throw error;
+    const { loadLibrary } = await import("../native/library.ts");
+    const { first, count } = routingPlace(settings.interface);
+    const rules = loadLibrary().symbols.meshvpn_rules_flush(first, count);
+    const forwarding = undoForwarding(settings.state_dir, warn);
+    if (rules > 0 || forwarding) warn("took back what a daemon left that was killed");
+    throw error;
+  }
+}

@@ -6,6 +6,7 @@ import { askStatus } from "./ask.ts";
 import { settingFlags } from "./flags.ts";
 import { pathRows } from "./paths.ts";
 import { formatBytes, formatSeconds, printRows } from "./print.ts";
+import { nameFor, routesText } from "./routes.ts";
 import { showFrames } from "./screen.ts";
 
 /** Enough of an identity to tell members apart by eye. */
@@ -50,7 +51,7 @@ function printReadiness(status: MeshStatus): number {
   return ready ? 0 : 4;
 }
 
-/** In a pipe each line begins with what it is: `node`, `member` `path` or `counter`. */
+/** In a pipe each line begins with what it is: `node`, `member`, `path`, `route` or `counter`. */
 export function formatStatus(status: MeshStatus, terminal: boolean): string {
   const counters = Object.entries(status.counters ?? {}).map(([name, count]) => [name, `${count}`]);
   const interfaceName = status.interface ?? "-";
@@ -61,6 +62,7 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
       [
         ["node", name, identity, interfaceName, addresses.join(","), `${port}`],
         ...status.members.map((member) => ["member", ...plainCells(member)]),
+        ...status.routes.map(({ identity, prefix, state }) => ["route", identity, prefix, state]),
         ...counters.map((cells) => ["counter", ...cells]),
       ],
       false,
@@ -73,13 +75,19 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
     ["port", `${status.port}`],
     ["aead", status.aead],
     ["io_uring", status.io_uring],
+    ...(status.offers.length === 0
+      ? []
+      : [["offers", `${status.offers.join("  ")}  forwarding: ${status.forward}`]]),
+    ...(status.exit_node === null ? [] : [["exit node", nameFor(status, status.exit_node)]]),
     ...(status.certificate === null ? [] : [["until", until(status.certificate.expires)]]),
   ];
   const members =
     status.members.length > 0 ? memberRows(status.members, true) : `${noMember(status)}\n`;
   const counted =
     counters.length === 0 ? "" : `\n${printRows(["COUNTER", "VALUE"], counters, true)}`;
-  return `${node.map(([word = "", said]) => `${word.padEnd(9)}  ${said}\n`).join("")}\n${members}${counted}`;
+  const routes = status.routes.length === 0 ? "" : `\n${routesText(status, true)}`;
+  const head = node.map(([word = "", said]) => `${word.padEnd(9)}  ${said}\n`).join("");
+  return `${head}\n${members}${routes}${counted}`;
 }
 
 const header = ["MEMBER", "KEY", "ADDRESSES", "STATE", "PATH", "RTT", "HANDSHAKE", "RX", "TX"];

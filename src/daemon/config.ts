@@ -24,8 +24,9 @@ import {
 } from "../native/dataplane.ts";
 import { type ProfileName, profiles } from "../swim/profile.ts";
 import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
-import { networkNameDefault } from "../trust/identity.ts";
-import { isAdvertisable, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
+import { networkNameDefault, parseIdentity } from "../trust/identity.ts";
+import { isAdvertisable, prefixesFit, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
+import { approvalsMax, exitPrefixes, isExit, isOfferable } from "../trust/routes.ts";
 import { readConfigFile } from "./config-file.ts";
 import { dnsDomainsMax } from "./dns-hints.ts";
 import { type HostPlace, isHostName, parseHostPlace } from "./host-resolver.ts";
@@ -39,6 +40,15 @@ import { type LaneChoice, laneChoices, type WorkerChoice, workerChoices } from "
 export interface Announced {
   readonly address: string;
   readonly port?: number;
+}
+
+export const forwardChoices = ["off", "on", "masquerade"] as const;
+export type ForwardChoice = (typeof forwardChoices)[number];
+
+export interface AcceptedRoute {
+  /** An identity, or the operator's word for one. */
+  readonly who: string;
+  readonly prefix: IpPrefix;
 }
 
 export interface MeshConfig {
@@ -66,6 +76,14 @@ export interface MeshConfig {
   readonly stun: readonly HostPlace[];
   /** How soon a member that does not answer counts as dead. */
   readonly detection: ProfileName;
+  /** Networks behind this node that members may be led into; all of them where it is an exit node. */
+  readonly offer: readonly IpPrefix[];
+  readonly offer_exit: boolean;
+  readonly forward: ForwardChoice;
+  /** Offers of members that are used here, beside those that were approved by command. */
+  readonly accept: readonly AcceptedRoute[];
+  /** An identity, or the operator's word for one; empty: as was said by command. */
+  readonly exit_node: string;
   readonly relay: boolean;
   /** KiB a second for each pair of members that this node relays for; 0: without a limit. */
   readonly relay_quota: number;
@@ -212,6 +230,38 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
       every(texts, dnsDomainsMax, (said) => (isHostName(said) ? said.toLowerCase() : undefined)),
     expects: `the name of a domain, at most ${dnsDomainsMax} of them`,
   },
+  offer: {
+    hint: "CIDR",
+    describe: "a network behind this node that members may be led into; may be repeated",
+    many: true,
+    fallback: [],
+    parse: parseOffered,
+    expects: "networks like 192.168.7.0/24, at most 16 of IPv4 or 5 of IPv6 beside an exit node",
+  },
+  offer_exit: toggle("be an exit node: lead members to wherever they want", false),
+  forward: text({
+    hint: forwardChoices.join("|"),
+    describe:
+      "have the kernel forward what members send into offered networks while the daemon runs; masquerade also hides members behind this machine's addresses",
+    fallback: "off",
+    parse: (said) => forwardChoices.find((choice) => choice === said),
+    expects: `one of ${forwardChoices.join(", ")}`,
+  }),
+  accept: {
+    hint: "WHO=CIDR",
+    describe: "use a network that a member offers; may be repeated",
+    many: true,
+    fallback: [],
+    parse: (texts) => every(texts, approvalsMax, parseAccepted),
+    expects: `an identity or your own word for it, = and a network, at most ${approvalsMax} of them`,
+  },
+  exit_node: text({
+    hint: "WHO",
+    describe: "send everything that is for no member through that one",
+    fallback: "",
+    parse: (said) => (said === "" || isWho(said) ? said : undefined),
+    expects: "an identity, or your own word for it",
+  }),
   aead: text({
     hint: cipherChoices.join("|"),
     describe: "what seals packets: the widest batch, or libsodium",
@@ -519,6 +569,38 @@ function ipv4PrefixAround(said: string): IpPrefix | undefined {
     if (error instanceof MeshError) return undefined;
     throw error;
   }
+}
+
+/** Each once; what members cannot all mean alike by it, and what a record does not hold, is refused. */
+function parseOffered(texts: readonly string[]): readonly IpPrefix[] | undefined {
+  const prefixes = new Map<string, IpPrefix>();
+  for (const text of texts) {
+    const prefix = parseNetwork(text);
+    if (prefix === undefined || isExit(prefix)) return undefined;
+    prefixes.set(formatPrefix(prefix), prefix);
+  }
+  const all = [...prefixes.values()];
+  return prefixesFit([...all, ...exitPrefixes]) ? all : undefined;
+}
+
+/** Without host bits, and of a kind that can be led into. */
+export function parseNetwork(text: string): IpPrefix | undefined {
+  const prefix = parsePrefix(text);
+  const given = parseInterfaceAddress(text);
+  if (prefix === undefined || given?.address !== prefix.address) return undefined;
+  return isOfferable(prefix) ? prefix : undefined;
+}
+
+function parseAccepted(text: string): AcceptedRoute | undefined {
+  // A key ends in one of its own.
+  const at = text.lastIndexOf("=");
+  const who = text.slice(0, Math.max(0, at));
+  const prefix = parseNetwork(text.slice(at + 1));
+  return isWho(who) && prefix !== undefined && !isExit(prefix) ? { who, prefix } : undefined;
+}
+
+function isWho(said: string): boolean {
+  return parseIdentity(said) !== undefined || (said !== "" && sanitizeName(said) === said);
 }
 
 /** `192.0.2.1`, `192.0.2.1:51820`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:51820`. */

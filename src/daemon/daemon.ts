@@ -6,11 +6,13 @@
 import { availableParallelism, networkInterfaces } from "node:os";
 import manifest from "../../package.json" with { type: "json" };
 import type { Instant } from "../base/clock.ts";
-import { MeshError, unreachable } from "../base/errors.ts";
+import { MeshError } from "../base/errors.ts";
+import { formatPrefix } from "../base/ip.ts";
 import type { DataplaneEvent } from "../mesh/dataplane.ts";
 import { seedsMax } from "../mesh/introducer.ts";
 import { MeshNode, type NodeEvent, type NodeMemory, type Seed } from "../mesh/node.ts";
 import { Outlook } from "../mesh/outlook.ts";
+import { routingPlace } from "../mesh/route-plan.ts";
 import { exposition } from "../metrics/exposition.ts";
 import { NativeCrypto } from "../native/crypto.ts";
 import type { CommandFailure, NativeDataplane } from "../native/dataplane.ts";
@@ -36,6 +38,7 @@ import { memberPaths } from "./path-status.ts";
 import { PolicyKeeper } from "./policy.ts";
 import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
+import { RouteKeeper } from "./routes.ts";
 import { type Keys, loadKeys, prepareStateDirectory, readMemory, writeMemory } from "./state.ts";
 import { lockStateDirectory } from "./state-lock.ts";
 import {
@@ -49,18 +52,18 @@ import { Supervisor } from "./supervisor.ts";
 import { Surroundings } from "./surroundings.ts";
 import { TcpListener } from "./tcp.ts";
 import { TcpFallback } from "./tcp-fallback.ts";
+import { tellLog } from "./tell-log.ts";
 import { lanesFor, workersFor } from "./threads.ts";
 import { TimestampStore } from "./timestamps.ts";
 import { TrustStore } from "./trust-store.ts";
 import { MeshUapi, statsBySlot } from "./uapi.ts";
-import { warningText } from "./warnings.ts";
 
 /** UAPI requests answered in one turn. */
 const requestsPerTurn = 16;
 /** Interfaces come and go unannounced, so they are looked at this often. */
 const interfacesMs = 15_000;
-/** Addresses may move without an event. */
-const policyMs = 1_000;
+/** Certificates, and networks of this machine, may change without an event. */
+const stepMs = 1_000;
 /** How long the end waits for the farewell to be sealed and sent. */
 const farewellMs = 200;
 const farewellLookMs = 5;
@@ -100,8 +103,10 @@ export async function runMesh(
   const keys = loadKeys(crypto, config.state_dir);
   started.defer(() => crypto.release(keys.identity.seed));
 
+  const place = config.tun ? routingPlace(config.interface) : undefined;
   const options = {
     interfaceName: config.interface,
+    ...(place === undefined ? {} : { fwmark: place.mark }),
     mtu: config.mtu,
     listenPort: config.port,
     uapi: answersUapi(config),
@@ -127,12 +132,6 @@ export async function runMesh(
   return code;
 }
 
-/** What is only for the log. */
-type Told = Exclude<
-  NodeEvent,
-  { kind: `timestamp_${string}` | `persist_${string}` | "member_joined" | "member_left" }
->;
-
 interface Parts extends Configuration {
   readonly library: Library;
   readonly crypto: NativeCrypto;
@@ -154,7 +153,8 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #uapi: MeshUapi;
   readonly #live: LiveSettings;
   readonly #policy: PolicyKeeper;
-  #policyTimer: ReturnType<typeof setInterval> | undefined;
+  readonly #routes: RouteKeeper;
+  #stepTimer: ReturnType<typeof setInterval> | undefined;
   readonly #doctor: Doctor;
   readonly #nameServer: NameServer;
   readonly #startedMs: number;
@@ -213,10 +213,13 @@ class MeshDaemon implements Duties<NodeEvent> {
       members: this.#members.records(),
       history: this.#timestamps.open(crypto.publicKey(keys.wireguard)),
       profile: profiles[config.detection],
+      offered: () => this.#routes?.offered ?? [],
       relay: config.relay ? { kibPerSecond: config.relay_quota } : undefined,
       arrivals: this.#doctor.arrivals,
     });
-    this.#uapi = new MeshUapi(this.#node.peers, keys.wireguard, dataplane, crypto);
+    const place = config.tun ? routingPlace(config.interface) : undefined;
+    const uapi = [this.#node.peers, keys.wireguard, dataplane, crypto] as const;
+    this.#uapi = new MeshUapi(...uapi, place?.mark);
     this.#outlook = new Outlook(this.#node, crypto);
     this.#surroundings = new Surroundings({
       outlook: this.#outlook,
@@ -243,6 +246,21 @@ class MeshDaemon implements Duties<NodeEvent> {
       givenName: (identity) => this.#givenNames.get(identity) ?? "",
       organisations: () => this.#trust.organisationNames(),
     });
+    const { ipv6Prefix } = this.#node.status();
+    const { state_dir: stateDirectory, interface: interfaceName } = config;
+    this.#routes = new RouteKeeper(
+      { stateDirectory, mesh: [ipv4Prefix, ipv6Prefix], place, interfaceName },
+      {
+        settings: () => this.#live?.config ?? config,
+        members: () => this.#node.status().members,
+        givenName: (identity) => this.#givenNames.get(identity) ?? "",
+        lead: (routes) => this.#outside(() => this.#node.setRoutes(routes)),
+        apply: (commands) => dataplane.apply(commands),
+        refused: (failures) => this.refused(failures),
+        flushRules: library.symbols.meshvpn_rules_flush,
+        warn: this.warn,
+      },
+    );
     this.#nameServer = new NameServer({ status: () => this.#status(false), warn: this.warn });
     this.#live = new LiveSettings(parts, parts.log, {
       seedsChanged: (seeds) => {
@@ -251,6 +269,10 @@ class MeshDaemon implements Duties<NodeEvent> {
       },
       announceChanged: () =>
         this.#outside((now) => this.#outlook.setLocal(now, this.#candidates())),
+      routesChanged: () => {
+        this.#routes.settingsChanged();
+        this.#outside((now) => this.#node.offeredChanged(now));
+      },
       meshAddress: () => this.#meshAddress(),
       families: () => this.#families(),
       readiness: () => readiness(this.#status(false)),
@@ -308,7 +330,8 @@ class MeshDaemon implements Duties<NodeEvent> {
     for (const text of this.warnings()) this.warn(text);
     // In force before the first packet.
     this.#policy.read();
-    this.#policyTimer = setInterval(() => this.#keepPolicy(), policyMs);
+    this.#routes.start();
+    this.#stepTimer = setInterval(() => this.#keepStep(), stepMs);
     this.#node.start(this.#clock());
     this.#parts.dataplane.start();
     await this.#driver.start();
@@ -328,7 +351,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   /** The others are told that this node goes, where it still can be said. */
   async close(): Promise<void> {
     clearInterval(this.#interfaceTimer);
-    clearInterval(this.#policyTimer);
+    clearInterval(this.#stepTimer);
     this.#tcpFallback?.stop();
     this.#tcpListener?.close();
     this.#live.stop();
@@ -344,6 +367,8 @@ class MeshDaemon implements Duties<NodeEvent> {
       await Bun.sleep(farewellLookMs);
     }
     await released;
+    // Until now the farewell could need what it leads.
+    this.#routes.close();
     this.#members.close();
     this.#timestamps.close();
     this.#trust.close();
@@ -402,7 +427,7 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   record(_now: Instant, reports: readonly NodeEvent[]): void {
     for (const report of reports) this.#record(report);
-    this.#keepPolicy();
+    this.#keepStep();
     this.#timestamps.flush();
   }
 
@@ -481,30 +506,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         this.#members.forget(report.identity);
         break;
       default:
-        this.#tell(report);
-    }
-  }
-
-  #tell(report: Told): void {
-    const { log } = this.#parts;
-    switch (report.kind) {
-      case "member_state":
-        log.verbose(`${this.#called(report.identity)} is ${report.state}`);
-        break;
-      case "session_up":
-        log.verbose(`${this.#called(report.identity)} is connected`);
-        break;
-      case "session_down":
-        log.verbose(`${this.#called(report.identity)} is not connected`);
-        break;
-      case "address_assigned":
-        log.verbose(`the addresses are ${report.ipv6} and ${report.ipv4 ?? "no IPv4"}`);
-        break;
-      case "warning":
-        log.warning(warningText(report.code, this.#called(report.subject)));
-        break;
-      default:
-        unreachable(report);
+        tellLog(this.#parts.log, report, (subject) => this.#called(subject));
     }
   }
 
@@ -537,7 +539,8 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#policy.read();
     const report = this.#live.reload();
     this.#reloadTrusted();
-    this.#keepPolicy();
+    this.#routes.read();
+    this.#keepStep();
     return { schema: 1, trusted: this.#node.roster.size, ...report };
   }
 
@@ -567,9 +570,10 @@ class MeshDaemon implements Duties<NodeEvent> {
   }
 
   /** Before what is reported can let a packet through. */
-  #keepPolicy(): void {
+  #keepStep(): void {
     try {
       this.#policy.update();
+      this.#routes.update();
     } catch (error) {
       if (!(error instanceof MeshError)) throw error;
       this.warn(error.sentence());
@@ -616,6 +620,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       organisations: status.organisations,
       certificate: certificateStatus(status.certificate),
       joining: status.joining,
+      ...this.#routes.status(),
       members: this.#memberStatuses(status.members, withPaths),
       ...(withCounters ? { counters: this.#counters() } : {}),
     };
@@ -640,6 +645,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         given_name: this.#givenNames.get(member.identity) ?? "",
         identity: member.identity,
         addresses: member.addresses,
+        offers: member.offered.map(formatPrefix),
         certificate: certificateStatus(member.certificate),
         state: member.state,
         path: (member.sessionLive ? member.path : undefined) ?? "-",

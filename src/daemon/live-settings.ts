@@ -7,7 +7,7 @@ import type { Seed } from "../mesh/node.ts";
 import type { MeshConfig } from "./config.ts";
 import { HttpServer, type HttpSources } from "./http.ts";
 import type { Log } from "./log.ts";
-import { changedSettings, type ReloadReport, takeOver } from "./reload.ts";
+import { changedSettings, concernsRoutes, type ReloadReport, takeOver } from "./reload.ts";
 import { type SeedName, SeedResolver } from "./seeds.ts";
 import { systemResolver } from "./surroundings.ts";
 
@@ -24,6 +24,8 @@ export interface LiveDuties extends HttpSources {
   learntSeeds(): readonly SeedName[];
   seedsChanged(seeds: readonly Seed[]): void;
   announceChanged(): void;
+  /** What is offered to members, or taken up of their offers. */
+  routesChanged(): void;
 }
 
 export class LiveSettings {
@@ -87,6 +89,7 @@ export class LiveSettings {
       this.#seeds.start();
     }
     if (report.changed.includes("announce")) this.#duties.announceChanged();
+    if (concernsRoutes(report.changed)) this.#duties.routesChanged();
     if (report.restart.length > 0) {
       this.#log.warning(`${report.restart.join(", ")}: changed, and holds after a restart`);
     }

@@ -2,7 +2,12 @@
 import type { MeshConfig, SettingName } from "./config.ts";
 
 /** The rest is built into sockets, the interface and the node's own record when it starts. */
-const takenOver: readonly SettingName[] = ["seed", "announce", "http", "log_format", "log_level"];
+const takenOver: readonly SettingName[] = [
+  ...(["seed", "announce", "http", "log_format", "log_level"] as const),
+  ...(["offer", "offer_exit", "forward", "accept", "exit_node"] as const),
+];
+/** Those of them that say where packets are led. */
+const ofRoutes: readonly SettingName[] = takenOver.slice(5);
 
 /** What `meshvpn reload` answers. */
 export interface ReloadReport {
@@ -25,6 +30,10 @@ export function changedSettings(
     changed: different.filter((name) => takenOver.includes(name)),
     restart: different.filter((name) => !takenOver.includes(name)),
   };
+}
+
+export function concernsRoutes(names: readonly SettingName[]): boolean {
+  return names.some((name) => ofRoutes.includes(name));
 }
 
 /** The running configuration with what can be taken over of the other. */

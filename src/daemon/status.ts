@@ -3,6 +3,7 @@
 import type { NatKind } from "../base/candidate.ts";
 import type { Certificate } from "../trust/certificate.ts";
 import { formatIdentity } from "../trust/identity.ts";
+import type { RouteState } from "../trust/routes.ts";
 import type { MemberPaths } from "./path-status.ts";
 
 export const statusSchema = 1;
@@ -26,6 +27,8 @@ export interface MemberStatus extends Partial<MemberPaths> {
   readonly given_name: string;
   readonly identity: string;
   readonly addresses: readonly string[];
+  /** Networks that it offers to lead others into. */
+  readonly offers: readonly string[];
   /** null: it is trusted by its key. */
   readonly certificate: CertificateStatus | null;
   /** Of membership: what gossip says of it, or `not met`: trusted, and never heard of. */
@@ -40,6 +43,14 @@ export interface MemberStatus extends Partial<MemberPaths> {
   readonly handshake_age_s: number | null;
   readonly rx_bytes: number;
   readonly tx_bytes: number;
+}
+
+/** A network that a member offers, or that was approved for it. */
+export interface RouteStatus {
+  readonly identity: string;
+  readonly prefix: string;
+  /** See trust/routes.ts. */
+  readonly state: RouteState;
 }
 
 export interface MeshStatus {
@@ -69,6 +80,14 @@ export interface MeshStatus {
   readonly certificate: CertificateStatus | null;
   /** It holds an invitation that was not redeemed yet. */
   readonly joining: boolean;
+  /** Networks behind this node that it offers to lead members into. */
+  readonly offers: readonly string[];
+  /** Whether this daemon has the kernel forward for it: `off`, `on`, `masquerade` or `refused`. */
+  readonly forward: string;
+  /** What members offer, and what is made of it here. */
+  readonly routes: readonly RouteStatus[];
+  /** The member through which everything else goes; null: there is none. */
+  readonly exit_node: string | null;
   readonly members: readonly MemberStatus[];
   /** By name; only where they were asked for. */
   readonly counters?: Readonly<Record<string, number>>;
@@ -87,6 +106,7 @@ export function notMet(identity: string, givenName: string): MemberStatus {
     given_name: givenName,
     identity,
     addresses: [],
+    offers: [],
     certificate: null,
     state: "not met",
     path: "-",

@@ -17,7 +17,7 @@ const refusal = "errno=-95\n\n";
 export class MeshUapi implements UapiDevice<Peer> {
   readonly table: PeerTable;
   readonly localKey: Secret;
-  readonly fwmark = 0;
+  readonly fwmark: number;
   readonly #dataplane: NativeDataplane;
   readonly #crypto: NativeCrypto;
 
@@ -26,7 +26,9 @@ export class MeshUapi implements UapiDevice<Peer> {
     localKey: Secret,
     dataplane: NativeDataplane,
     crypto: NativeCrypto,
+    fwmark = 0,
   ) {
+    this.fwmark = fwmark;
     this.table = table;
     this.localKey = localKey;
     this.#dataplane = dataplane;

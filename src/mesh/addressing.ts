@@ -5,7 +5,7 @@
  */
 import type { IdentityCrypto } from "../base/crypto.ts";
 import { Fifo } from "../base/fifo.ts";
-import { familyOf, type IpPrefix } from "../base/ip.ts";
+import { formatPrefix, type IpPrefix } from "../base/ip.ts";
 import { Ipv4Claims, ipv6Address, ipv6Prefix, type Seniority } from "../trust/address.ts";
 import type { Ipv4Claim } from "../trust/record.ts";
 import type { Command } from "./dataplane.ts";
@@ -44,6 +44,7 @@ export class Addressing {
   /** As the interface has it. */
   #ipv4: string | undefined;
   #settledTold = false;
+  #routes: ReadonlyMap<string, readonly IpPrefix[]> = new Map();
 
   constructor(options: AddressingOptions) {
     const { crypto, networkId, self, ipv4Prefix: prefix, candidate } = options;
@@ -107,7 +108,6 @@ export class Addressing {
 
   /** The member has a peer, new or another one. */
   bind(member: Member): void {
-    this.#options.peers.allowIp(member.peer, { address: member.ipv6, bits: 128 });
     this.#route([member.name]);
   }
 
@@ -150,18 +150,30 @@ export class Addressing {
     this.#settledTold = false;
   }
 
-  /** Gives each the IPv4 address that it holds, and nothing else of IPv4. */
+  /** By each member what is led to it beside its own addresses; nobody has what another holds. */
+  setRoutes(routes: ReadonlyMap<string, readonly IpPrefix[]>): void {
+    const concerned = new Set([...this.#routes.keys(), ...routes.keys()]);
+    this.#routes = routes;
+    this.#route([...concerned]);
+  }
+
+  /** Gives each the IPv4 address that it holds and what is led to it, and nothing else. */
   #route(names: readonly string[]): void {
     const { peers, members } = this.#options;
     for (const name of names) {
       const member = members.named(name);
       if (member === undefined) continue;
       const held = this.#claims.heldBy(name);
+      const wanted = [
+        { address: member.ipv6, bits: 128 },
+        ...(held === undefined ? [] : [{ address: held, bits: 32 }]),
+        ...(this.#routes.get(name) ?? []),
+      ];
+      const texts = new Set(wanted.map(formatPrefix));
       for (const prefix of [...member.peer.allowedIps]) {
-        const isOther = familyOf(prefix.address) === 4 && prefix.address !== held;
-        if (isOther) peers.disallowIp(member.peer, prefix);
+        if (!texts.has(formatPrefix(prefix))) peers.disallowIp(member.peer, prefix);
       }
-      if (held !== undefined) peers.allowIp(member.peer, { address: held, bits: 32 });
+      for (const prefix of wanted) peers.allowIp(member.peer, prefix);
     }
   }
 }

@@ -6,6 +6,7 @@
 import { formatKey } from "../base/base64.ts";
 import { equalBytes } from "../base/bytes.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
+import { formatIdentity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { PeerRef } from "./dataplane.ts";
 import type { Peer, PeerTable } from "./peer-table.ts";
@@ -96,6 +97,12 @@ export class Members {
 
   named(name: string): Member | undefined {
     return this.#byName.get(name);
+  }
+
+  /** undefined where there is no session with it. */
+  linked(identity: Uint8Array): Member | undefined {
+    const member = this.#byName.get(formatIdentity(identity));
+    return member?.linked === true ? member : undefined;
   }
 
   inSlot(slot: number): Member | undefined {

@@ -41,6 +41,8 @@ export interface MeshNodeOptions {
   readonly seeds: readonly Seed[];
   /** Where this node can be reached, the likeliest first; what others must not be told is left out. */
   readonly candidates: readonly Candidate[];
+  /** Networks that this node offers to lead members into, as they are now; they fit its record. */
+  readonly offered?: () => readonly IpPrefix[];
   readonly memory?: NodeMemory;
   /** Members' records as `persist_member` gave them. */
   readonly members?: Iterable<Uint8Array>;

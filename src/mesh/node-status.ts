@@ -27,6 +27,7 @@ export function memberStatus(
     nameClash: false,
     addresses,
     certificate,
+    offered: record.prefixes,
     state: table.state(member.slot),
     peer: peer.ref,
     wireguardKey: peer.publicKey,

@@ -11,6 +11,7 @@ import type { Secret } from "../base/crypto.ts";
 import { sameEndpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
 import { Fifo } from "../base/fifo.ts";
+import type { IpPrefix } from "../base/ip.ts";
 import { isPathMessage } from "../nat/message.ts";
 import { type MemberState, selfSlot } from "../swim/state.ts";
 import { Swim } from "../swim/swim.ts";
@@ -22,7 +23,7 @@ import { Admission, noBytes, type TrustState, trustOf } from "./admission.ts";
 import type { Command, DataplaneEvent, ReceivedDatagram, Transmit } from "./dataplane.ts";
 import type { Joining } from "./dial-target.ts";
 import { Introducer, type Seed } from "./introducer.ts";
-import { hintEndpoints, isKeyTaken, Member, Members } from "./member.ts";
+import { isKeyTaken, Member, Members } from "./member.ts";
 import type { MeshNodeOptions } from "./node-options.ts";
 import { nodeStatus } from "./node-status.ts";
 import { attempts, Openings } from "./openings.ts";
@@ -65,7 +66,7 @@ export class MeshNode {
   readonly #reports = new ReportQueue();
 
   constructor(options: MeshNodeOptions) {
-    const { crypto, random, identity, networkId, memory } = options;
+    const { crypto, random, identity, networkId, memory, shared, profile } = options;
     this.#options = options;
     this.#self = formatIdentity(identity.publicKey);
     this.#candidates = advertised(options.candidates);
@@ -82,7 +83,6 @@ export class MeshNode {
       pickLinked: (count) => this.#swim.table.pickLinked(random, count, selfSlot),
       memberCount: () => this.#swim.table.size,
     });
-    const { shared, profile } = options;
     this.#onDemand = shared !== undefined;
     this.#records = new RecordIntake(crypto, networkId, shared?.records);
     this.roster = shared?.roster ?? this.#admission.roster;
@@ -203,6 +203,17 @@ export class MeshNode {
     this.#pathfinder.setOwn(now, next, nat);
     if (this.#started && isNews) this.#publish(now);
     this.#settle(now);
+  }
+
+  /** What `offered` gives has changed: others are told. */
+  offeredChanged(now: Instant): void {
+    if (this.#started) this.#publish(now);
+    this.#settle(now);
+  }
+
+  /** What is led to members beside their own addresses, by their identities. */
+  setRoutes(routes: ReadonlyMap<string, readonly IpPrefix[]>): void {
+    this.#addressing.setRoutes(routes);
   }
 
   /** Takes another WireGuard key, and tells the others. All sessions are made anew. */
@@ -326,11 +337,9 @@ export class MeshNode {
         if (it.kind === "introduced") this.#accept(now, it.record, { introduced: it });
         else if (it.kind === "echoed") this.#receiveRecord(now, it.bytes);
         else if (it.kind === "granted") this.#takeGranted(now, it.bytes);
-        else if (it.kind === "forward") {
-          const issuer = this.#members.named(formatIdentity(it.receiver));
-          const linked = issuer?.linked === true ? issuer : undefined;
-          this.#admission.forward(now, linked, it.sealed, it.datagram);
-        } else this.#reports.warn(it.kind, `${it.endpoint.address} ${it.endpoint.port}`);
+        else if (it.kind === "forward")
+          this.#admission.forward(now, this.#members.linked(it.receiver), it.sealed, it.datagram);
+        else this.#reports.warn(it.kind, `${it.endpoint.address} ${it.endpoint.port}`);
       }
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
         quiet = false;
@@ -615,6 +624,7 @@ export class MeshNode {
       relay: this.#pathfinder.offersRelay,
       ipv4: this.#addressing.claim,
       certificate: this.#admission.certificate,
+      prefixes: this.#options.offered?.() ?? [],
     });
     const record = this.#records.read(now, this.#own.bytes);
     assert(typeof record !== "string", "what this node signs verifies");
@@ -670,20 +680,10 @@ export class MeshNode {
 
   /** A record from our own disk: a member, or where to look for one. */
   #restore(now: Instant, bytes: Uint8Array): void {
-    const record = this.#records.readStored(bytes);
-    if (record === undefined) {
-      this.counters.records_malformed += 1;
-      return;
-    }
-    if (!this.roster.judge(now, record)) return;
-    const current = this.#records.read(now, bytes);
-    if (typeof current !== "string") {
-      this.#accept(now, current, { stored: true });
-      return;
-    }
-    for (const endpoint of hintEndpoints(record)) {
-      this.#introducer.addHint(now, { identity: record.identity, endpoint });
-    }
+    const found = this.#records.restore(now, bytes, (it) => this.roster.judge(now, it));
+    if (found === undefined) this.counters.records_malformed += 1;
+    else if ("record" in found) this.#accept(now, found.record, { stored: true });
+    else for (const hint of found.hints) this.#introducer.addHint(now, hint);
   }
 
   /** A verdict of SWIM's: who does not answer inside its session is dialled beside it. */

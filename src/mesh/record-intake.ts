@@ -17,6 +17,7 @@ import {
   verifyRecord,
   verifyStoredRecord,
 } from "../trust/record.ts";
+import { hintEndpoints } from "./member.ts";
 import type { OwnRecord } from "./own-record.ts";
 
 /** How a record came to this node. */
@@ -27,6 +28,12 @@ export interface RecordSource {
   readonly from?: number;
   /** It came by an introduction; with an endpoint, in answer to our own. */
   readonly introduced?: { readonly endpoint?: Endpoint };
+}
+
+/** Where somebody may be. */
+export interface Hint {
+  readonly identity: Uint8Array;
+  readonly endpoint: Endpoint;
 }
 
 export type Refused = "malformed" | "not_authentic" | "old";
@@ -72,10 +79,23 @@ export class RecordIntake {
     return verifyRecord(this.#crypto, this.#networkId, unverified, now) ?? "not_authentic";
   }
 
-  /** From our own disk, whatever the time: an expired one still says where its subject was. */
-  readStored(bytes: Uint8Array): Record | undefined {
+  /**
+   * From our own disk: a record that holds now, or where its subject, who is admitted, was when it did.
+   * undefined: nothing that this node signed off on.
+   */
+  restore(
+    now: Instant,
+    bytes: Uint8Array,
+    admits: (record: Record) => boolean,
+  ): { readonly record: Verified<Record> } | { readonly hints: readonly Hint[] } | undefined {
     const unverified = decodeRecord(bytes);
-    return unverified && verifyStoredRecord(this.#crypto, this.#networkId, unverified);
+    const stored = unverified && verifyStoredRecord(this.#crypto, this.#networkId, unverified);
+    if (stored === undefined) return undefined;
+    if (!admits(stored)) return { hints: [] };
+    const record = this.read(now, bytes);
+    if (typeof record !== "string") return { record };
+    const { identity } = stored;
+    return { hints: hintEndpoints(stored).map((endpoint) => ({ identity, endpoint })) };
   }
 
   /** What is held of the member. */

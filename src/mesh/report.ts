@@ -83,6 +83,8 @@ export interface MemberStatus {
   readonly addresses: readonly string[];
   /** By whose word it is admitted, where that is an organisation's. */
   readonly certificate: Certificate | undefined;
+  /** What it offers to lead others into. */
+  readonly offered: readonly IpPrefix[];
   readonly state: MemberState;
   readonly peer: PeerRef;
   readonly wireguardKey: Uint8Array;

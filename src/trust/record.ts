@@ -51,6 +51,16 @@ export const recordRefreshMs = 6 * 3_600_000;
 /** IPv4 candidates that an identity has; see address.ts. */
 export const ipv4CandidatesMax = 16;
 
+/** Everything in a record but prefixes, where each of its other parts is as long as it may be. */
+const besidePrefixesBytesMax = 104 + 1 + 63 + 1 + recordCandidatesMax * 20 + 1 + signatureBytes;
+
+/** Whether a record holds them, whatever else it says. */
+export function prefixesFit(prefixes: readonly IpPrefix[]): boolean {
+  const bytes = prefixes.map(({ address }) => (familyOf(address) === 4 ? 6 : 18));
+  const all = bytes.reduce((sum, each) => sum + each, besidePrefixesBytesMax);
+  return prefixes.length <= recordPrefixesMax && all <= recordBytesMax;
+}
+
 /** Where the certificate's hash stands. */
 const hashOffset = 88;
 const relayFlag = 1;

@@ -123,7 +123,9 @@ describe("completions", () => {
 
 test("the man page names every command and every setting", async () => {
   const { stdout } = await meshvpn(["man"]);
-  for (const { path } of leaves) expect(stdout).toContain(`.SS "${path.join(" ")}`);
+  for (const { path } of leaves) {
+    expect(stdout).toContain(`.SS "${path.join(" ").replaceAll("-", "\\-")}`);
+  }
   expect(stdout).toContain(".B control_socket\n");
   const requests = stdout.split("\n").filter((line) => line.startsWith("."));
   for (const request of requests) {

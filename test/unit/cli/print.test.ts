@@ -48,6 +48,10 @@ describe("status", () => {
     organisations: 0,
     certificate: null,
     joining: false,
+    offers: [],
+    forward: "off",
+    routes: [],
+    exit_node: null,
     members: [
       {
         name: "beta",
@@ -55,6 +59,7 @@ describe("status", () => {
         given_name: "",
         identity: "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=",
         addresses: ["10.99.0.8"],
+        offers: [],
         certificate: null,
         state: "alive",
         path: "direct 192.0.2.2:51820",
