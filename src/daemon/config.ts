@@ -68,6 +68,8 @@ export interface MeshConfig {
   readonly name: string;
   readonly network: string;
   readonly announce: readonly Announced[];
+  /** Members are looked for on the local networks. */
+  readonly mdns: boolean;
   /** The default gateway is asked to forward the port. */
   readonly portmap: boolean;
   /** Domains that say where members are. */
@@ -205,6 +207,7 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     parse: (texts) => every(texts, recordCandidatesMax, parseAnnounced),
     expects: `a unicast IP[:PORT], IPv6 as [IP]:PORT, at most ${recordCandidatesMax} of them`,
   },
+  mdns: toggle("find members on the local networks, and be found there", false),
   portmap: toggle("have the gateway forward the port to this node"),
   stun: {
     hint: "HOST[:PORT]",

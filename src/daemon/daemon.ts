@@ -228,6 +228,9 @@ class MeshDaemon implements Duties<NodeEvent> {
       interfaceName: config.tun ? config.interface : undefined,
       portmap: config.portmap,
       stun: config.stun,
+      mdns: config.mdns,
+      identity: formatIdentity(identity.publicKey),
+      admits: (found) => this.#node.roster.mayAsk(found),
       dns: config.dns,
       tell: (say) => this.#outside(say),
       hinted: (hints) => {
@@ -341,7 +344,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     if (tun && names > 0) await this.#nameServer.start(this.#meshAddress(), names, interfaceName);
     this.#startTcp();
     this.#outlook.setLocal(this.#clock(), this.#candidates());
-    this.#surroundings.start();
+    await this.#surroundings.start();
     this.#interfaceTimer = setInterval(() => {
       this.#outside((now) => this.#outlook.setLocal(now, this.#candidates()));
       for (const text of this.#trust.dailyWarnings(this.#clock(), this.#node)) this.warn(text);

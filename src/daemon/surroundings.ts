@@ -1,6 +1,6 @@
 /**
  * What a daemon asks of its surroundings, beside its members: STUN servers by name, the gateway for a
- * port, and where a domain says that members are. Owns what resolves and what listens for it; what comes of it is
+ * port, and a domain and the local networks for where members are. Owns what resolves and what listens for it; what comes of it is
  * mesh/outlook.ts's, and the introducer's to dial.
  */
 import { lookup, resolveSrv, resolveTxt } from "node:dns/promises";
@@ -15,6 +15,7 @@ import { stunServersMax } from "../nat/stun-client.ts";
 import { DnsHints } from "./dns-hints.ts";
 import { defaultGateway } from "./gateway.ts";
 import { type HostPlace, HostResolver, placeText, type ResolverClock } from "./host-resolver.ts";
+import { Mdns, mdnsCounters } from "./mdns.ts";
 import { PortMapper, type PortMapperStatus } from "./port-mapper.ts";
 import { SeedResolver } from "./seeds.ts";
 
@@ -34,6 +35,12 @@ export interface SurroundingsOptions {
   /** The gateway is asked to forward the port. */
   readonly portmap: boolean;
   readonly stun: readonly HostPlace[];
+  /** Members on the local networks are found, and find this node. */
+  readonly mdns: boolean;
+  /** Text. */
+  readonly identity: string;
+  /** Whether an identity that is found may be asked for an introduction. */
+  readonly admits: (identity: Uint8Array) => boolean;
   /** Domains. */
   readonly dns: readonly string[];
   /** Says something to the engine between turns. */
@@ -53,6 +60,8 @@ export class Surroundings {
   readonly #stun: HostResolver<HostPlace>;
   readonly #dns: DnsHints;
   readonly #mapper: PortMapper;
+  readonly #mdns: Mdns | undefined;
+  #found: { dns: readonly Seed[]; mdns: readonly Seed[] } = { dns: [], mdns: [] };
   #dnsNames: SeedResolver | undefined;
   #timer: ReturnType<typeof setInterval> | undefined;
   #aloneSinceMs: number | undefined;
@@ -93,18 +102,36 @@ export class Surroundings {
         this.#dnsNames?.stop();
         this.#dnsNames = new SeedResolver(names, {
           ...clock,
-          changed: (seeds) => options.hinted(seeds.map((seed) => ({ ...seed, hint: true }))),
+          changed: (seeds) => {
+            this.#found.dns = seeds.map((seed) => ({ ...seed, hint: true }));
+            this.#hint();
+          },
         });
         this.#dnsNames.start();
       },
     });
+    this.#mdns = !options.mdns
+      ? undefined
+      : new Mdns({
+          key: options.identity,
+          port: options.port,
+          own: options.interfaceName,
+          admits: options.admits,
+          changed: (found) => {
+            this.#found.mdns = found;
+            this.#hint();
+          },
+          nowMs: options.nowMs,
+          warn,
+        });
   }
 
-  start(): void {
+  async start(): Promise<void> {
     this.#stun.start();
     this.#dns.start();
     if (this.#options.portmap) this.#mapper.start();
     this.#timer = setInterval(() => this.#look(), lookMs);
+    await this.#mdns?.start();
   }
 
   /** Resolves when what was borrowed is given back, or nobody takes it. */
@@ -113,11 +140,12 @@ export class Surroundings {
     this.#stun.stop();
     this.#dns.stop();
     this.#dnsNames?.stop();
-    await this.#mapper.stop();
+    await Promise.all([this.#mapper.stop(), this.#mdns?.stop()]);
   }
 
   networkChanged(): void {
     if (this.#options.portmap) this.#mapper.networkChanged();
+    this.#mdns?.networkChanged();
   }
 
   portMapping(): PortMapperStatus {
@@ -125,7 +153,16 @@ export class Surroundings {
   }
 
   counters(): Readonly<Record<string, number>> {
-    return { hints_refused: this.#dns.refused, ...prefixed("portmap", this.#mapper.counters) };
+    return {
+      hints_refused: this.#dns.refused,
+      ...prefixed("portmap", this.#mapper.counters),
+      ...prefixed("mdns", this.#mdns?.counters ?? mdnsCounters()),
+    };
+  }
+
+  /** Who is near goes first. */
+  #hint(): void {
+    this.#options.hinted([...this.#found.mdns, ...this.#found.dns]);
   }
 
   #look(): void {

@@ -235,7 +235,7 @@ export class Introducer {
   rosterChanged(now: Instant): void {
     const { roster } = this.#options;
     this.#hints = this.#hints.filter(
-      ({ seed }) => seed.identity !== undefined && this.#mayAsk(seed.identity),
+      ({ seed }) => seed.identity !== undefined && this.#options.roster.mayAsk(seed.identity),
     );
     for (const name of this.#members.keys()) {
       if (!roster.admitsText(name)) this.#members.delete(name);
@@ -523,7 +523,7 @@ export class Introducer {
       return;
     }
     if (identity !== undefined) {
-      if (this.#mayAsk(identity)) this.#request(now, target, identity);
+      if (roster.mayAsk(identity)) this.#request(now, target, identity);
       else this.#warn(target, { kind: "seed_not_trusted", endpoint });
       return;
     }
@@ -540,12 +540,6 @@ export class Introducer {
     if (target.seed.hint === true) this.counters.hintsNotAsked += 1;
     else if (!target.warned) this.#emit(event);
     target.warned = true;
-  }
-
-  /** Whether the identity is admitted, or may turn out to be by a certificate that it carries. */
-  #mayAsk(identity: Uint8Array): boolean {
-    const { roster } = this.#options;
-    return roster.admits(identity) || (roster.mayAdmitUnknown && !roster.isRevoked(identity));
   }
 
   #request(now: Instant, target: Target, receiver: Uint8Array): void {

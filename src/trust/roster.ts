@@ -144,6 +144,11 @@ export class Roster {
     return this.#organisations.size > 0;
   }
 
+  /** Admitted, or it may turn out to be by a certificate that it carries. */
+  mayAsk(identity: Uint8Array): boolean {
+    return this.admits(identity) || (this.mayAdmitUnknown && !this.isRevoked(identity));
+  }
+
   acceptsOrganisation(key: Uint8Array): boolean {
     const name = formatIdentity(key);
     return this.#organisations.has(name) && !this.#revoked.has(name);

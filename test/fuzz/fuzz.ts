@@ -7,6 +7,7 @@ import { fromHex, toHex } from "../../src/base/bytes.ts";
 import { codecTargets } from "./codecs.ts";
 import { daemonTargets } from "./daemon.ts";
 import { handshakeTargets } from "./handshake.ts";
+import { outsideTargets } from "./outside.ts";
 import { signedTargets } from "./signed.ts";
 import { type FuzzTarget, SeededRandom } from "./target.ts";
 import { trustTargets } from "./trust.ts";
@@ -17,6 +18,7 @@ const targets: readonly FuzzTarget[] = [
   ...daemonTargets,
   ...handshakeTargets,
   ...trustTargets,
+  ...outsideTargets,
 ];
 
 const inputsDefault = 1_000_000;

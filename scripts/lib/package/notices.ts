@@ -8,8 +8,15 @@ import { root } from "./tools.ts";
 
 export type Bundled = (typeof bundledPackages)[number] | "libsodium" | "zig" | "bun";
 
-/** The npm packages that are in the program; a test compares them with package.json. */
-export const bundledPackages = ["citty", "consola", "smol-toml", "uqr"] as const;
+/** The npm packages that are in the program, with those that they need. */
+export const bundledPackages = [
+  "@leichtgewicht/ip-codec",
+  "citty",
+  "consola",
+  "dns-packet",
+  "smol-toml",
+  "uqr",
+] as const;
 
 interface Component {
   readonly name: string;
@@ -88,7 +95,8 @@ function component(name: Bundled): Component {
         readFileSync(join(directory, "package.json"), "utf8"),
       );
       const licenceFile = join(directory, "LICENSE");
-      return { name, version, licence: license, purl: `pkg:npm/${name}@${version}`, licenceFile };
+      const purl = `pkg:npm/${name.replace("@", "%40")}@${version}`;
+      return { name, version, licence: license, purl, licenceFile };
     }
   }
 }

@@ -60,6 +60,7 @@ describe("the configuration", () => {
       announce: [],
       stun: [],
       detection: "lan",
+      mdns: false,
       portmap: true,
       dns: [],
       offer: [],

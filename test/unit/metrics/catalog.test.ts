@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { mdnsCounters } from "../../../src/daemon/mdns.ts";
 import { Outlook } from "../../../src/mesh/outlook.ts";
 import { counterMetric, metrics } from "../../../src/metrics/catalog.ts";
 import { counterHelp } from "../../../src/metrics/counters.ts";
@@ -17,7 +18,8 @@ function counters(): string[] {
   const outlook = new Outlook(node, new SeededRandom(1));
   // The daemon counts these itself: it alone has the library's cryptography, a log and a gateway.
   const own = ["diffie_hellman", "introductions_forgotten", "introductions_refused_untold"];
-  const asked = ["hints_refused", ...portmap.map((name) => `portmap_${name}`)];
+  const found = Object.keys(mdnsCounters()).map((name) => `mdns_${name}`);
+  const asked = ["hints_refused", ...found, ...portmap.map((name) => `portmap_${name}`)];
   return [...Object.keys(outlook.allCounters()), ...own, ...asked, ...dataplane];
 }
 

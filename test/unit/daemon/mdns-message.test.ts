@@ -1,0 +1,103 @@
+import { describe, expect, test } from "bun:test";
+import { decode, encode, type Packet } from "dns-packet";
+import {
+  decodeMdns,
+  encodeAnswer,
+  encodeQuestion,
+  instanceOf,
+  serviceName,
+} from "../../../src/daemon/mdns-message.ts";
+import { parseIdentity } from "../../../src/trust/identity.ts";
+import { SeededRandom } from "../../support/seeded-random.ts";
+
+const key = "hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY=";
+const port = 51_820;
+
+describe("an announcement", () => {
+  test("comes out as it went in", () => {
+    const identity = parseIdentity(key) as Uint8Array;
+    const found = [{ key, identity, port, ttlSeconds: 120 }];
+    expect(decodeMdns(encodeAnswer({ key, port }, 120))).toEqual({ kind: "answer", found });
+  });
+
+  test("is an authoritative response of PTR, SRV and TXT, as DNS-SD has it", () => {
+    const bytes = encodeAnswer({ key, port }, 120);
+    expect([...bytes.subarray(0, 12)]).toEqual([0, 0, 0x84, 0, 0, 0, 0, 3, 0, 0, 0, 0]);
+    const { answers = [] } = decode(Buffer.from(bytes));
+    expect(answers.map(({ name, type }) => [type, name])).toEqual([
+      ["PTR", serviceName],
+      ["SRV", instanceOf(key)],
+      ["TXT", instanceOf(key)],
+    ]);
+    expect(instanceOf(key)).toBe("hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY._meshvpn._udp.local");
+  });
+
+  test("with a lifetime of a century lasts two minutes, and with none ends", () => {
+    const ttl = (seconds: number): unknown => {
+      const message = decodeMdns(encodeAnswer({ key, port }, seconds));
+      return message?.kind === "answer" ? message.found[0]?.ttlSeconds : undefined;
+    };
+    expect([ttl(4_000_000_000), ttl(0)]).toEqual([120, 0]);
+  });
+});
+
+test("a question names whom the asker knows", () => {
+  const known = [instanceOf(key)];
+  expect(decodeMdns(encodeQuestion(known))).toEqual({ kind: "question", known });
+  const other = encode({ type: "query", questions: [{ type: "PTR", name: "_ipp._tcp.local" }] });
+  expect(decodeMdns(other)).toBeUndefined();
+});
+
+function altered(change: (answers: NonNullable<Packet["answers"]>) => void): Uint8Array {
+  const packet = decode(Buffer.from(encodeAnswer({ key, port }, 120)));
+  change(packet.answers ?? []);
+  return encode(packet);
+}
+
+describe("nothing is taken of", () => {
+  const wrong: readonly [string, Uint8Array][] = [
+    [
+      "a port of 0",
+      altered(([, srv]) => srv?.type === "SRV" && Object.assign(srv.data, { port: 0 })),
+    ],
+    [
+      "a text without a version",
+      altered(([, , txt]) => Object.assign(txt as object, { data: [`key=${key}`] })),
+    ],
+    [
+      "a text without a key",
+      altered(([, , txt]) => Object.assign(txt as object, { data: ["meshvpn1"] })),
+    ],
+    [
+      "another's name",
+      altered(([, , txt]) => Object.assign(txt as object, { name: `x.${serviceName}` })),
+    ],
+    ["a text without a service", altered((answers) => answers.splice(1, 1))],
+    [
+      "too many records",
+      altered((answers) => {
+        for (let at = 0; at < 70; at += 1) answers.push({ type: "A", name: "a", data: "1.2.3.4" });
+      }),
+    ],
+    ["more bytes than a frame has", new Uint8Array(1_500)],
+    ["nothing", new Uint8Array(0)],
+  ];
+  for (const [what, bytes] of wrong) {
+    test(what, () => expect(decodeMdns(bytes)).toBeUndefined());
+  }
+
+  test("bytes at random, which never throw and take little time", () => {
+    const random = new SeededRandom(8);
+    const start = performance.now();
+    for (let at = 0; at < 20_000; at += 1) {
+      const bytes = random.chance(0.3)
+        ? random.bytes(random.below(1_440))
+        : Uint8Array.from(encodeAnswer({ key, port }, 120));
+      for (let bit = 0; bit < 4 && bytes.length > 0; bit += 1) {
+        bytes[random.below(bytes.length)] = random.below(256);
+      }
+      decodeMdns(bytes);
+    }
+    expect((performance.now() - start) / 20_000).toBeLessThan(1);
+  });
+});
