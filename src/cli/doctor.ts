@@ -23,6 +23,7 @@ import {
 } from "./doctor-chain.ts";
 import { firstBroken, type Link } from "./doctor-link.ts";
 import { peerLinks } from "./doctor-peer.ts";
+import { readForwards, routeLinks } from "./doctor-routes.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 import { findMember, nameOf } from "./member.ts";
 import { printRows } from "./print.ts";
@@ -89,7 +90,10 @@ async function examine(called: Called, peer: string | undefined): Promise<readon
   const tell = async (about: string): Promise<OwnAnswer> =>
     (await ask(evidence.socket, { command: "doctor", about })) as OwnAnswer;
   const { node } = await tell(status.identity);
-  if (peer === undefined) return [...links, ...nodeLinks(node, Date.now())];
+  if (peer === undefined) {
+    links.push(...nodeLinks(node, Date.now()));
+    return [...links, ...routeLinks(status, readForwards())];
+  }
   return [...links, ...(await towards(status, peer, node, tell))];
 }
 
