@@ -25,7 +25,9 @@ export type Tunnelled =
       readonly implementation: Implementation;
       readonly daemon: boolean;
     }
-  | { readonly kind: "nebula"; readonly folder: string };
+  | { readonly kind: "nebula"; readonly folder: string }
+  /** Two members of a mesh, with a policy of so many rules. */
+  | { readonly kind: "mesh"; readonly rules: number };
 
 export interface Peer {
   readonly name: string;

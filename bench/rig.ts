@@ -6,6 +6,7 @@
 import { type Host, Stage } from "../test/e2e/support/stage.ts";
 import { firstPing } from "../test/e2e/support/traffic.ts";
 import { Tunnel, tunnelMtu } from "../test/e2e/support/wireguard.ts";
+import { openMesh } from "./mesh-rig.ts";
 import { openNebula } from "./nebula.ts";
 import type { Peer } from "./peers.ts";
 
@@ -42,6 +43,10 @@ async function open({ tunnelled }: Peer, hosts: [Host, Host]): Promise<Rig> {
       return { near, far, address: far.v4, pids: [] };
     case "nebula": {
       const { address, pids } = await openNebula(tunnelled.folder, hosts, mtu);
+      return { near, far, address, pids };
+    }
+    case "mesh": {
+      const { address, pids } = await openMesh(hosts, tunnelled.rules, mtu);
       return { near, far, address, pids };
     }
     case "wireguard": {

@@ -9,6 +9,8 @@ export type Owner = "library" | "kernel" | "bun" | "other";
 export interface Frame {
   readonly name: string;
   readonly owner: Owner;
+  /** In its object, hexadecimal. */
+  readonly address: string;
 }
 
 export interface Sample {
@@ -39,9 +41,10 @@ export function samples(script: string): Sample[] {
 function frame(line: string): Frame {
   const [, address = "", symbol = unknown, object = ""] = framePattern.exec(line) ?? [];
   const owner = ownerOf(object, address);
-  if (symbol !== unknown) return { name: symbol, owner };
+  if (symbol !== unknown) return { name: symbol, owner, address };
   const file = object.split("/").at(-1) ?? "";
-  return { name: file === "" || object === unknown ? unknown : `[${file}]`, owner };
+  const name = file === "" || object === unknown ? unknown : `[${file}]`;
+  return { name, owner, address };
 }
 
 function ownerOf(object: string, address: string): Owner {
@@ -51,6 +54,22 @@ function ownerOf(object: string, address: string): Owner {
   // Kernel text that has no symbol is in the upper half of the address space.
   if (object === unknown && address.length === 16 && address.startsWith("ffff")) return "kernel";
   return "other";
+}
+
+/**
+ * Samples in a source file of the library, functions of it that were inlined elsewhere included.
+ * `places`: the source lines at addresses in the library, innermost first, as `addr2line -i -a` says.
+ */
+export function inSource(all: readonly Sample[], places: string, file: string): number {
+  const inside = new Set<string>();
+  let address = "";
+  for (const line of places.split("\n")) {
+    if (/^0x[0-9a-f]+$/.test(line)) address = line.slice(2).replace(/^0+/, "");
+    else if (line.includes(`/${file}:`)) inside.add(address);
+  }
+  return all.filter(({ frames }) =>
+    frames.some(({ owner, address: at }) => owner === "library" && inside.has(at)),
+  ).length;
 }
 
 export interface FunctionShare {
