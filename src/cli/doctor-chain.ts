@@ -4,6 +4,7 @@
  * this node and a member is doctor-peer.ts'.
  */
 import { certificateMend, type RefusedStatus, refusalWords, timeText } from "../daemon/refusal.ts";
+import type { DomainStatus } from "../daemon/surroundings.ts";
 import { broken, type Link, ok, unknown } from "./doctor-link.ts";
 
 /** Of this machine, before anything is asked of a daemon. */
@@ -42,6 +43,8 @@ export interface NodeEvidence {
   readonly port: number;
   /** Of this node in the mesh. */
   readonly addresses: readonly string[];
+  /** Asked where members are, by --dns; absent in older versions. */
+  readonly domains?: readonly DomainStatus[];
   readonly seeds: readonly { readonly place: string; readonly addresses: number }[];
   readonly counters: Readonly<Record<string, number>>;
 }
@@ -137,6 +140,7 @@ export function nodeLinks(evidence: NodeEvidence, wallMs: number): readonly Link
   const out: Link[] = [ok("port", `UDP ${port}`), ownAddresses(evidence)];
   out.push(...standingLinks(evidence, wallMs));
   out.push(trustLink(evidence));
+  out.push(...domainLinks(evidence));
   const unresolved = seeds.filter(({ addresses }) => addresses === 0).map(({ place }) => place);
   if (unresolved.length > 0) {
     const words = `no address is known for ${unresolved.join(", ")}`;
@@ -152,6 +156,28 @@ export function nodeLinks(evidence: NodeEvidence, wallMs: number): readonly Link
     );
   }
   return out;
+}
+
+/** What a domain should have said matters where nobody is reached. */
+function domainLinks({ domains = [], connected, counters }: NodeEvidence): readonly Link[] {
+  const passedOver = counters.introductions_hints_not_asked ?? 0;
+  return domains.map(({ domain, hints, why, addresses }): Link => {
+    const record = `_meshvpn.${domain}`;
+    const state = connected === 0 ? broken : unknown;
+    if (hints === 0) {
+      const words = `${record} names no member: ${why ?? "it has not answered yet"}`;
+      return state("dns", words, `give it a TXT record "meshvpn1 KEY@HOST:PORT"`);
+    }
+    if (addresses === 0) {
+      const words = `${record} names ${hints} places, and none has an address`;
+      return state("dns", words, "correct the host names in its records");
+    }
+    if (connected === 0 && passedOver > 0) {
+      const words = `${record} names members that are not trusted here, so they are not asked`;
+      return broken("dns", words, "run meshvpn trust KEY for those that are wanted");
+    }
+    return ok("dns", `${record} names ${hints} places`);
+  });
 }
 
 function ownAddresses({ addresses }: NodeEvidence): Link {

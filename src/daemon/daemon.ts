@@ -190,6 +190,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       roster: () => this.#node.roster,
       config: () => this.#live.config,
       seeds: () => this.#live.seedPlaces(),
+      domains: () => this.#surroundings.domains(),
       now: () => this.#clock(),
       called: (identity) => this.#called(identity),
       warn: this.warn,

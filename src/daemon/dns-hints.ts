@@ -38,6 +38,8 @@ interface Domain {
   readonly name: string;
   hints: readonly SeedName[];
   failures: number;
+  /** Why it said nothing when it was last asked. */
+  why: string | undefined;
   cancel: (() => void) | undefined;
 }
 
@@ -52,7 +54,7 @@ export class DnsHints {
   constructor(domains: readonly string[], options: DnsHintsOptions) {
     this.#options = options;
     this.#domains = domains.map((name) => {
-      return { name, hints: [], failures: 0, cancel: undefined };
+      return { name, hints: [], failures: 0, why: undefined, cancel: undefined };
     });
   }
 
@@ -63,6 +65,13 @@ export class DnsHints {
   stop(): void {
     this.#stopped = true;
     for (const { cancel } of this.#domains) cancel?.();
+  }
+
+  /** Each domain, and how many places it named or why none. */
+  domains(): readonly { readonly domain: string; readonly hints: number; readonly why?: string }[] {
+    return this.#domains.map(({ name, hints, why }) => {
+      return { domain: name, hints: hints.length, ...(why === undefined ? {} : { why }) };
+    });
   }
 
   /** Nobody answers where the records led: they are asked for again before their time. */
@@ -90,13 +99,14 @@ export class DnsHints {
     let waitMs = refreshMs;
     if (found.length > 0) {
       domain.failures = 0;
+      domain.why = undefined;
       domain.hints = found;
       this.#tell();
     } else {
+      domain.why = texts.status === "rejected" ? messageOf(texts.reason) : "none is of that form";
       if (domain.failures === 0) {
-        const why = texts.status === "rejected" ? messageOf(texts.reason) : "none is of that form";
         warn(
-          `${domain.name} names no member: ${why}; give _meshvpn.${domain.name} a TXT record "meshvpn1 KEY@HOST:PORT"`,
+          `${domain.name} names no member: ${domain.why}; give _meshvpn.${domain.name} a TXT record "meshvpn1 KEY@HOST:PORT"`,
         );
       }
       waitMs = Math.min(retryMsMax, retryMsMin * 2 ** domain.failures);

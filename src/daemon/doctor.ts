@@ -10,6 +10,7 @@ import type { Roster } from "../trust/roster.ts";
 import type { MeshConfig } from "./config.ts";
 import { type RefusalStatus, type RefusedStatus, refusalWords } from "./refusal.ts";
 import { isReached, type MeshStatus } from "./status.ts";
+import type { DomainStatus } from "./surroundings.ts";
 import { type NodeView, type Standing, viewOf } from "./view.ts";
 import { Witness } from "./witness.ts";
 
@@ -18,6 +19,7 @@ export interface DoctorSources {
   roster(): Pick<Roster, "admitsText" | "whyNot" | "isRevokedText">;
   config(): MeshConfig;
   seeds(): readonly { readonly place: string; readonly addresses: number }[];
+  domains(): readonly DomainStatus[];
   now(): Instant;
   /** `name (identity)`, as the log has it. */
   called(identity: string): string;
@@ -68,10 +70,10 @@ export class Doctor {
     const { trusted, organisations, joining, members, port, counters, certificate, addresses } =
       status;
     const connected = members.filter(isReached).length;
-    const seeds = this.#sources.seeds();
+    const [seeds, domains] = [this.#sources.seeds(), this.#sources.domains()];
     const isRevoked = this.#sources.roster().isRevokedText(status.identity);
     const trust = { identity: status.identity, trusted, organisations, joining, certificate };
-    const reached = { addresses, members: members.length, connected, port, seeds };
+    const reached = { addresses, members: members.length, connected, port, seeds, domains };
     const standing = { revoked: isRevoked, refused: this.#refused() };
     return { view: this.#view(about), node: { ...trust, ...standing, ...reached, counters } };
   }

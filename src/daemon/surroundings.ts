@@ -55,6 +55,15 @@ export interface SurroundingsOptions {
   readonly warn: (text: string) => void;
 }
 
+export interface DomainStatus {
+  readonly domain: string;
+  /** Places that it named. */
+  readonly hints: number;
+  /** Why it named none when it was last asked. */
+  readonly why?: string;
+  readonly addresses: number;
+}
+
 export class Surroundings {
   readonly #options: SurroundingsOptions;
   readonly #stun: HostResolver<HostPlace>;
@@ -150,6 +159,13 @@ export class Surroundings {
 
   portMapping(): PortMapperStatus {
     return this.#mapper.status();
+  }
+
+  /** The domains that were asked, for doctor; `addresses`: of all the places that they named. */
+  domains(): readonly DomainStatus[] {
+    const places = this.#dnsNames?.places() ?? [];
+    const addresses = places.reduce((sum, each) => sum + each.addresses, 0);
+    return this.#dns.domains().map((each) => ({ ...each, addresses }));
   }
 
   counters(): Readonly<Record<string, number>> {

@@ -1,6 +1,7 @@
 /** Members that are found by DNS alone: dnsmasq is the server, in a namespace of its own. */
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { untilFirst } from "./support/doctor.ts";
 import { Node } from "./support/mesh.ts";
 import { type Running, until } from "./support/process.ts";
 import { closeStages, type Host, Stage } from "./support/stage.ts";
@@ -135,3 +136,23 @@ test("no such domain is said once, in words that help", async () => {
   expect(said()).toContain("meshvpn1 KEY@HOST:PORT");
   await down(a, b);
 }, 60_000);
+
+test("doctor names a domain that says nothing, places without an address, and strangers", async () => {
+  const [a, b] = await pair();
+  await serve(`--txt-record=_meshvpn.${domain},v=spf1 -all`);
+  await b.up("--dns", domain);
+  const empty = await untilFirst(b, "dns", [], "names no member: none is of that form");
+  expect(empty?.mend).toBe('give it a TXT record "meshvpn1 KEY@HOST:PORT"');
+  const stranger = `${"A".repeat(42)}8=`;
+  await serve(`--txt-record=_meshvpn.${domain},meshvpn1 ${stranger}@nowhere.example.org:51820`);
+  await untilFirst(b, "dns", [], "names 1 places, and none has an address", 60_000);
+  await b.ok("down");
+  await serve(`--txt-record=_meshvpn.${domain},meshvpn1 ${stranger}@${a.host.v4}:51820`);
+  await b.up("--dns", domain);
+  await untilFirst(b, "dns", [], "names members that are not trusted here");
+  await b.ok("down");
+  await serve(`--txt-record=_meshvpn.${domain},meshvpn1 ${a.identity}@${a.host.v4}:51820`);
+  await b.up("--dns", domain);
+  expect(await untilFirst(b, null)).toBeNull();
+  await down(a, b);
+}, 150_000);

@@ -194,6 +194,24 @@ describe("doctor's chain", () => {
     expect(said("other_network")?.link).toBe("network");
   });
 
+  test("breaks at a domain that names nobody, while nobody is reached", () => {
+    const said = (domain: object, changes: object = {}) => {
+      const domains = [{ domain: "example.org", hints: 0, addresses: 0, ...domain }];
+      const evidence = { ...node, trusted: 1, members: 1, domains, ...changes };
+      return nodeLinks(evidence, wallMs).find(({ link }) => link === "dns");
+    };
+    expect(said({ why: "queryTxt ENOTFOUND" })).toMatchObject({
+      state: "broken",
+      words: "_meshvpn.example.org names no member: queryTxt ENOTFOUND",
+      mend: expect.stringContaining("TXT record"),
+    });
+    expect(said({}, { connected: 1 })?.state).toBe("unknown");
+    expect(said({ hints: 2 })?.words).toContain("none has an address");
+    const strangers = { counters: { introductions_hints_not_asked: 1 } };
+    expect(said({ hints: 1, addresses: 1 }, strangers)?.words).toContain("not trusted here");
+    expect(said({ hints: 1, addresses: 1 })?.state).toBe("ok");
+  });
+
   test("breaks at an IPv4 address that is not to be had", () => {
     const alone = { ...node, trusted: 1, connected: 1, addresses: ["fd00::1"] };
     expect(firstBroken(nodeLinks(alone, wallMs))?.link).toBe("addresses");
