@@ -3,30 +3,21 @@
  * checkout: by Bun, by npm on a machine without Bun, and as one file.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import {
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import manifest from "../../package.json" with { type: "json" };
 import { Node } from "./support/mesh.ts";
+import { packageScript, packingMsMax, published } from "./support/packages.ts";
 import { run, runOk, until } from "./support/process.ts";
-import { Registry } from "./support/registry.ts";
+import type { Registry } from "./support/registry.ts";
 import { closeStages, Stage } from "./support/stage.ts";
 
-const root = new URL("../../", import.meta.url).pathname;
-const script = join(root, "scripts/package");
 /**
- * From `up` on both sides to the first answer through the tunnel: 0.2 to 0.3 s where two cores are
- * free, 1.5 s promised; the limit leaves room for a machine that does much else, and the figure is printed.
+ * From `up` on both sides to the first answer through the tunnel: what is promised, held by the best of
+ * a few starts, since the machine may do much else.
  */
-const tunnelMsMax = 5_000;
+const tunnelMsMax = 1_500;
+const startsMax = 5;
 
 let directory: string;
 let out: string;
@@ -34,18 +25,12 @@ let registry: Registry;
 let executable: string;
 
 beforeAll(async () => {
-  directory = mkdtempSync(join(tmpdir(), "meshvpn-packages-"));
-  out = join(directory, "out");
-  await runOk([script, "--here", "--out", out], { timeoutMs: 300_000 });
-  registry = await Registry.open(out, directory);
-  const libc = readFileSync("/proc/self/maps", "utf8").includes("/ld-musl-") ? "musl" : "gnu";
-  executable = join(out, `meshvpn-${manifest.version}-linux-${process.arch}-${libc}`);
-}, 320_000);
+  ({ directory, out, registry, executable } = await published());
+}, packingMsMax);
 
 afterAll(async () => {
   await closeStages();
   registry?.[Symbol.dispose]();
-  rmSync(directory, { recursive: true, force: true });
 });
 
 /** An empty directory with an empty cache, on a machine that has these programs and no others. */
@@ -137,33 +122,26 @@ describe("the npm package", () => {
   test("and the single file make a tunnel between them at once", async () => {
     await using stage = Stage.open();
     const [left, right] = await stage.pair();
-    const installed = join(byBun.cwd, "node_modules/.bin/meshvpn");
-    const one = await Node.make(left, "one", {
-      program: installed,
-      env: { HOME: byBun.env.HOME as string, XDG_CACHE_HOME: byBun.env.XDG_CACHE_HOME as string },
-    });
+    // As it is typed in the directory that it was installed in.
+    const bunx = join(byBun.cwd, "as-typed");
+    const { HOME = "", PATH = "", XDG_CACHE_HOME = "" } = byBun.env;
+    const typed = `cd ${byBun.cwd} && exec ${PATH}/bunx meshvpn "$@"`;
+    writeFileSync(bunx, `#!/bin/sh\n${typed}\n`, { mode: 0o755 });
+    const one = await Node.make(left, "one", { program: bunx, env: { HOME, XDG_CACHE_HOME } });
     const two = await Node.make(right, "two", { program: executable });
     await one.trust(two);
     await two.trust(one);
-    const start = performance.now();
-    two.launch();
-    one.launch("--seed", two.seed);
-    const options = {
-      timeoutMs: 10_000,
-      evidence: () => `${one.daemon?.log()}${two.daemon?.log()}`,
-    };
-    const address = await until(
-      "two to be up",
-      () => two.address(6).catch(() => undefined),
-      options,
-    );
-    await until("an answer through the tunnel", () => one.reaches(address), options);
-    const ms = performance.now() - start;
-    console.info(`from two starts to an answer through the tunnel: ${Math.round(ms)} ms`);
-    expect(ms).toBeLessThan(tunnelMsMax);
-    expect(await one.daemon?.stop()).toBe(0);
-    expect(await two.daemon?.stop()).toBe(0);
-  }, 60_000);
+    const times: number[] = [];
+    while (times.length < startsMax && !(Math.min(...times) < tunnelMsMax)) {
+      times.push(await startedTunnel(one, two));
+      for (const node of [one, two]) {
+        await node.ok("down");
+        expect(await node.daemon?.exited).toBe(0);
+      }
+    }
+    console.info(`from two starts to an answer through the tunnel: ${times.join(", ")} ms`);
+    expect(Math.min(...times)).toBeLessThan(tunnelMsMax);
+  }, 90_000);
 
   test("lists what it holds of others, and has unit, man page, completions and schemas", async () => {
     const installed = join(byBun.cwd, "node_modules/meshvpn");
@@ -180,6 +158,18 @@ describe("the npm package", () => {
     );
   });
 });
+
+/** Milliseconds from both starts to the first answer that came through. */
+async function startedTunnel(one: Node, two: Node): Promise<number> {
+  const start = performance.now();
+  two.launch();
+  one.launch("--seed", two.seed);
+  const evidence = (): string => `${one.daemon?.log()}${two.daemon?.log()}`;
+  const options = { timeoutMs: 10_000, evidence };
+  const address = await until("two to be up", () => two.address(6).catch(() => undefined), options);
+  await until("an answer through the tunnel", () => one.reaches(address), options);
+  return Math.round(performance.now() - start);
+}
 
 describe("the single file", () => {
   test("runs anywhere, hears nothing of the directory it is called in, and leaves nothing", async () => {
@@ -198,7 +188,7 @@ describe("the single file", () => {
 
 test("packing again gives the same bytes", async () => {
   const again = join(directory, "again");
-  await runOk([script, "--here", "--out", again], { timeoutMs: 300_000 });
+  await runOk([packageScript, "--here", "--out", again], { timeoutMs: packingMsMax });
   const sums = (of: string): string => readFileSync(join(of, "SHA256SUMS"), "utf8");
   expect(sums(again)).toBe(sums(out));
 }, 320_000);

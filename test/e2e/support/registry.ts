@@ -25,6 +25,7 @@ export class Registry implements Disposable {
   readonly #server: Bun.Server<undefined>;
   /** Paths that were asked for. */
   readonly asked: string[] = [];
+  #hidden: RegExp | undefined;
 
   private constructor() {
     const port = 0;
@@ -51,6 +52,11 @@ export class Registry implements Disposable {
     return registry;
   }
 
+  /** As if packages of these names had never been published. */
+  hide(names: RegExp): void {
+    this.#hidden = names;
+  }
+
   get url(): string {
     return `http://127.0.0.1:${this.#server.port}/`;
   }
@@ -66,6 +72,7 @@ export class Registry implements Disposable {
   #answer(request: Request): Response {
     const path = decodeURIComponent(new URL(request.url).pathname).slice(1);
     this.asked.push(path);
+    if (this.#hidden?.test(path) === true) return new Response("{}", { status: 404 });
     if (path.startsWith("-/")) {
       const stored = [...this.#packages.values()].find(
         ({ archive }) => archive !== undefined && basename(archive) === path.slice(2),

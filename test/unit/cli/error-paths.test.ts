@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { Glob } from "bun";
 import { commandTree, flatten } from "../../../src/cli/command-tree.ts";
 import { commands } from "../../../src/cli/commands.ts";
+import { ControlServer } from "../../../src/daemon/control.ts";
 import { type Ran, run } from "../../e2e/support/process.ts";
 import { schemaNames } from "../../support/json-schema.ts";
 
@@ -16,6 +17,7 @@ const root = new URL("../../../", import.meta.url).pathname;
 const program = join(root, "bin/meshvpn");
 const leaves = flatten(await commandTree(commands)).filter(({ children }) => children.length === 0);
 
+const key = "hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY=";
 let directory: string;
 
 beforeAll(async () => {
@@ -31,13 +33,17 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** With that state directory, and no daemon. */
-async function meshvpn(state: string, args: readonly string[]): Promise<Ran> {
-  return await run([program, ...args], {
+/** With that state directory, and no daemon unless another socket is named. */
+async function meshvpn(
+  state: string,
+  args: readonly string[],
+  { before = [] as readonly string[], socket = "nobody.sock" } = {},
+): Promise<Ran> {
+  return await run([...before, program, ...args], {
     env: {
       MESHVPN_BUN: process.execPath,
       MESHVPN_STATE_DIR: join(directory, state),
-      MESHVPN_CONTROL_SOCKET: join(directory, "nobody.sock"),
+      MESHVPN_CONTROL_SOCKET: join(directory, socket),
     },
   });
 }
@@ -116,6 +122,47 @@ describe("refused with one line that says what, why and what to do:", () => {
     expect([ran.code, ran.stderr]).toEqual([4, ""]);
     expect(ran.stdout).toMatch(/^broken\tdaemon\t.*run meshvpn up$/m);
   });
+});
+
+/** A user who may read everything, as the program must be read, and write nothing. */
+const asNobody = [
+  ...["setpriv", "--reuid=65534", "--clear-groups"],
+  ...["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"],
+];
+
+describe.if(process.getuid?.() === 0)("without the right to it, refused with 5:", () => {
+  let server: ControlServer;
+
+  beforeAll(async () => {
+    server = await ControlServer.listen(join(directory, "root.sock"), () => ({ result: null }));
+  });
+
+  afterAll(async () => await server.close());
+
+  const denied: readonly (readonly string[])[] = [
+    ...["down", "reload", "status", "peers", "top", "logs", "page", "metrics", "netcheck"].map(
+      (command) => [command],
+    ),
+    ["ping", "x"],
+    ["bench", "x"],
+    ["invite"],
+    ["keygen", "--force"],
+    ["init"],
+    ["trust", key],
+    ["revoke", key],
+    ["org", "keygen"],
+    ["policy", "default", "deny"],
+    ["policy", "allow", "any", "icmp"],
+    ["debug", "bundle", "made/bundle.json"],
+  ];
+  for (const args of denied) {
+    test(args.join(" "), async () => {
+      const said = args.map((word) => (word.endsWith(".json") ? join(directory, word) : word));
+      const ran = await meshvpn("made", said, { before: asNobody, socket: "root.sock" });
+      expect(ran.stderr).toMatch(/^meshvpn: [^\n]+: permission denied; run as root[^\n]*\n$/);
+      expect([ran.code, ran.stdout]).toEqual([5, ""]);
+    });
+  }
 });
 
 describe("words of several commands", () => {
