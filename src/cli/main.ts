@@ -48,6 +48,8 @@ async function run(words: readonly string[], load: Load, args: readonly string[]
     const inner = rest[0];
     const names = Object.keys(subCommands);
     if (names.length === 0 || inner?.startsWith("-") === true) break;
+    // Some mean one of their words where none is said.
+    if (inner === undefined && command.run !== undefined) break;
     if (inner === undefined || !Object.hasOwn(subCommands, inner)) {
       throw noSuchWord(called, inner, names);
     }

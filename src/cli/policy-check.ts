@@ -5,6 +5,7 @@ import { MeshError } from "../base/errors.ts";
 import { policyOf } from "../daemon/policy-file.ts";
 import type { MeshStatus } from "../daemon/status.ts";
 import { means, type Policy, type PolicyRule, ruleText } from "../trust/policy.ts";
+import { usageError } from "./errors.ts";
 import { current, isKey, type Known, knownHere, policyFlags, statusOf } from "./policy-context.ts";
 import { printRows } from "./print.ts";
 
@@ -114,7 +115,10 @@ function read(path: string): string {
     return readFileSync(path, "utf8");
   } catch (error) {
     if (!(error instanceof Error) || !("code" in error)) throw error;
-    const code = error.code === "EACCES" ? "permission_denied" : "usage";
-    throw new MeshError(code, `cannot read ${path}`, `the system refused (${error.code})`, "");
+    const what = `cannot read ${path}`;
+    if (error.code === "EACCES") {
+      throw new MeshError("permission_denied", what, "permission denied", "run as root");
+    }
+    throw usageError(what, `the system refused (${error.code})`, "check the path");
   }
 }

@@ -90,6 +90,12 @@ const refusals: readonly [string, readonly string[], string, number, string][] =
   ["policy default", ["perhaps"], "made", 2, "it is allow or deny"],
   ["policy default", ["deny"], "none", 1, "run meshvpn keygen"],
   ["policy remove", ["7"], "made", 2, "no rule is there"],
+  ["policy check", ["absent.policy"], "made", 2, "check the path"],
+  ["routes show", [], "made", 3, "meshvpn up"],
+  ["routes approve", ["nobody", "10.0.0.0/8"], "made", 2, "there is no member nobody"],
+  ["routes approve", [key, "nonsense"], "made", 2, "192.168.7.0/24"],
+  ["routes remove", [key, "10.0.0.0/8"], "made", 2, ""],
+  ["exit-node", ["nobody"], "made", 2, "there is no member nobody"],
   ["config show", ["--config", "absent.toml"], "made", 2, "there is no such file"],
   ["config check", ["config.toml"], "made", 2, "config.toml:2: "],
   ["config check", ["absent.toml"], "made", 2, "there is no such file"],
@@ -179,6 +185,14 @@ describe("words of several commands", () => {
       2,
       "meshvpn: unknown command policy shw: did you mean policy show?; see meshvpn policy --help\n",
     ]);
+  });
+
+  test("mean one of them by themselves, where help says so", async () => {
+    const ran = await meshvpn("made", ["routes"]);
+    expect([ran.code, ran.stderr]).toEqual([3, expect.stringContaining("meshvpn up")]);
+    expect((await meshvpn("made", ["routes", "shw"])).stderr).toContain(
+      "did you mean routes show?",
+    );
   });
 
   test("follow help too", async () => {
