@@ -89,9 +89,12 @@ pub const Rx = struct {
     /// Frames wait for the transmit thread.
     forwarded: bool = false,
 
-    /// Cookie replies of this turn.
+    /// Cookie replies of this turn, and how they are sent: on the stack `undefined` would be 45 KB to be
+    /// written, each turn.
     replies: [replies_max]Reply = undefined,
     replies_count: usize = 0,
+    reply_iovecs: [replies_max]std.posix.iovec_const = undefined,
+    reply_messages: [replies_max]udp_linux.SendMessage = undefined,
 
     coalescer: coalesce.Coalescer = undefined,
     gathered: coalesce.Gathered = undefined,
@@ -562,24 +565,19 @@ pub const Rx = struct {
     /// Sends the turn's cookie replies. None of them is worth a wait or a second try.
     fn sendReplies(self: *Rx) void {
         const replies = self.replies[0..self.replies_count];
-        var iovecs: [replies_max]std.posix.iovec_const = undefined;
-        var messages: [replies_max]udp_linux.SendMessage = undefined;
-        for (replies, 0..) |*to, at| {
-            iovecs[at] = .{ .base = &to.bytes, .len = to.bytes.len };
-            messages[at] = .{
-                .remote = to.path.remote,
-                .local = to.path.local,
-                .iovecs = iovecs[at..][0..1],
-            };
+        const messages = self.reply_messages[0..replies.len];
+        for (replies, messages, self.reply_iovecs[0..replies.len]) |*to, *message, *iovec| {
+            iovec.* = .{ .base = &to.bytes, .len = to.bytes.len };
+            message.* = .{ .remote = to.path.remote, .local = to.path.local, .iovecs = iovec[0..1] };
         }
         var done: usize = 0;
-        while (done < replies.len) {
-            const result = self.udp.sendBatch(messages[done..replies.len]);
+        while (done < messages.len) {
+            const result = self.udp.sendBatch(messages[done..]);
             done += result.sent;
             self.counters.add(.cookie_replies_sent, result.sent);
             if (result.errno == .SUCCESS) return;
             // A full socket refuses them all, an address that cannot be reached its own.
-            const dropped = if (result.errno == .AGAIN) replies.len - done else 1;
+            const dropped = if (result.errno == .AGAIN) messages.len - done else 1;
             self.counters.add(.cookie_replies_dropped, dropped);
             done += dropped;
         }

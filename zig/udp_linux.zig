@@ -148,10 +148,16 @@ pub const Udp = struct {
     /// more fails with INVAL or, on newer kernels, NETUNREACH. A segmented send that the path cannot
     /// take fails with MSGSIZE, INVAL (older kernels) or IO (an interface without checksum offload).
     pub fn sendBatch(udp: *const Udp, messages: []const SendMessage) SendResult {
+        // Where safety is on, `undefined` is a write: 12 KB for each call.
+        @setRuntimeSafety(false);
+        var prepared: PreparedSend = undefined;
+        return udp.sendPrepared(messages, &prepared);
+    }
+
+    fn sendPrepared(udp: *const Udp, messages: []const SendMessage, prepared: *PreparedSend) SendResult {
         var sent: usize = 0;
         while (sent < messages.len) {
             const call = messages[sent..@min(messages.len, sent + send_call_messages)];
-            var prepared: PreparedSend = undefined;
             prepared.fill(udp, call);
             // Fewer than asked for means that one failed; its errno comes with the next call.
             const rc = linux.sendmmsg(udp.fd, &prepared.headers, @intCast(call.len), send_flags);
