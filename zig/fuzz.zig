@@ -26,7 +26,7 @@ pub const Target = struct {
 };
 
 const targets = @import("fuzz_datagram.zig").targets ++ @import("fuzz_gate.zig").targets ++
-    @import("fuzz_packet.zig").targets ++ @import("fuzz_policy.zig").targets ++
+    @import("fuzz_relay.zig").targets ++ @import("fuzz_packet.zig").targets ++ @import("fuzz_policy.zig").targets ++
     @import("fuzz_border.zig").targets;
 
 /// An input that takes longer, each of several times, is a way to stall a thread.

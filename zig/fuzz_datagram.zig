@@ -31,7 +31,7 @@ pub const targets = [_]Target{
 const ns_per_s = constants.ns_per_s;
 
 /// Where each datagram ends: a new counter for another end belongs here.
-const fates = [_]abi.Counter{
+pub const fates = [_]abi.Counter{
     .malformed,              .unknown_type,       .unknown_index,
     .mac1_invalid,           .not_authentic,      .handshakes_refused_no_key,
     .handshakes_received,    .mac2_invalid,       .introduction_mac_invalid,
@@ -42,36 +42,48 @@ const fates = [_]abi.Counter{
 };
 
 /// A data plane without devices. One peer has a keypair that both ends use and one that the peer
-/// has not used yet; another peer owns a prefix inside the first one's.
-const Scene = struct {
+/// has not used yet; another peer owns a prefix inside the first one's. Neither is a member, until
+/// fuzz_relay.zig makes them so.
+pub const Scene = struct {
     tables: tables_.Tables,
     rx: *Rx,
     peer: *Peer,
     pairs: [2]*Keypair,
+    other: *Peer,
+    other_pair: *Keypair,
     now_ns: u64 = 1_000 * ns_per_s,
     gathered: @import("coalesce.zig").Gathered = undefined,
 
-    const peer_ref: abi.PeerRef = .{ .slot = 1, .generation = 1 };
-    const other_ref: abi.PeerRef = .{ .slot = 2, .generation = 1 };
-    const keys = [2][32]u8{ @splat(0x11), @splat(0x22) };
-    const indices = [2]u32{ 0x5a5a_0001, 0x42a4_1221 };
+    pub const peer_ref: abi.PeerRef = .{ .slot = 1, .generation = 1 };
+    pub const other_ref: abi.PeerRef = .{ .slot = 2, .generation = 1 };
+    /// The last is the other's.
+    const keys = [3][32]u8{ @splat(0x11), @splat(0x22), @splat(0x33) };
+    const indices = [3]u32{ 0x5a5a_0001, 0x42a4_1221, 0x5a5a_0003 };
 
     var instance: Scene = undefined;
     var made = false;
 
     /// As it is before every input. Time has passed, so that no source is remembered.
-    fn fresh() !*Scene {
+    pub fn fresh() !*Scene {
         const self = &instance;
         if (!made) try self.init();
         made = true;
         self.now_ns += 2 * ns_per_s;
-        for (self.pairs) |pair| {
+        for (self.pairs ++ [1]*Keypair{self.other_pair}) |pair| {
             pair.window = .{};
             pair.created_ns = self.now_ns;
             pair.last_minute_renewed = false;
         }
         self.peer.keypairs = .{ .current = .init(self.pairs[0]), .next = self.pairs[1] };
-        self.peer.path.store(.{});
+        self.other.keypairs = .{ .current = .init(self.other_pair) };
+        for ([_]*Peer{ self.peer, self.other }) |peer| {
+            peer.member = 0;
+            peer.path_heard_ns = 0;
+            peer.other_remote = .{};
+            peer.other_told_ns = 0;
+            peer.path.store(.{});
+        }
+        self.tables.relay.own = 0;
         self.tables.gate.load = .{};
         self.tables.gate.sources = .{};
         self.tables.events.head = 0;
@@ -87,7 +99,7 @@ const Scene = struct {
 
     fn init(self: *Scene) !void {
         const allocator = std.heap.page_allocator;
-        self.* = .{ .tables = undefined, .rx = undefined, .peer = undefined, .pairs = undefined };
+        self.* = .{ .tables = undefined, .rx = undefined, .peer = undefined, .pairs = undefined, .other = undefined, .other_pair = undefined };
         const tables = &self.tables;
         try tables.init(allocator, constants.mtu_default, 1);
         tables.gate.setLocalKey(&fuzz_gate.public_key);
@@ -96,34 +108,38 @@ const Scene = struct {
         try tables.addPeer(peer_ref, &@splat(1));
         try tables.addPeer(other_ref, &@splat(2));
         self.peer = try tables.peerAt(peer_ref);
+        self.other = try tables.peerAt(other_ref);
         const prefixes = [_]struct { @import("allowed_ips.zig").Prefix, u32 }{
             .{ .{ .addr = .{ 10, 1 } ++ @as([14]u8, @splat(0)), .bits = 16, .family = .v4 }, peer_ref.slot },
             .{ .{ .addr = .{ 10, 1, 9 } ++ @as([13]u8, @splat(0)), .bits = 24, .family = .v4 }, other_ref.slot },
             .{ .{ .addr = .{0xfd} ++ @as([15]u8, @splat(0)), .bits = 8, .family = .v6 }, peer_ref.slot },
         };
         for (prefixes) |row| try tables.allowed_ips.insert(allocator, row[0], row[1]);
-        for (keys, indices, &self.pairs, 0..) |key, index, *pair, number| {
-            try tables.installKeypair(self.peer, &.{
+        const holders = [_]struct { *Peer, **Keypair }{
+            .{ self.peer, &self.pairs[0] }, .{ self.peer, &self.pairs[1] }, .{ self.other, &self.other_pair },
+        };
+        for (keys, indices, holders, 0..) |key, index, holder, number| {
+            try tables.installKeypair(holder[0], &.{
                 .kind = .keypair_install,
-                .peer = peer_ref,
+                .peer = holder[0].ref,
                 .flags = if (number == 0) abi.keypair_flag_initiator else 0,
                 .secret_send = try secrets.import(&key),
                 .secret_receive = try secrets.import(&key),
                 .local_index = index,
             }, self.now_ns);
-            pair.* = tables.sessions.lookup(index).?.keypair;
+            holder[1].* = tables.sessions.lookup(index).?.keypair;
         }
     }
 
     /// Room for the payload of the next message of the batch.
-    fn room(self: *Scene) *[64 * 1024]u8 {
+    pub fn room(self: *Scene) *[64 * 1024]u8 {
         return self.rx.batch.buffers[self.rx.batch.count * 64 * 1024 ..][0 .. 64 * 1024];
     }
 
     const Message = struct { length: usize, source: u16 = 1, segment: ?u16 = null, flags: u32 = 0 };
 
     /// As the kernel would have left it.
-    fn add(self: *Scene, message: Message) void {
+    pub fn add(self: *Scene, message: Message) void {
         const batch = self.rx.batch;
         const at = batch.count;
         batch.addresses[at] = .{ .in = .{
@@ -148,13 +164,13 @@ const Scene = struct {
         batch.count += 1;
     }
 
-    fn isFull(self: *const Scene) bool {
+    pub fn isFull(self: *const Scene) bool {
         return self.rx.batch.count == constants.receive_batch_messages;
     }
 
     /// A turn of the receive thread, as far as it goes without devices; whatever its room for jobs,
     /// it must come to the end. `each` sees what would be written to the TUN.
-    fn turn(self: *Scene, context: anytype, comptime each: fn (@TypeOf(context), *Scene) anyerror!void) !void {
+    pub fn turn(self: *Scene, context: anytype, comptime each: fn (@TypeOf(context), *Scene) anyerror!void) !void {
         const rx = self.rx;
         const received = rx.batch.count;
         rx.message_at = 0;
@@ -170,7 +186,7 @@ const Scene = struct {
 
     fn ignore(_: void, _: *Scene) anyerror!void {}
 
-    fn count(self: *const Scene, which: abi.Counter) u64 {
+    pub fn count(self: *const Scene, which: abi.Counter) u64 {
         return self.rx.counters.get(which);
     }
 
@@ -294,7 +310,7 @@ fn makeDatagram(random: std.Random, out: *[1280]u8) usize {
 }
 
 /// The text is what lies there.
-fn sealed(out: []u8, which: usize, counter: u64, length: usize) []u8 {
+pub fn sealed(out: []u8, which: usize, counter: u64, length: usize) []u8 {
     const message = out[0 .. length + constants.transport_overhead_bytes];
     transport.writeHeader(message, Scene.indices[which], counter);
     transport.sealBatch(&Scene.keys[which], &.{.{ .bytes = message, .counter = counter }});
@@ -302,12 +318,12 @@ fn sealed(out: []u8, which: usize, counter: u64, length: usize) []u8 {
 }
 
 /// Every accepted counter of one keypair.
-const Accepted = struct {
+pub const Accepted = struct {
     counters: [128]u64 = undefined,
     count: usize = 0,
     highest: u64 = 0,
 
-    fn takes(self: *Accepted, counter: u64) bool {
+    pub fn takes(self: *Accepted, counter: u64) bool {
         if (self.highest > counter and self.highest - counter > replay.window_size) return false;
         for (self.counters[0..self.count]) |known| if (known == counter) return false;
         self.counters[self.count] = counter;
@@ -429,10 +445,10 @@ fn inner(input: []const u8) !u64 {
     return try scene.expectFates(0, ends[0]) << 8 | out.outcome;
 }
 
-const End = union(enum(u8)) { packet: usize, keepalive, malformed, refused, session, frame };
+pub const End = union(enum(u8)) { packet: usize, keepalive, malformed, refused, session, frame };
 
 /// The rules once more, and otherwise: by the letter of the headers, and the table in its owner's head.
-fn endOf(text: []const u8) End {
+pub fn endOf(text: []const u8) End {
     if (text.len == 0) return .keepalive;
     switch (text[0] >> 4) {
         0 => {
