@@ -266,7 +266,12 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
   }
 
   #counters(): Readonly<Record<string, number>> {
-    return { ...this.#dataplane.counters(), diffie_hellman: this.#crypto.diffieHellman };
+    const { counters } = this.table;
+    return {
+      ...counters,
+      ...this.#dataplane.counters(),
+      diffie_hellman: this.#crypto.diffieHellman,
+    };
   }
 
   #applied(failures: readonly CommandFailure[]): number {
