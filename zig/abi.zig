@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 8;
+pub const version: u32 = 9;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -465,6 +465,8 @@ pub const Counter = enum(u32) {
     stun_received,
     /// Packets of the TUN that are longer than its MTU; see icmp_sent.
     too_big,
+    /// Inner packets to where this node leads nobody.
+    inner_destination_refused,
 };
 
 comptime {

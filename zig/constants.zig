@@ -83,6 +83,8 @@ pub const policy_rules_max: usize = 1024;
 pub const policy_peers_max: usize = 1 << 14;
 /// Of four flows each, 256 KiB, where a policy is set.
 pub const policy_flow_buckets: usize = 1 << 13;
+/// Own addresses, and the networks of a record.
+pub const destinations_max: usize = 32;
 
 // Rings between the data plane and the control plane.
 pub const control_ring_datagrams: usize = 1024;

@@ -354,6 +354,12 @@ pub const Device = struct {
         try self.tables.policy.set(self.allocator, rules, named, default_allow, if (keeps_flows) null else seed);
     }
 
+    pub fn setDestinations(self: *Device, prefixes: []const abi.Prefix) error{OutOfMemory}!void {
+        self.tables.lock.enterAll();
+        defer self.tables.lock.leaveAll();
+        try self.tables.destinations.set(self.allocator, prefixes);
+    }
+
     fn isSystemCommand(kind: abi.CommandKind) bool {
         return switch (kind) {
             .listen_port_set, .fwmark_set, .mtu_set, .link_up, .side_sockets_open => true,

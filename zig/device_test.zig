@@ -315,6 +315,23 @@ test "a peer cannot speak from an address that a longer prefix gives to another"
     }.body);
 }
 
+test "a peer's packet goes where this node leads somebody, and nowhere else" {
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
+            var room: [100]u8 = undefined;
+            const packet = makePacket(&room, .{ .length = 100 });
+            const own = packet[16..20].*;
+            try pair.b.device.setDestinations(&.{scene.prefix4(own, 32)});
+            packet[19] +%= 1;
+            try pair.a.link.inject(packet);
+            packet[19] -%= 1;
+            try pair.a.link.inject(packet);
+            try pair.b.link.expectNext(packet);
+            try pair.b.expectCounter(.inner_destination_refused, 1);
+        }
+    }.body);
+}
+
 test "a peer is where its newest packet came from, and a replay from elsewhere does not move it" {
     try withPair(.{}, struct {
         fn body(pair: *Pair) anyerror!void {

@@ -140,6 +140,17 @@ export fn meshvpn_policy_set(
     return 0;
 }
 
+/// Where packets of peers may go to from now on, in place of what was said before; none: anywhere.
+export fn meshvpn_destinations_set(number: i32, prefixes: [*]const abi.Prefix, count: u32) i32 {
+    const device = deviceAt(number) orelse return failed(.no_such_device);
+    if (count > constants.destinations_max) return failed(.table_full);
+    for (prefixes[0..count]) |*prefix| {
+        if (!netlink.prefixValid(prefix.*)) return failed(.invalid_argument);
+    }
+    device.setDestinations(prefixes[0..count]) catch return failed(.out_of_memory);
+    return 0;
+}
+
 /// Removes the routing rules that a device of ours made at these priorities, whether its process lives or
 /// not; how many there were.
 export fn meshvpn_rules_flush(priority_first: u32, count: u32) i32 {

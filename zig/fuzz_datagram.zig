@@ -199,7 +199,7 @@ pub const Scene = struct {
             outcome = outcome << 1 | @intFromBool(self.count(fate) != 0);
         }
         if (total != self.count(.udp_receive_datagrams) + empty_messages) return error.DatagramWithoutOneFate;
-        const ends = [_]abi.Counter{ .keepalives_received, .inner_malformed, .inner_source_refused, .session_messages_received, .relayed_refused, .policy_refused, .ecn_refused };
+        const ends = [_]abi.Counter{ .keepalives_received, .inner_malformed, .inner_source_refused, .session_messages_received, .relayed_refused, .policy_refused, .ecn_refused, .inner_destination_refused };
         var opened = coalesced;
         for (ends) |end| {
             opened += self.count(end);

@@ -12,6 +12,7 @@ const fail = system_errno.fail;
 const Request = message.Request;
 pub const Link = message.Link;
 pub const Rule = message.Rule;
+pub const prefixValid = message.prefixValid;
 
 pub const request_timeout_ms: u32 = 2000;
 /// Longer than any datagram that rtnetlink sends of itself.

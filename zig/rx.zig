@@ -528,6 +528,8 @@ pub const Rx = struct {
         const inner = inner_packet.parse(text) orelse return self.counters.add(.inner_malformed, 1);
         if (self.tables.sourceOwner(&inner) != peer)
             return self.counters.add(.inner_source_refused, 1);
+        if (!self.tables.destinations.admits(&inner))
+            return self.counters.add(.inner_destination_refused, 1);
         if (!self.tables.policy.admits(self.lane_number, peer.ref, &inner, text[0..inner.total_length], self.now_ns))
             return self.counters.add(.policy_refused, 1);
         const bits = ecn.decapsulate(inner.ecn, outer_ecn) orelse

@@ -23,6 +23,7 @@ const Keypair = keypair.Keypair;
 const lane_ = @import("lane.zig");
 const Lane = lane_.Lane;
 const Peer = @import("peer.zig").Peer;
+const Destinations = @import("destinations.zig").Destinations;
 const Policy = @import("policy.zig").Policy;
 const Relay = @import("relay.zig").Relay;
 const SideSockets = @import("side_sockets.zig").SideSockets;
@@ -42,6 +43,7 @@ pub const Tables = struct {
     sessions: IndexTable(Session),
     allowed_ips: AllowedIps,
     policy: Policy = .{},
+    destinations: Destinations = .{},
     /// Receive; what the keys are, apply.
     gate: Gate,
     relay: Relay,
@@ -115,6 +117,7 @@ pub const Tables = struct {
         self.sessions.deinit();
         self.allowed_ips.deinit(self.allocator);
         self.policy.deinit(self.allocator);
+        self.destinations.deinit(self.allocator);
         self.gate.deinit(self.allocator);
         self.relay.deinit(self.allocator);
         self.side.close();

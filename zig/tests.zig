@@ -43,6 +43,7 @@ comptime {
     _ = @import("offload.zig");
     _ = @import("pacer.zig");
     _ = @import("peer.zig");
+    _ = @import("destinations.zig");
     _ = @import("policy.zig");
     _ = @import("primitives.zig");
     _ = @import("queue.zig");

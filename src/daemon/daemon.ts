@@ -35,7 +35,7 @@ import { type NetcheckReport, netcheck } from "./netcheck.ts";
 import { openDataplane } from "./open-dataplane.ts";
 import { Page } from "./page.ts";
 import { memberPaths } from "./path-status.ts";
-import { PolicyKeeper } from "./policy.ts";
+import { concernsMembers, PolicyKeeper } from "./policy.ts";
 import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
 import { RouteKeeper } from "./routes.ts";
@@ -258,6 +258,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         settings: () => this.#live?.config ?? config,
         members: () => this.#node.status().members,
         givenName: (identity) => this.#givenNames.get(identity) ?? "",
+        accept: (prefixes) => dataplane.setDestinations(prefixes),
         lead: (routes) => this.#outside(() => this.#node.setRoutes(routes)),
         apply: (commands) => dataplane.apply(commands),
         refused: (failures) => this.refused(failures),
@@ -431,7 +432,7 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   record(_now: Instant, reports: readonly NodeEvent[]): void {
     for (const report of reports) this.#record(report);
-    this.#keepStep();
+    if (reports.some(concernsMembers)) this.#keepStep();
     this.#timestamps.flush();
   }
 
@@ -497,6 +498,10 @@ class MeshDaemon implements Duties<NodeEvent> {
         break;
       case "persist_member":
         this.#members.keep(report.identity, report.record);
+        break;
+      case "address_assigned":
+        this.#routes.setOwn([report.ipv6, ...(report.ipv4 === undefined ? [] : [report.ipv4])]);
+        tellLog(this.#parts.log, report, (subject) => subject);
         break;
       case "member_joined":
         this.#names.set(report.identity, report.name);

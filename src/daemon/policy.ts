@@ -4,6 +4,7 @@
  * daemon, and at a reload leaves the former one in force: a mistake never opens anything.
  */
 import type { NamedPeer, PeerRef } from "../mesh/dataplane.ts";
+import type { NodeEvent } from "../mesh/node.ts";
 import type { Certificate } from "../trust/certificate.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import {
@@ -94,6 +95,16 @@ export class PolicyKeeper {
       return rules.length === 0 ? [] : [{ peer, rules }];
     });
   }
+}
+
+const whoIsWho: readonly NodeEvent["kind"][] = [
+  ...(["member_joined", "member_left", "member_state", "session_up"] as const),
+  ...(["persist_member", "persist_statements"] as const),
+];
+
+/** Whether after this report somebody may be another, have other rights, or offer something else. */
+export function concernsMembers({ kind }: NodeEvent): boolean {
+  return whoIsWho.includes(kind);
 }
 
 export function policyMember(

@@ -34,6 +34,8 @@ export interface RouteDuties {
   members(): readonly Offering[];
   /** The operator's own word; empty: there is none. */
   givenName(identity: string): string;
+  /** Packets of members may go there, and nowhere else. */
+  accept(prefixes: readonly IpPrefix[]): void;
   /** What is led to members beside their own addresses. */
   lead(routes: ReadonlyMap<string, readonly IpPrefix[]>): void;
   apply(commands: readonly Command[]): readonly CommandFailure[];
@@ -57,9 +59,10 @@ export class RouteKeeper {
   readonly #duties: RouteDuties;
   readonly #forwarding: Forwarding;
   #file: ApprovedRoutes = { approved: [], exitNode: undefined };
-  #routes: readonly Route[] = [];
   /** As text: what is led to whom. */
   #led = "";
+  #accepted = "";
+  #own: readonly string[] = [];
   #installed: ReadonlyMap<string, Command> = new Map();
   readonly #met = new Set<string>();
   readonly #complained = new Set<string>();
@@ -81,6 +84,8 @@ export class RouteKeeper {
   /** The configuration may offer or accept other networks. */
   settingsChanged(): void {
     this.#forwarding.set(this.#duties.settings().forward, this.offered);
+    this.#accept();
+    this.update();
   }
 
   /** What the record of this node offers. */
@@ -89,12 +94,12 @@ export class RouteKeeper {
     return exit ? [...offer, ...exitPrefixes] : offer;
   }
 
-  /** As of the last update. */
   status(): Pick<MeshStatus, "offers" | "forward" | "routes" | "exit_node"> {
+    const routes = this.#resolve(this.#duties.members());
     return {
       offers: this.offered.map(formatPrefix),
       forward: this.#forwarding.state,
-      routes: this.#routes.map((each) => ({ ...each, prefix: formatPrefix(each.prefix) })),
+      routes: routes.map((each) => ({ ...each, prefix: formatPrefix(each.prefix) })),
       exit_node: this.exitNode ?? null,
     };
   }
@@ -112,29 +117,42 @@ export class RouteKeeper {
 
   /** After anything that may have changed what is offered, by whom, and who is up. */
   update(): void {
+    if (this.#isIdle()) return;
     const members = this.#duties.members();
-    const approvals = this.#approvals(members);
-    const exitNode = this.exitNode;
     for (const { identity, state, sessionLive } of members) {
       if (sessionLive && state === "alive") this.#met.add(identity);
     }
-    const { mesh, place, interfaceName } = this.#options;
-    this.#routes = resolveRoutes({
+    const routes = this.#resolve(members);
+    this.#lead(routes);
+    const { place } = this.#options;
+    if (place === undefined) return;
+    const used = routes.filter(({ state }) => state === "used").map(({ prefix }) => prefix);
+    this.#install(routingPlan(used, place));
+  }
+
+  /** Nothing is approved and nothing is left of it: members need no look. */
+  #isIdle(): boolean {
+    const { accept, exit_node: exitNode } = this.#duties.settings();
+    const { approved, exitNode: chosen } = this.#file;
+    const isApproved =
+      accept.length + approved.length > 0 || exitNode !== "" || chosen !== undefined;
+    return !isApproved && this.#installed.size === 0 && this.#led === "";
+  }
+
+  #resolve(members: readonly Offering[]): readonly Route[] {
+    const { mesh, interfaceName } = this.#options;
+    return resolveRoutes({
       offers: members.map(({ identity, offered, state }) => ({
         identity,
         prefixes: offered,
         met: this.#met.has(identity),
         up: state === "alive" || state === "suspect",
       })),
-      approvals,
-      exitNode,
+      approvals: this.#approvals(members),
+      exitNode: this.exitNode,
       mesh,
       local: [...localNetworks(networkInterfaces(), interfaceName), ...this.offered],
     });
-    this.#lead();
-    if (place === undefined) return;
-    const used = this.#routes.filter(({ state }) => state === "used").map(({ prefix }) => prefix);
-    this.#install(routingPlan(used, place));
   }
 
   /** Nothing of it stays: rules outlive their process. */
@@ -150,12 +168,31 @@ export class RouteKeeper {
     this.#duties.warn("routing rules of an earlier daemon could not be looked for");
   }
 
-  #lead(): void {
-    const led = allowedByRoutes(this.#routes, this.#options.mesh);
+  #lead(routes: readonly Route[]): void {
+    const led = allowedByRoutes(routes, this.#options.mesh);
     const text = [...led].map(([who, what]) => `${who} ${what.map(formatPrefix)}`).join();
     if (text === this.#led) return;
     this.#led = text;
     this.#duties.lead(led);
+  }
+
+  /** This node's own addresses in the mesh are these now. */
+  setOwn(addresses: readonly string[]): void {
+    this.#own = addresses;
+    this.#accept();
+  }
+
+  /** A kernel that forwards would do so for members wherever it can. */
+  #accept(): void {
+    const own = this.#own.map((address) => ({
+      address,
+      bits: address.includes(":") ? 128 : 32,
+    }));
+    const all = [...own, ...this.offered];
+    const text = all.map(formatPrefix).join();
+    if (text === this.#accepted) return;
+    this.#accepted = text;
+    this.#duties.accept(all);
   }
 
   #install(plan: ReadonlyMap<string, Command>): void {

@@ -153,6 +153,7 @@ export const counterHelp: Readonly<Record<string, string>> = {
   dataplane_counter_limit: "Packets beyond what one session may seal",
   dataplane_inner_malformed: "Packets whose inside is none",
   dataplane_inner_source_refused: "Packets under an address that is not the sender's",
+  dataplane_inner_destination_refused: "Packets to where this node leads nobody",
   dataplane_session_messages_received: "Messages between members received",
   dataplane_session_messages_sent: "Messages between members sent",
   dataplane_control_ring_full: "Datagrams that found no place on their way to the control plane",

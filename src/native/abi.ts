@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 8,
+  version: 9,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -232,6 +232,7 @@ export const abi = {
       relay_unavailable: 70,
       stun_received: 71,
       too_big: 72,
+      inner_destination_refused: 73,
     },
   },
   structs: {

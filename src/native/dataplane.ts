@@ -10,13 +10,14 @@ import type {
   DataplaneEvent,
   NamedPeer,
   PeerStats,
+  Prefix,
   ReceivedDatagram,
   Transmit,
 } from "../mesh/dataplane.ts";
 import type { CompiledRule } from "../trust/policy.ts";
 import { abi } from "./abi.ts";
 import { type ErrorName, errorName, type Library } from "./library.ts";
-import { encodeNamed, encodeRules, Records, StructCodec } from "./structs.ts";
+import { encodeNamed, encodePrefixes, encodeRules, Records, StructCodec } from "./structs.ts";
 
 const { enums, flags, structs } = abi;
 
@@ -182,6 +183,13 @@ export class NativeDataplane {
     const device = this.#device;
     const code = set(device, bytes, rules.length, peers, sets, named.length, said);
     this.#check(code, "set the policy");
+  }
+
+  /** Where packets of peers may go to, in place of what was said before; none: anywhere. */
+  setDestinations(prefixes: readonly Prefix[]): void {
+    const { bytes } = encodePrefixes(prefixes);
+    const set = this.#symbols.meshvpn_destinations_set;
+    this.#check(set(this.#device, bytes, prefixes.length), "say where packets may go");
   }
 
   /** Applies in order. A failure stops nothing; all of them are returned. */

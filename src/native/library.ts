@@ -29,6 +29,7 @@ const signatures = {
     args: ["i32", bytes, "u32", bytes, bytes, "u32", "u32"],
     returns: result,
   },
+  meshvpn_destinations_set: { args: ["i32", bytes, "u32"], returns: result },
   meshvpn_rules_flush: { args: ["u32", "u32"], returns: result },
   meshvpn_events: { args: ["i32", bytes, "u32"], returns: result },
   meshvpn_receive: { args: ["i32", bytes, "u32", bytes, "u32"], returns: result },

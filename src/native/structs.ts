@@ -331,6 +331,12 @@ export function encodeNamed(
   return { peers: peers.bytes, sets };
 }
 
+export function encodePrefixes(prefixes: readonly Prefix[]): Records {
+  const records = new Records(structs.Prefix.size, Math.max(1, prefixes.length));
+  for (const [at, prefix] of prefixes.entries()) encodePrefix(records, records.at(at), prefix);
+  return records;
+}
+
 function encodePrefix(records: Records, at: number, prefix: Prefix): void {
   const address = parseAddress(prefix.address);
   assert(address !== undefined, "a prefix's address is canonical");

@@ -175,6 +175,33 @@ describe("a network behind a member", () => {
   }, 30_000);
 });
 
+describe("what is not offered", () => {
+  test("is not forwarded to either, whatever the kernel would", async () => {
+    await beta.ok("routes", "approve", "alpha", "192.168.7.0/24");
+    offer(`offer = ["192.168.7.0/24", "198.51.100.0/24"]\nforward = "masquerade"\n`);
+    await alpha.ok("reload");
+    await beta.ok("routes", "approve", "alpha", "198.51.100.0/24");
+    await until("the far host", async () => (await seenAs(far.v4)) === "198.51.100.1");
+    const counter = async (): Promise<number> =>
+      JSON.parse(await alpha.ok("status", "--json", "--counters")).counters
+        .dataplane_inner_destination_refused;
+    expect(await counter()).toBe(0);
+    // Until it hears of it, beta sends there all the same, as one would that heeds nobody.
+    const words = ["-q", "-n", "-i", "0.002", "-c", "1000", far.v4];
+    const pings = beta.host.run(["ping", ...words]);
+    await Bun.sleep(200);
+    offer(`offer = ["192.168.7.0/24"]\nforward = "masquerade"\n`);
+    await alpha.ok("reload");
+    expect((await pings).stdout).not.toContain(" 0% packet loss");
+    expect(await counter()).toBeGreaterThan(0);
+    expect(await seenAs(far.v4)).toBeUndefined();
+    await beta.ok("routes", "remove", "alpha", "198.51.100.0/24");
+    offer(`offer = ["192.168.7.0/24", "fd07::/64"]\noffer_exit = true\nforward = "masquerade"\n`);
+    await alpha.ok("reload");
+    await until("the offer of an exit", async () => (await states())["::/0"] === "offered");
+  }, 30_000);
+});
+
 describe("an exit node", () => {
   test("carries what is for no member, while the tunnel's own packets go where they went", async () => {
     expect(await beta.ok("exit-node", "alpha")).toContain("everything else goes there");

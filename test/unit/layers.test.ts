@@ -40,7 +40,17 @@ const ambientAllowed = ["native", "daemon", "cli"];
 const zigPure = [
   ...["abi", "abi_json", "allowed_ips", "checksum", "coalesce", "constants", "control_message"],
   ...["crypto", "gate", "index_table", "inner_packet", "key_text", "keypair", "metrics", "offload"],
-  ...["cookie", "peer", "policy", "rate_limiter", "replay", "routing_loop", "segment", "staging"],
+  ...[
+    "cookie",
+    "destinations",
+    "peer",
+    "policy",
+    "rate_limiter",
+    "replay",
+    "routing_loop",
+    "segment",
+    "staging",
+  ],
   ...["stun_filter", "transport"],
 ];
 const zigSystem = ["netlink", "tun_linux", "udp_group", "udp_linux", "uring_linux"];
