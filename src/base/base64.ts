@@ -14,16 +14,7 @@ const values: Int8Array = (() => {
 })();
 
 export function encodeBase64(bytes: Uint8Array): string {
-  let out = "";
-  for (let i = 0; i < bytes.length; i += 3) {
-    const left = bytes.length - i;
-    const group = ((bytes[i] as number) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
-    out += alphabet[group >> 18] as string;
-    out += alphabet[(group >> 12) & 63] as string;
-    out += left > 1 ? (alphabet[(group >> 6) & 63] as string) : "=";
-    out += left > 2 ? (alphabet[group & 63] as string) : "=";
-  }
-  return out;
+  return bytes.toBase64();
 }
 
 /** undefined for anything but canonical base64. */

@@ -47,17 +47,9 @@ export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
   return out;
 }
 
-const hexDigits = "0123456789abcdef";
-
 /** Lower case, two digits a byte. */
 export function toHex(bytes: Uint8Array): string {
-  let out = "";
-  for (let i = 0; i < bytes.length; i += 1) {
-    const byte = bytes[i] as number;
-    out += hexDigits[byte >> 4] as string;
-    out += hexDigits[byte & 15] as string;
-  }
-  return out;
+  return bytes.toHex();
 }
 
 /** Either case; undefined for an odd length or another character. */

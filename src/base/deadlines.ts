@@ -1,17 +1,19 @@
 /**
  * Deadlines of many items, at most one each, on one monotonic clock: the earliest at once, any
- * change in logarithmic time. A binary heap that knows where each item stands in it.
+ * change in logarithmic time. A binary heap whose entries know where they stand.
  */
 import { assert } from "./errors.ts";
 
 interface Entry<T> {
   readonly item: T;
   atMs: number;
+  /** Where it stands in the heap. */
+  place: number;
 }
 
 export class Deadlines<T> {
   readonly #heap: Entry<T>[] = [];
-  readonly #places = new Map<T, number>();
+  readonly #entries = new Map<T, Entry<T>>();
 
   get size(): number {
     return this.#heap.length;
@@ -24,15 +26,18 @@ export class Deadlines<T> {
 
   /** Sets, moves or, with undefined, removes the item's deadline. */
   set(item: T, atMs: number | undefined): void {
-    const place = this.#places.get(item);
+    const entry = this.#entries.get(item);
     if (atMs === undefined) {
-      if (place !== undefined) this.#remove(place);
-    } else if (place === undefined) {
-      this.#heap.push({ item, atMs });
-      this.#rise(this.#heap.length - 1);
-    } else {
-      this.#at(place).atMs = atMs;
-      this.#sink(this.#rise(place));
+      if (entry !== undefined) this.#remove(entry);
+    } else if (entry === undefined) {
+      const added = { item, atMs, place: this.#heap.length };
+      this.#entries.set(item, added);
+      this.#heap.push(added);
+      this.#rise(added);
+    } else if (entry.atMs !== atMs) {
+      entry.atMs = atMs;
+      this.#rise(entry);
+      this.#sink(entry);
     }
   }
 
@@ -40,55 +45,49 @@ export class Deadlines<T> {
   takeDue(nowMs: number): T | undefined {
     const first = this.#heap[0];
     if (first === undefined || first.atMs > nowMs) return undefined;
-    this.#remove(0);
+    this.#remove(first);
     return first.item;
   }
 
-  #remove(place: number): void {
-    this.#places.delete(this.#at(place).item);
+  #remove(entry: Entry<T>): void {
+    this.#entries.delete(entry.item);
     const last = this.#heap.pop();
     assert(last !== undefined, "the heap holds what is removed");
-    if (place === this.#heap.length) return;
-    this.#put(place, last);
-    this.#sink(this.#rise(place));
+    if (last === entry) return;
+    this.#put(entry.place, last);
+    this.#rise(last);
+    this.#sink(last);
   }
 
-  #rise(from: number): number {
-    const entry = this.#at(from);
-    let place = from;
+  #rise(entry: Entry<T>): void {
+    let { place } = entry;
     while (place > 0) {
-      const above = (place - 1) >> 1;
-      if (this.#at(above).atMs <= entry.atMs) break;
-      this.#put(place, this.#at(above));
-      place = above;
+      const above = this.#heap[(place - 1) >> 1] as Entry<T>;
+      if (above.atMs <= entry.atMs) break;
+      this.#put(place, above);
+      place = (place - 1) >> 1;
     }
     this.#put(place, entry);
-    return place;
   }
 
-  #sink(from: number): void {
-    const entry = this.#at(from);
-    let place = from;
+  #sink(entry: Entry<T>): void {
+    const heap = this.#heap;
+    let { place } = entry;
     for (;;) {
-      let below = 2 * place + 1;
-      if (below >= this.#heap.length) break;
-      const right = this.#heap[below + 1];
-      if (right !== undefined && right.atMs < this.#at(below).atMs) below += 1;
-      if (this.#at(below).atMs >= entry.atMs) break;
-      this.#put(place, this.#at(below));
-      place = below;
+      let at = 2 * place + 1;
+      if (at >= heap.length) break;
+      const right = heap[at + 1];
+      if (right !== undefined && right.atMs < (heap[at] as Entry<T>).atMs) at += 1;
+      const below = heap[at] as Entry<T>;
+      if (below.atMs >= entry.atMs) break;
+      this.#put(place, below);
+      place = at;
     }
     this.#put(place, entry);
   }
 
   #put(place: number, entry: Entry<T>): void {
     this.#heap[place] = entry;
-    this.#places.set(entry.item, place);
-  }
-
-  #at(place: number): Entry<T> {
-    const entry = this.#heap[place];
-    assert(entry !== undefined, "a place inside the heap");
-    return entry;
+    entry.place = place;
   }
 }

@@ -165,6 +165,9 @@ export class Introducer {
   readonly #options: IntroducerOptions;
   #seeds: Target[] = [];
   #hints: Target[] = [];
+  /** When the first is dialled next, unless something has changed since. */
+  #nextMs: number | undefined;
+  #isStale = true;
   #joining: Target[] = [];
   /** By identity. */
   readonly #members = new Map<string, Target>();
@@ -186,6 +189,7 @@ export class Introducer {
    */
   setSeeds(now: Instant, seeds: readonly Seed[]): void {
     assert(seeds.length <= seedsMax, "too many seeds");
+    this.#isStale = true;
     const isFirst = this.#seeds.length === 0;
     this.#seeds = seeds.map((seed) => {
       const known = this.#seeds.find((target) => sameSeed(target.seed, seed));
@@ -201,6 +205,7 @@ export class Introducer {
 
   /** Asks for the invitation to be redeemed until that is taken back, when it was. */
   setJoining(now: Instant, joining: Joining | undefined): void {
+    this.#isStale = true;
     this.#joining = (joining?.seeds ?? []).map((seed) => newTarget(now, seed, undefined, joining));
   }
 
@@ -211,6 +216,7 @@ export class Introducer {
       return;
     }
     this.#hints.push(newTarget(now, seed));
+    this.#isStale = true;
   }
 
   /**
@@ -229,10 +235,12 @@ export class Introducer {
     const target = newTarget(now, { identity, endpoint }, endpoints);
     target.nextAtMs += this.#options.random.below(dialDelayMinMs);
     this.#members.set(name, target);
+    this.#isStale = true;
   }
 
   /** The roster changed: everyone unreached is asked again at once, hints of others are dropped. */
   rosterChanged(now: Instant): void {
+    this.#isStale = true;
     const { roster } = this.#options;
     this.#hints = this.#hints.filter(
       ({ seed }) => seed.identity !== undefined && this.#options.roster.mayAsk(seed.identity),
@@ -251,6 +259,7 @@ export class Introducer {
 
   /** This node says something new of itself: who was not reached with the old is asked again. */
   recordChanged(now: Instant): void {
+    this.#isStale = true;
     for (const target of this.#targets()) {
       if (target.answered) target.nextAtMs = Math.min(target.nextAtMs, now.ms + dialDelayMinMs);
     }
@@ -259,12 +268,14 @@ export class Introducer {
   /** Whether it is one of those that are dialled until they are reached. */
   dials(identity: Uint8Array): boolean {
     let name: string | undefined;
-    for (const target of this.#targets()) {
-      if (target.seed.identity !== undefined) {
-        if (equalBytes(target.seed.identity, identity)) return true;
-      } else if (target.identity !== undefined) {
-        name ??= formatIdentity(identity);
-        if (target.identity === name) return true;
+    for (const targets of [this.#seeds, this.#hints, this.#joining, this.#members.values()]) {
+      for (const target of targets) {
+        if (target.seed.identity !== undefined) {
+          if (equalBytes(target.seed.identity, identity)) return true;
+        } else if (target.identity !== undefined) {
+          name ??= formatIdentity(identity);
+          if (target.identity === name) return true;
+        }
       }
     }
     return false;
@@ -273,6 +284,7 @@ export class Introducer {
   /** Whether the identity is reached: a session lives and its probes are answered. Then it is not dialled. */
   setLink(now: Instant, identity: string, live: boolean): void {
     if (live === this.#live.has(identity)) return;
+    this.#isStale = true;
     if (live) {
       this.#live.add(identity);
       this.#members.delete(identity);
@@ -328,20 +340,29 @@ export class Introducer {
   }
 
   handleTimeout(now: Instant): void {
-    for (const target of this.#targets()) {
-      if (this.#isReached(target) || target.nextAtMs > now.ms) continue;
-      this.#dial(now, target);
-    }
     for (const [id, exchange] of this.#exchanges) {
       if (exchange.sentAtMs + exchangeLifetimeMs > now.ms) break;
       this.#exchanges.delete(id);
     }
+    const dueMs = this.nextTimeout();
+    if (dueMs === undefined || dueMs > now.ms) return;
+    this.#isStale = true;
+    for (const target of this.#targets()) {
+      if (this.#isReached(target) || target.nextAtMs > now.ms) continue;
+      this.#dial(now, target);
+    }
   }
 
   nextTimeout(): number | undefined {
-    let next = earliest(undefined, this.#seeds, this.#live);
-    if (this.#hints.length > 0) next = earliest(next, this.#hints, this.#live);
-    return this.#members.size === 0 ? next : earliest(next, this.#members.values(), this.#live);
+    if (this.#isStale) {
+      let next = earliest(undefined, this.#seeds, this.#live);
+      if (this.#hints.length > 0) next = earliest(next, this.#hints, this.#live);
+      if (this.#joining.length > 0) next = earliest(next, this.#joining, this.#live);
+      if (this.#members.size > 0) next = earliest(next, this.#members.values(), this.#live);
+      this.#nextMs = next;
+      this.#isStale = false;
+    }
+    return this.#nextMs;
   }
 
   pollTransmit(): Transmit | undefined {
@@ -475,6 +496,7 @@ export class Introducer {
     const { target, endpoint, gate, receiver } = exchange;
     target.identity = name;
     target.answered = true;
+    this.#isStale = true;
     target.nextAtMs = Math.max(target.nextAtMs, now.ms + handshakeGraceMs);
     for (const seed of this.#seeds) {
       if (!seed.tried) seed.nextAtMs = Math.max(seed.nextAtMs, now.ms + seedLeadMs);
@@ -611,7 +633,7 @@ export class Introducer {
   }
 }
 
-/** When the first that is not reached is dialled next. This is asked for at every turn. */
+/** When the first that is not reached is dialled next. */
 function earliest(
   before: number | undefined,
   targets: Iterable<Target>,

@@ -421,7 +421,7 @@ export class MeshNode {
     this.#pathfinder.setLink(now, member, linked);
     const isDoor = member.proven !== undefined || this.#introducer.dials(member.identity);
     this.#swim.setLink(now, member.slot, linked, isDoor);
-    this.#tellReached(now, member.slot);
+    if (isDoor || this.#swim.eager) this.#tellReached(now, member.slot);
     if (!changed) return;
     if (linked) this.#admission.linked(now, member);
     this.#reports.push({ kind: linked ? "session_up" : "session_down", identity: member.name });
@@ -563,7 +563,7 @@ export class MeshNode {
 
   #join(now: Instant, name: string, slot: number, record: Verified<Record>): Member {
     const peer = this.peers.addPeer(now, record.wireguardKey);
-    const ipv6 = this.#addressing.ipv6Of(record.identity);
+    const ipv6 = this.#onDemand ? "" : this.#addressing.ipv6Of(record.identity);
     const member = new Member(slot, name, ipv6, record, peer);
     this.#members.add(member);
     this.#pathfinder.bind(member);

@@ -391,7 +391,9 @@ export class Pathfinder {
   #consider(now: Instant, member: Member): void {
     const isKnown = this.#relays.includes(member);
     if (now.ms >= this.#rankAtMs || (isKnown && !this.#isAble(member))) this.#rank(now);
-    if (!this.#relays.includes(member) && this.#isAble(member)) {
+    // That it is nearer than they are is seen when all are compared.
+    const isFull = this.#relays.length > relayWaysMax && !member.record.relay;
+    if (!isFull && !this.#relays.includes(member) && this.#isAble(member)) {
       this.#relays = this.#best([...this.#relays, member]);
     }
   }

@@ -265,7 +265,9 @@ export class TrustSpread {
     }
   }
 
+  /** Who holds nothing is told by those who do. */
   #sendDigest(to: number): void {
+    if (this.#held.size === 0) return;
     this.#send(to, { kind: "digest", count: this.#held.size, hash: this.#digest.slice() });
   }
 

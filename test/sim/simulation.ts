@@ -6,7 +6,7 @@
 import type { Crypto, Secret } from "../../src/base/crypto.ts";
 import type { Endpoint } from "../../src/base/endpoint.ts";
 import { type Profile, profileLan } from "../../src/swim/profile.ts";
-import { type MemberState, stateCodes } from "../../src/swim/state.ts";
+import { type MemberState, type MemberTable, stateCodes } from "../../src/swim/state.ts";
 import { SignedStore } from "../../src/swim/store.ts";
 import { networkIdOf } from "../../src/trust/identity.ts";
 import type { Record, Verified } from "../../src/trust/record.ts";
@@ -171,13 +171,17 @@ export class Simulation {
   /** All that are up know all others, as if they had for long. */
   introduceAll(): void {
     const living = this.living;
-    const records = living.map((host) => host.running.membership.table.record(0));
+    const tables = living.map((host) => host.running.membership.table);
+    const records = tables.map((table) => table.record(0));
     for (const [i, host] of living.entries()) {
       const { membership, roster } = host.running;
       for (const [j, record] of records.entries()) {
         if (i === j) continue;
         if (this.organisation !== undefined) roster.judge(host.now, this.records.value(record));
-        membership.learn(host.now, record);
+        const slot = membership.learn(host.now, record);
+        // Else everybody would tell everybody of everybody's start.
+        const word = (tables[j] as MemberTable).statement(0);
+        if (slot !== undefined && word !== 0) membership.table.setStatement(slot, word);
       }
       host.settle();
     }

@@ -70,7 +70,9 @@ describe("a member may be reached through", () => {
       scene.table.measured(member.slot, 100 - 10 * i);
       scene.link(member, true);
     }
-    expect(scene.relaysOf(scene.member(9, false))).toEqual([6, 5, 4]);
+    expect(scene.relaysOf(scene.member(9, false))[0]).toBe(6);
+    scene.link(all[0] as Member, true, now.ms + 10_001);
+    expect(scene.relaysOf(scene.member(8, false))).toEqual([6, 5, 4]);
     expect(scene.relaysOf(all[5] as Member)).toEqual([5, 4, 3]);
   });
 
