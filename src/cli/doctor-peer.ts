@@ -42,6 +42,7 @@ export function peerLinks(evidence: PeerEvidence): readonly Link[] {
   );
   if (theirs !== undefined)
     out.push(clocks(evidence, theirs.view), prefixes(evidence, theirs.view));
+  out.push(...policies(evidence));
   out.push(nat(evidence), handshake(evidence), path(evidence), mtu(evidence));
   return out;
 }
@@ -107,6 +108,28 @@ function prefixes({ name, own }: PeerEvidence, view: NodeView): Link {
   return broken("addresses", words, "give every node the same --prefix");
 }
 
+/** What each lets the other begin; who is kept out on purpose is no fault of the node that keeps him out. */
+function policies({ name, own, theirs, node, identity }: PeerEvidence): readonly Link[] {
+  const out: Link[] = [];
+  const here = own.policy;
+  if (here !== undefined && here.ping === "deny") {
+    const words = `${name} is let in here to ${allowedText(here)}; its pings are not: ${here.by}`;
+    const mend = `if more is wanted: meshvpn policy allow ${identity} PROTOCOL PORT`;
+    out.push(unknown("policy here", words, mend));
+  }
+  const there = theirs?.view.policy;
+  if (there === undefined) return out;
+  if (there.ping === "allow") return [...out, ok("policy", `${name} lets pings in: ${there.by}`)];
+  const words = `${name} lets this node in to ${allowedText(there)}; its pings are not: ${there.by}`;
+  const mend = `run there: meshvpn policy allow ${node.identity} PROTOCOL PORT, or icmp for pings`;
+  const link = there.allowed.length === 0 ? broken : unknown;
+  return [...out, link("policy", words, mend)];
+}
+
+function allowedText({ allowed }: NonNullable<NodeView["policy"]>): string {
+  return allowed.length === 0 ? "nothing" : `"${allowed.join('", "')}"`;
+}
+
 /** Two of the hard kind find no direct path, so it takes somebody between. */
 function nat({ name, own, theirs }: PeerEvidence): Link {
   const here = own.nat ?? "unknown";
@@ -148,7 +171,7 @@ function handshake({ name, own, theirs }: PeerEvidence): Link {
   return broken("handshake", `none passes to ${name}: ${silentCauses}`, lookThere);
 }
 
-function path({ name, own, small }: PeerEvidence): Link {
+function path({ name, own, theirs, small }: PeerEvidence): Link {
   if (own.path === "-") return unknown("path", "there is none without a handshake", "");
   if (isStuck(own)) {
     const words = `packets for ${name} take the ${own.path}, which does not offer that: handshakes pass, and 16 KiB a second`;
@@ -159,6 +182,10 @@ function path({ name, own, small }: PeerEvidence): Link {
     );
   }
   if (small) return ok("path", `${own.path}, ${own.rtt_ms === null ? "?" : own.rtt_ms} ms`);
+  if (theirs?.view.policy?.ping === "deny") {
+    const rtt = own.rtt_ms === null ? "" : `, ${own.rtt_ms} ms`;
+    return ok("path", `${own.path}${rtt} by gossip's own probes, for pings are not let in there`);
+  }
   const words = `the path ${own.path} is there and ${name} does not answer a ping through it`;
   switch (own.state) {
     case "left":
@@ -166,7 +193,11 @@ function path({ name, own, small }: PeerEvidence): Link {
     case "dead":
       return broken("path", `${words}, and nobody hears it: ${silentCauses}`, lookThere);
     default:
-      return broken("path", words, "look for a firewall on the tunnel's interface there");
+      return broken(
+        "path",
+        words,
+        "look for a policy or a firewall on the tunnel's interface there",
+      );
   }
 }
 

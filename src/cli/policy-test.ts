@@ -73,10 +73,12 @@ export default defineCommand({
       warn("the daemon does not run, so nobody's certificate is known here");
     }
     const to = destination(named, status);
-    const packet = { from, to, protocol, port: asked.ports?.first };
+    const isOwn = isSelf(named, status);
+    const packet = { from, to, isOwn, protocol, port: asked.ports?.first };
     const { action, rule } = decide(policy, packet, known.organisationNames);
     const by = rule === undefined ? `default ${policy.default}` : ruleText(rule);
-    const line = rule?.line ?? null;
+    // Line 0 is that of a rule which stands in no file: for members' doctors.
+    const line = rule?.line || null;
     if (args.json === true) {
       console.log(JSON.stringify({ schema, action, line, rule: by }));
     } else console.log(`${action}: ${line === null ? "" : `line ${line}: `}${by}`);
@@ -92,10 +94,14 @@ function needsCertificates({ rules }: Policy): boolean {
   return rules.some(({ who: { kind } }) => kind === "group" || kind === "organisation");
 }
 
+function isSelf(said: string | undefined, status: MeshStatus | undefined): boolean {
+  const isNamed = said === undefined || said === "self" || said === status?.name;
+  return isNamed || status?.addresses.includes(said) === true;
+}
+
 /** An address; undefined where this node's own is not known. */
 function destination(said: string | undefined, status: MeshStatus | undefined): string | undefined {
-  const isSelf = said === undefined || said === "self" || said === status?.name;
-  if (isSelf) return status?.addresses[0];
+  if (said === undefined || said === "self" || said === status?.name) return status?.addresses[0];
   const address = canonicalAddress(said);
   if (address !== undefined) return address;
   const why = "what others let in is their own policy, and to be tested there";

@@ -188,6 +188,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#doctor = new Doctor({
       status: (withCounters) => this.#status(withCounters),
       roster: () => this.#node.roster,
+      policy: (identity) => this.#policy.standing(identity),
       config: () => this.#live.config,
       seeds: () => this.#live.seedPlaces(),
       domains: () => this.#surroundings.domains(),
@@ -249,6 +250,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       members: () => this.#node.status().members,
       givenName: (identity) => this.#givenNames.get(identity) ?? "",
       organisations: () => this.#trust.organisationNames(),
+      own: () => this.#meshAddress(),
     });
     const { ipv6Prefix } = this.#node.status();
     const { state_dir: stateDirectory, interface: interfaceName } = config;

@@ -6,6 +6,7 @@ import type { Instant } from "../base/clock.ts";
 import { AssertionError } from "../base/errors.ts";
 import { formatPrefix } from "../base/ip.ts";
 import { type Arrival, Arrivals } from "../mesh/arrivals.ts";
+import type { PolicyStanding } from "../trust/policy.ts";
 import type { Roster } from "../trust/roster.ts";
 import type { MeshConfig } from "./config.ts";
 import { type RefusalStatus, type RefusedStatus, refusalWords } from "./refusal.ts";
@@ -17,6 +18,7 @@ import { Witness } from "./witness.ts";
 export interface DoctorSources {
   status(withCounters: boolean): MeshStatus;
   roster(): Pick<Roster, "admitsText" | "whyNot" | "isRevokedText">;
+  policy(identity: string): PolicyStanding;
   config(): MeshConfig;
   seeds(): readonly { readonly place: string; readonly addresses: number }[];
   domains(): readonly DomainStatus[];
@@ -127,7 +129,7 @@ export class Doctor {
       refusal = { why, about_ms: aboutWallMs ?? null };
     }
     const age = arrival === undefined ? null : Math.floor((ms - arrival.atMs) / 1000);
-    return { trusts, refusal, asked_age_s: age };
+    return { trusts, refusal, asked_age_s: age, policy: this.#sources.policy(about) };
   }
 
   #view(about: string): NodeView {

@@ -14,7 +14,9 @@ import {
   openPolicy,
   type Policy,
   type PolicyMember,
+  type PolicyStanding,
   rulesNaming,
+  standing,
 } from "../trust/policy.ts";
 import { readPolicy } from "./policy-file.ts";
 
@@ -40,6 +42,8 @@ export interface Persons {
   /** The operator's own word; empty: there is none. */
   givenName(identity: string): string;
   organisations(): OrganisationNames;
+  /** This node's address in the mesh. */
+  own(): string;
 }
 
 export class PolicyKeeper {
@@ -63,7 +67,7 @@ export class PolicyKeeper {
     const policy = readPolicy(this.#stateDirectory);
     if (!Bun.deepEquals(policy, this.#policy)) {
       this.#policy = policy;
-      this.#compiled = compilePolicy(policy);
+      this.#compiled = compilePolicy(policy, this.#persons.own());
     }
     this.update();
   }
@@ -85,6 +89,14 @@ export class PolicyKeeper {
     this.#plane.setPolicy(this.#compiled, named, how);
     this.#given = this.#policy;
     this.#givenNamed = texts;
+  }
+
+  /** What the member may begin here, for doctor. */
+  standing(identity: string): PolicyStanding {
+    const found = this.#persons.members().find((each) => each.identity === identity);
+    const givenName = this.#persons.givenName(identity);
+    const member = policyMember(identity, givenName, found?.certificate);
+    return standing(this.#policy, member, this.#persons.own(), this.#persons.organisations());
   }
 
   #named(): readonly NamedPeer[] {

@@ -1,5 +1,6 @@
 /** What a node knows of itself and of one other identity: the evidence that doctor puts side by side. */
 import type { NatKind } from "../base/candidate.ts";
+import type { PolicyStanding } from "../trust/policy.ts";
 import type { RefusalStatus } from "./refusal.ts";
 import type { MeshStatus } from "./status.ts";
 
@@ -21,6 +22,8 @@ export interface NodeView {
   readonly refusal?: RefusalStatus | null;
   /** Since it last asked here to be introduced, whatever came of it; null: not lately. */
   readonly asked_age_s?: number | null;
+  /** What it may begin here. */
+  readonly policy?: PolicyStanding;
   /** As in `status`; null: it knows no such member. */
   readonly state: string | null;
   readonly path: string;
@@ -48,6 +51,7 @@ export interface Standing {
   readonly trusts: boolean;
   readonly refusal: RefusalStatus | null;
   readonly asked_age_s: number | null;
+  readonly policy: PolicyStanding;
 }
 
 export function viewOf(

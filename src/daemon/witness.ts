@@ -7,10 +7,11 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { canonicalAddress } from "../base/ip.ts";
 import { formatIdentity, parseIdentity } from "../trust/identity.ts";
+import { doctorPort } from "../trust/policy.ts";
 import type { NodeView } from "./view.ts";
 
 /** TCP, inside the tunnel. */
-export const witnessPort = 51822;
+export const witnessPort = doctorPort;
 const lineBytesMax = 4 * 1024;
 const connectionsMax = 16;
 const idleMs = 5_000;

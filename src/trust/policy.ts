@@ -12,6 +12,8 @@ export const protocolWords = ["tcp", "udp", "icmp", "any"] as const;
 export type ProtocolWord = (typeof protocolWords)[number];
 const portMax = 65_535;
 export const policyLinesMax = 1_000;
+/** TCP, at which members' doctors ask this node; see daemon/witness.ts. */
+export const doctorPort = 51_822;
 
 export type Action = "allow" | "deny";
 
@@ -140,7 +142,10 @@ export function whoText(who: Who): string {
 
 /** An address alone is a prefix of all its bits. */
 function parseDestination(text: string): IpPrefix | undefined {
-  if (text.includes("/")) return parsePrefix(text);
+  return text.includes("/") ? parsePrefix(text) : wholeAddress(text);
+}
+
+function wholeAddress(text: string): IpPrefix | undefined {
   return parsePrefix(`${text}/${text.includes(":") ? 128 : 32}`);
 }
 
@@ -197,9 +202,21 @@ export interface CompiledRule {
   readonly allow: boolean;
 }
 
-/** In the order of the rules, and as many. */
-export function compilePolicy(policy: Policy): readonly CompiledRule[] {
-  return policy.rules.map(({ action, who, to, protocol, ports }) => ({
+/** Behind all others where the default is deny: who is kept out can ask that much, unless a rule forbids it. */
+const doctorRule: PolicyRule = {
+  action: "allow",
+  who: { kind: "any" },
+  to: undefined,
+  protocol: "tcp",
+  ports: { first: doctorPort, last: doctorPort },
+  line: 0,
+};
+
+/** In the order of the rules. `own`: where members' doctors ask, which default deny leaves open. */
+export function compilePolicy(policy: Policy, own?: string): readonly CompiledRule[] {
+  const left = policy.default === "deny" && own !== undefined;
+  const rules = left ? [...policy.rules, { ...doctorRule, to: wholeAddress(own) }] : policy.rules;
+  return rules.map(({ action, who, to, protocol, ports }) => ({
     named: who.kind !== "any",
     destination: to,
     protocol: { tcp: 6, udp: 17, icmp: 1, any: 0 }[protocol],
@@ -249,13 +266,15 @@ export interface FirstPacket {
   readonly from: PolicyMember;
   /** An address; undefined: one of which no rule for a destination speaks. */
   readonly to: string | undefined;
+  /** It is this node's own address in the mesh. */
+  readonly isOwn: boolean;
   readonly protocol: Exclude<ProtocolWord, "any">;
   readonly port: number | undefined;
 }
 
 export function decide(
   policy: Policy,
-  { from, to, protocol, port }: FirstPacket,
+  { from, to, isOwn, protocol, port }: FirstPacket,
   organisations: OrganisationNames,
 ): Decision {
   const rule = policy.rules.find(
@@ -266,5 +285,35 @@ export function decide(
       (each.ports === undefined ||
         (port !== undefined && port >= each.ports.first && port <= each.ports.last)),
   );
+  const isDoctors = isOwn && protocol === "tcp" && port === doctorPort;
+  if (rule === undefined && policy.default === "deny" && isDoctors) {
+    return { action: "allow", rule: doctorRule };
+  }
   return { action: rule?.action ?? policy.default, rule };
+}
+
+/** What a member may begin at this node, in words for people. */
+export interface PolicyStanding {
+  readonly ping: Action;
+  /** The rule that decides of it, or the default. */
+  readonly by: string;
+  /** Rules that let it in somewhere, the first few. */
+  readonly allowed: readonly string[];
+}
+
+const allowedTold = 8;
+
+export function standing(
+  policy: Policy,
+  from: PolicyMember,
+  own: string | undefined,
+  organisations: OrganisationNames,
+): PolicyStanding {
+  const ping: FirstPacket = { from, to: own, isOwn: true, protocol: "icmp", port: undefined };
+  const { action, rule } = decide(policy, ping, organisations);
+  const allowed = policy.rules
+    .filter((each) => each.action === "allow" && means(each.who, from, organisations))
+    .slice(0, allowedTold);
+  const by = rule === undefined ? `default ${policy.default}` : ruleText(rule);
+  return { ping: action, by, allowed: allowed.map(ruleText) };
 }

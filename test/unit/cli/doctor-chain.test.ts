@@ -219,6 +219,31 @@ describe("doctor's chain", () => {
     expect(firstBroken(peerLinks({ ...peer, own: contested }))?.words).toContain("no IPv4");
   });
 
+  test("breaks at a policy only where it lets this node in to nothing", () => {
+    const said = (allowed: readonly string[], here = true) => {
+      const policy = { ping: "deny", by: "default deny", allowed } as const;
+      const view = { ...own, name: "beta", ...(here ? { policy } : {}) };
+      return peerLinks({
+        ...peer,
+        small: false,
+        large: false,
+        theirs: { view, through: "itself" },
+      });
+    };
+    const first = firstBroken(said([]));
+    expect([first?.link, first?.mend.includes("meshvpn policy allow OWN")]).toEqual([
+      "policy",
+      true,
+    ]);
+    const some = said(["allow any tcp 22"]);
+    expect(firstBroken(some)).toBeUndefined();
+    expect(some.find(({ link }) => link === "policy")).toMatchObject({
+      state: "unknown",
+      words: 'beta lets this node in to "allow any tcp 22"; its pings are not: default deny',
+    });
+    expect(firstBroken(said([], false))?.link).toBe("path");
+  });
+
   test("breaks at two NATs of the hard kind only where nobody relays", () => {
     const said = (changes: Partial<NodeView>) =>
       firstBroken(peerLinks({ ...peer, theirs: undefined, own: { ...own, ...hard, ...changes } }));

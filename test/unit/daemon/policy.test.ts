@@ -28,6 +28,7 @@ beforeEach(() => {
     members: () => members,
     givenName: (identity) => (identity === "ONE" ? "one" : ""),
     organisations: () => new Map(),
+    own: () => "fd00::1",
   });
 });
 
@@ -52,11 +53,12 @@ describe("the data plane's policy", () => {
     expect(set).toEqual([]);
   });
 
+  // And one behind them, for members' doctors, where the default is deny.
   test("is not set again for members whom no rule names", () => {
     policy("allow any tcp 22\ndefault deny\n");
     members = [member("ONE", 1)];
     keeper.update();
-    expect(set).toEqual([{ named: [], keepFlows: false, rules: 1 }]);
+    expect(set).toEqual([{ named: [], keepFlows: false, rules: 2 }]);
   });
 
   test("follows members that come, get another certificate, and go; flows end where one lost a right", () => {
@@ -71,10 +73,10 @@ describe("the data plane's policy", () => {
     const one = { peer: { slot: 1, generation: 1 }, rules: [0] };
     const two = { peer: { slot: 2, generation: 1 }, rules: [1] };
     expect(set).toEqual([
-      { named: [], keepFlows: false, rules: 2 },
-      { named: [one], keepFlows: true, rules: 2 },
-      { named: [one, two], keepFlows: true, rules: 2 },
-      { named: [two], keepFlows: false, rules: 2 },
+      { named: [], keepFlows: false, rules: 3 },
+      { named: [one], keepFlows: true, rules: 3 },
+      { named: [one, two], keepFlows: true, rules: 3 },
+      { named: [two], keepFlows: false, rules: 3 },
     ]);
   });
 

@@ -3,11 +3,13 @@ import {
   compilePolicy,
   type Decision,
   decide,
+  doctorPort,
   type Policy,
   type PolicyMember,
   parsePolicy,
   rulesNaming,
   ruleText,
+  standing,
 } from "../../../src/trust/policy.ts";
 
 const key = "hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY=";
@@ -121,6 +123,46 @@ describe("the data plane is given", () => {
   });
 });
 
+describe("members' doctors", () => {
+  const at = (text: string) => compilePolicy(policy(text), "fd00::1").at(-1);
+  const ask = (text: string, isOwn = true) => {
+    const packet = {
+      from: laptop,
+      to: "fd00::1",
+      isOwn,
+      protocol: "tcp",
+      port: doctorPort,
+    } as const;
+    return decide(policy(text), packet, organisations).action;
+  };
+
+  test("may ask this node also where nothing else is let in, unless a rule forbids it", () => {
+    expect(at("default deny\n")).toEqual({
+      named: false,
+      destination: { address: "fd00::1", bits: 128 },
+      protocol: 6,
+      first: doctorPort,
+      last: doctorPort,
+      allow: true,
+    });
+    expect(at("default allow\ndeny any icmp\n")).toMatchObject({ protocol: 1, allow: false });
+    expect(ask("default deny\n")).toBe("allow");
+    expect(ask("default deny\ndeny any tcp\n")).toBe("deny");
+    expect(ask("default deny\n", false)).toBe("deny");
+  });
+
+  test("are told what a member may begin", () => {
+    const of = (text: string) => standing(policy(text), laptop, "fd00::1", organisations);
+    expect(of("")).toEqual({ ping: "allow", by: "default allow", allowed: [] });
+    expect(of("default deny\nallow laptop tcp 22\nallow server tcp 1\n")).toEqual({
+      ping: "deny",
+      by: "default deny",
+      allowed: ["allow laptop tcp 22"],
+    });
+    expect(of("deny any icmp\n")).toMatchObject({ ping: "deny", by: "deny any icmp" });
+  });
+});
+
 describe("whether somebody is let in", () => {
   const rules = policy(
     "default deny\ndeny laptop tcp 23\nallow laptop tcp 20-25\nallow any icmp\n" +
@@ -131,7 +173,8 @@ describe("whether somebody is let in", () => {
     protocol: "tcp" | "udp" | "icmp",
     port?: number,
     to?: string,
-  ): Decision => decide(rules, { from, protocol, port, to }, organisations);
+  ): Decision =>
+    decide(rules, { from, protocol, port, to, isOwn: to === undefined }, organisations);
 
   test("is decided by the first rule that speaks of it", () => {
     expect(asked(laptop, "tcp", 22)).toMatchObject({ action: "allow", rule: { line: 3 } });
