@@ -4,7 +4,7 @@
  * process that is killed, so what such a one left is removed at the next start.
  */
 import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
-import { formatPrefix, type IpPrefix, parsePrefix } from "../base/ip.ts";
+import { canonicalAddress, formatPrefix, type IpPrefix, parsePrefix } from "../base/ip.ts";
 import type { Command } from "../mesh/dataplane.ts";
 import type { MemberStatus } from "../mesh/report.ts";
 import { planChanges, type RoutingPlace, routingPlan } from "../mesh/route-plan.ts";
@@ -23,7 +23,10 @@ import { Forwarding } from "./forwarding.ts";
 import { type ApprovedRoutes, readRoutes } from "./routes-file.ts";
 import type { MeshStatus } from "./status.ts";
 
-type Settings = Pick<MeshConfig, "offer" | "offer_exit" | "forward" | "accept" | "exit_node">;
+type Settings = Pick<
+  MeshConfig,
+  "offer" | "offer_exit" | "forward" | "accept" | "exit_node" | "tcp"
+>;
 type Offering = Pick<
   MemberStatus,
   "identity" | "name" | "nameClash" | "certificate" | "offered" | "state" | "sessionLive"
@@ -127,7 +130,16 @@ export class RouteKeeper {
     const { place } = this.#options;
     if (place === undefined) return;
     const used = routes.filter(({ state }) => state === "used").map(({ prefix }) => prefix);
-    this.#install(routingPlan(used, place));
+    this.#install(routingPlan(used, place, this.#direct()));
+  }
+
+  /** Streams over TCP are not the data plane's, and carry no mark. */
+  #direct(): readonly IpPrefix[] {
+    return this.#duties.settings().tcp.flatMap(({ target }): IpPrefix[] => {
+      const address = canonicalAddress(target.host);
+      if (address === undefined) return [];
+      return [{ address, bits: address.includes(":") ? 128 : 32 }];
+    });
   }
 
   /** Nothing is approved and nothing is left of it: members need no look. */

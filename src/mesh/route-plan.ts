@@ -39,10 +39,14 @@ export function routingPlace(interfaceName: string): RoutingPlace {
   };
 }
 
-/** Commands that make it so, each by a text of its own, in their order. */
+/**
+ * Commands that make it so, each by a text of its own, in their order. `direct`: addresses that are
+ * spoken to by sockets without the mark, and always by the main table.
+ */
 export function routingPlan(
   prefixes: readonly IpPrefix[],
   { first, count, mark }: RoutingPlace,
+  direct: readonly IpPrefix[] = [],
 ): ReadonlyMap<string, Command> {
   const plan = new Map<string, Command>();
   for (const prefix of prefixes) {
@@ -57,6 +61,10 @@ export function routingPlan(
     // The target first: a jump to where nothing is goes nowhere.
     add({ prefix: everything, priority: last });
     add({ prefix: everything, priority: first, jump: last });
+    for (const prefix of direct) {
+      if (familyOf(prefix.address) !== familyOf(everything.address)) continue;
+      add({ prefix, priority: first, table: mainTable });
+    }
   }
   for (const prefix of prefixes) {
     const width = familyOf(prefix.address) === 4 ? 32 : 128;

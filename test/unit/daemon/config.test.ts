@@ -95,6 +95,24 @@ describe("the configuration", () => {
     expect(config.seed.map(({ host, port }) => `${host} ${port}`)).toEqual(["c 3", "d 4"]);
   });
 
+  test("says what is offered, and of whom what is accepted", () => {
+    const key = "hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY=";
+    const config = readConfig(
+      sources({
+        offer: ["192.168.7.0/24", "fd07::/64"],
+        accept: ["gate=10.1.0.0/16", `${key}=fd08::/48`],
+      }),
+    );
+    expect(config.offer.map(({ address, bits }) => `${address}/${bits}`)).toEqual([
+      "192.168.7.0/24",
+      "fd07::/64",
+    ]);
+    expect(config.accept).toEqual([
+      { who: "gate", prefix: { address: "10.1.0.0", bits: 16 } },
+      { who: key, prefix: { address: "fd08::", bits: 48 } },
+    ]);
+  });
+
   test("chooses how failures are detected", () => {
     expect(readConfig(sources({}, written('detection = "wan"\n'))).detection).toBe("wan");
   });
@@ -153,6 +171,19 @@ describe("what is wrong is refused as a mistake of usage, naming the place:", ()
     ["a link-local address announced", { announce: ["fe80::1"] }, "--announce"],
     ["an address announced with port 0", { announce: ["192.0.2.1:0"] }, "--announce"],
     ["nine addresses announced", { announce: Array(9).fill("192.0.2.1") }, "--announce"],
+    ["a network offered with host bits", { offer: ["192.168.7.1/24"] }, "--offer"],
+    ["everything offered as a network", { offer: ["0.0.0.0/0"] }, "--offer"],
+    ["a link-local network offered", { offer: ["fe80::/64"] }, "--offer"],
+    ["a multicast network offered", { offer: ["224.0.0.0/8"] }, "--offer"],
+    [
+      "more networks of IPv6 than a record holds",
+      { offer: Array.from({ length: 6 }, (_, at) => `fd0${at}::/64`) },
+      "--offer",
+    ],
+    ["a forwarding that there is not", { forward: "yes" }, "--forward"],
+    ["a network accepted of nobody", { accept: ["=192.168.7.0/24"] }, "--accept"],
+    ["everything accepted as a network", { accept: ["gate=0.0.0.0/0"] }, "--accept"],
+    ["an exit node in capitals", { exit_node: "Gate" }, "--exit-node"],
     ["a relative state directory", { state_dir: "state" }, "--state-dir"],
     [
       "a control socket longer than a socket's name",

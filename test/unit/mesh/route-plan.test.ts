@@ -51,6 +51,18 @@ describe("the kernel's rules for routes", () => {
     ]);
   });
 
+  test("leave addresses that are spoken to without the mark to the main table", () => {
+    const direct = [
+      { address: "192.0.2.7", bits: 32 },
+      { address: "2001:db8::7", bits: 128 },
+    ];
+    const rules = [...routingPlan([{ address: "0.0.0.0", bits: 0 }], place, direct).values()];
+    const all = rules.map(words);
+    expect(all).toContain("rule_add 5200 192.0.2.7/32 in 254");
+    // In a family that nothing is led in there is nothing to leave out.
+    expect(all.join()).not.toContain("2001:db8::7");
+  });
+
   test("of longer prefixes come first, and all lie within their places", () => {
     const rules = [...plan("10.0.0.0/8", "10.1.0.0/16", "fd00::1/128", "0.0.0.0/0").values()];
     const priorities = rules.flatMap((it) => (it.kind === "rule_add" ? [it.rule.priority] : []));
