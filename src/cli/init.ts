@@ -10,6 +10,7 @@ import {
   addKey,
   createOrganisation,
   loadOrganisation,
+  readKeys,
   readNetwork,
   writeCertificate,
   writeNetwork,
@@ -17,7 +18,7 @@ import {
 import { signCertificate } from "../trust/certificate.ts";
 import { formatIdentity, networkIdBytes } from "../trust/identity.ts";
 import { settingFlags, settingSources } from "./flags.ts";
-import { checkName, openCrypto, ownIdentity, warn } from "./trust-context.ts";
+import { checkName, openCrypto, ownIdentity, warn, warnWhereInUse } from "./trust-context.ts";
 
 const names = ["state_dir", "prefix"] as const;
 /** Of this node's own certificate: it holds the key, and can make another. */
@@ -47,6 +48,14 @@ export default defineCommand({
         "ask others in with meshvpn invite, or choose another --state-dir",
       );
     }
+    if (readKeys(directory, "trusted", warn).length > 0) {
+      throw new MeshError(
+        "network_exists",
+        `cannot make a network in ${directory}`,
+        "this node trusts others by key, and they are in another network",
+        "choose another --state-dir, or take them out with meshvpn trust --remove",
+      );
+    }
     const crypto = await openCrypto();
     // Each step can be done again; the network's file comes last and says that all is there.
     const identity = ownIdentity(crypto, directory) ?? createKeys(crypto, directory, false);
@@ -69,6 +78,7 @@ export default defineCommand({
     console.log(`network: ${name}`);
     console.log(`organisation: ${formatIdentity(organisation.publicKey)}`);
     console.log(`identity: ${formatIdentity(identity)}`);
+    warnWhereInUse(directory);
     if (process.stdout.isTTY) console.error("next: meshvpn up --detach, then meshvpn invite");
   },
 });

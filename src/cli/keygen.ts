@@ -27,5 +27,7 @@ export default defineCommand({
     ]);
     const crypto = new NativeCrypto(loadLibrary());
     console.log(formatIdentity(createKeys(crypto, directory, args.force === true)));
+    const { warnWhereInUse } = await import("./trust-context.ts");
+    warnWhereInUse(directory);
   },
 });

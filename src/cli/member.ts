@@ -14,7 +14,8 @@ export function nameOf({ given_name: given, name, identity }: MemberStatus): str
 }
 
 /** MeshError `usage` where nobody or more than one is meant. */
-export function findMember({ members }: MeshStatus, said: string): MemberStatus {
+export function findMember(status: MeshStatus, said: string): MemberStatus {
+  const { members } = status;
   const found = members.filter(
     (member) =>
       member.given_name === said ||
@@ -28,6 +29,9 @@ export function findMember({ members }: MeshStatus, said: string): MemberStatus 
   if (matches.length > 1) {
     const keys = matches.map(({ identity }) => identity).join(", ");
     throw usageError(`${said} is ${matches.length} members`, keys, "give the identity");
+  }
+  if ([status.name, status.identity, ...status.addresses].includes(said)) {
+    throw usageError(`${said} is no other member`, "it is this node itself", "see meshvpn peers");
   }
   const near = nearest(said, members.map(nameOf));
   const remedy = near === undefined ? "see meshvpn peers" : `did you mean ${near}?`;

@@ -8,7 +8,15 @@ import { addKey, removeKey } from "../daemon/trust-files.ts";
 import { usageError } from "./errors.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 import { checkSigned, keepSigned } from "./signed.ts";
-import { described, networkOf, openCrypto, readGiven, reload } from "./trust-context.ts";
+import {
+  described,
+  type Given,
+  named,
+  networkOf,
+  openCrypto,
+  readGiven,
+  reload,
+} from "./trust-context.ts";
 
 const names = ["state_dir", "control_socket", "network"] as const;
 const help = "see meshvpn revoke --help";
@@ -24,8 +32,9 @@ export default defineCommand({
     key: {
       type: "positional",
       required: false,
-      valueHint: "KEY|FILE|-",
-      description: "a public key, the line that org revoke printed, or a file of such lines",
+      valueHint: "KEY|NAME|FILE|-",
+      description:
+        "a public key, your own word for it, the line that org revoke printed, or a file of such lines",
     },
     ...settingFlags(names),
   },
@@ -33,7 +42,10 @@ export default defineCommand({
     const settings = readSettings(settingSources(names, args, rawArgs), names);
     const { state_dir: directory, control_socket: socket } = settings;
     if (args.key === undefined) throw usageError("no key is given", "revoke whom?", help);
-    const given = readGiven(args.key, "revoke", help);
+    const given: readonly Given[] =
+      named(directory, args.key, ["trusted", "organisations"])?.map((identity) => {
+        return { kind: "key", identity, name: args.key as string };
+      }) ?? readGiven(args.key, "revoke", help);
     const crypto = await openCrypto();
     const context = {
       crypto,

@@ -7,7 +7,14 @@ import { join } from "node:path";
 import { MeshError } from "../base/errors.ts";
 import { ask } from "../daemon/control.ts";
 import { loadIdentity } from "../daemon/state.ts";
-import { type Listed, parseKeyLine, readNetwork } from "../daemon/trust-files.ts";
+import { lockStateDirectory } from "../daemon/state-lock.ts";
+import {
+  type KeyList,
+  type Listed,
+  parseKeyLine,
+  readKeys,
+  readNetwork,
+} from "../daemon/trust-files.ts";
 import type { NativeCrypto } from "../native/crypto.ts";
 import type { Certificate } from "../trust/certificate.ts";
 import { formatIdentity, networkIdOf, parseIdentity } from "../trust/identity.ts";
@@ -32,6 +39,20 @@ export async function openCrypto(): Promise<NativeCrypto> {
   const { NativeCrypto } = await import("../native/crypto.ts");
   const { loadLibrary } = await import("../native/library.ts");
   return new NativeCrypto(loadLibrary());
+}
+
+/** A daemon that runs there goes on as what it was when it started. */
+export function warnWhereInUse(directory: string): void {
+  if (!existsSync(join(directory, "lock"))) return;
+  try {
+    lockStateDirectory(directory).release();
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error;
+    if (error.code !== "daemon_running") return;
+    warn(
+      `warning: the daemon that runs on ${directory} goes on as before: meshvpn down, then meshvpn up`,
+    );
+  }
 }
 
 /** That of `init` or `join`, else the configured one's. */
@@ -64,7 +85,9 @@ export function readGiven(given: string, verb: string, help: string): readonly G
     throw usageError(
       `cannot ${verb} ${JSON.stringify(given)}`,
       "it is neither a public key (44 characters of base64) nor what an organisation signed, nor a file",
-      "give what meshvpn export prints on that node",
+      verb === "trust"
+        ? "give what meshvpn export prints on that node"
+        : "give the key, which meshvpn trust --list or meshvpn peers shows",
     );
   }
   const lines = text
@@ -79,6 +102,22 @@ export function readGiven(given: string, verb: string, help: string): readonly G
     const why = `line ${number} is not KEY or KEY NAME`;
     throw usageError(`cannot ${verb} ${source}`, why, "correct it; nothing was changed");
   });
+}
+
+/** Whom the operator calls so; undefined where that is nobody's name. */
+export function named(
+  directory: string,
+  given: string,
+  lists: readonly KeyList[],
+): readonly Uint8Array[] | undefined {
+  if (given === "-" || parseIdentity(given) !== undefined) return undefined;
+  const found = lists
+    .flatMap((each): readonly Listed[] => readKeys(directory, each, warn))
+    .filter(({ name }) => name !== "" && name === given)
+    .map(({ identity }) => identity);
+  if (found.length < 2) return found.length === 0 ? undefined : found;
+  const keys = found.map(formatIdentity).join(", ");
+  throw usageError(`${given} is the name of ${found.length} nodes`, keys, "give the key");
 }
 
 /** @throws MeshError usage. */

@@ -6,8 +6,8 @@
 import { defineCommand } from "citty";
 import { MeshError } from "../base/errors.ts";
 import { readSettings } from "../daemon/config.ts";
-import { addKey, type KeyList, type Listed, readKeys, removeKey } from "../daemon/trust-files.ts";
-import { formatIdentity, parseIdentity } from "../trust/identity.ts";
+import { addKey, type KeyList, readKeys, removeKey } from "../daemon/trust-files.ts";
+import { formatIdentity } from "../trust/identity.ts";
 import { usageError } from "./errors.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 import { printRows } from "./print.ts";
@@ -16,6 +16,7 @@ import {
   checkName,
   described,
   type Given,
+  named,
   networkOf,
   openCrypto,
   ownIdentity,
@@ -135,7 +136,7 @@ async function add(
 /** By key or by the operator's own word for it, wherever it is listed. */
 function remove(directory: string, given: string, lists: readonly KeyList[]): number {
   const found = named(directory, given, lists);
-  const keys = found ?? keysOf(readGiven(given, "trust", help));
+  const keys = found ?? keysOf(readGiven(given, "remove", help));
   let changes = 0;
   for (const key of keys) {
     const removed = lists.filter((each) => removeKey(directory, each, key));
@@ -144,22 +145,6 @@ function remove(directory: string, given: string, lists: readonly KeyList[]): nu
     console.log(`${words}: ${formatIdentity(key)}`);
   }
   return changes;
-}
-
-/** Whom the operator calls so; undefined where that is nobody's name. */
-function named(
-  directory: string,
-  given: string,
-  lists: readonly KeyList[],
-): readonly Uint8Array[] | undefined {
-  if (given === "-" || parseIdentity(given) !== undefined) return undefined;
-  const found = lists
-    .flatMap((each): readonly Listed[] => readKeys(directory, each, warn))
-    .filter(({ name }) => name !== "" && name === given)
-    .map(({ identity }) => identity);
-  if (found.length < 2) return found.length === 0 ? undefined : found;
-  const keys = found.map(formatIdentity).join(", ");
-  throw usageError(`${given} is the name of ${found.length} nodes`, keys, "give the key");
 }
 
 function keysOf(given: readonly Given[]): readonly Uint8Array[] {

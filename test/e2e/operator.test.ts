@@ -58,6 +58,8 @@ describe("on a mesh of two", () => {
     const json = await alpha.ok("ping", beta.identity, "--until-direct", "--json");
     expect(schemaErrors("ping", json)).toEqual([]);
     expect(JSON.parse(json).received).toBe(1);
+    const own = await alpha.meshvpn("ping", "alpha");
+    expect([own.code, own.stderr.includes("it is this node itself")]).toEqual([2, true]);
     const wrong = await alpha.meshvpn("ping", "betta");
     expect([wrong.code, wrong.stderr]).toEqual([
       2,
@@ -142,4 +144,11 @@ describe("on a mesh of two", () => {
       expect(told).not.toContain(who);
     }
   });
+});
+
+test("a new identity for a node that runs is said to wait for the next start", async () => {
+  const { stderr, code } = await beta.meshvpn("keygen", "--force");
+  expect([code, stderr]).toEqual([0, expect.stringContaining("goes on as before: meshvpn down")]);
+  await beta.ok("down");
+  expect((await beta.meshvpn("keygen", "--force")).stderr).toBe("");
 });

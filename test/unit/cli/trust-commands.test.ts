@@ -87,6 +87,14 @@ describe("init", () => {
     expectRefusal(await on("a", ["init"]), 1, "this node is in one already");
   });
 
+  test("is refused where others are trusted by key, who are elsewhere", async () => {
+    await on("a", ["keygen"]);
+    await ok("a", "trust", "hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY=", "--name", "bee");
+    expectRefusal(await on("a", ["init"]), 1, "trusts others by key");
+    await ok("a", "trust", "--remove", "bee");
+    await ok("a", "init");
+  });
+
   test("needs a daemon before it invites", async () => {
     await ok("a", "init");
     expectRefusal(await on("a", ["invite"]), 3, "not running");
@@ -175,6 +183,14 @@ describe("an organisation", () => {
     expectRefusal(await on("c", ["revoke", vouch]), 2, "it is a certificate or a vouch");
     expect(readdirSync(join(scene, "c", "signed")).length).toBe(2);
   });
+});
+
+test("revoke takes the operator's own word, and says how to find a key", async () => {
+  const b = await ok("b", "keygen");
+  await ok("a", "trust", b, "--name", "bee");
+  expectRefusal(await on("a", ["revoke", "wasp"]), 2, "meshvpn trust --list or meshvpn peers");
+  expectRefusal(await on("a", ["trust", "--remove", "wasp"]), 2, "cannot remove");
+  expect(await ok("a", "revoke", "bee")).toBe(`revoked here: ${b} (bee)`);
 });
 
 test("revoke puts a key out here for good", async () => {
