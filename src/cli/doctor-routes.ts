@@ -3,6 +3,7 @@
  * there, and what was approved here and is not in use. Pure, but for the look at the kernel's switches.
  */
 import { readFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import type { MeshStatus } from "../daemon/status.ts";
 import { broken, type Link, ok, unknown } from "./doctor-link.ts";
 import { nameFor, wordsOf } from "./routes.ts";
@@ -11,8 +12,8 @@ import { nameFor, wordsOf } from "./routes.ts";
 export interface Forwards {
   readonly v4: boolean | undefined;
   readonly v6: boolean | undefined;
-  /** 0 none, 1 strict, 2 loose. */
-  readonly reversePath: number | undefined;
+  /** An interface that takes packets only from where answers would go (rp_filter 1). */
+  readonly strict: string | undefined;
 }
 
 export function routeLinks(status: MeshStatus, forwards: Forwards): readonly Link[] {
@@ -50,13 +51,19 @@ function approved(status: MeshStatus): readonly Link[] {
 }
 
 /** With a strict reverse path the kernel drops what comes to the tunnel's own socket. */
-function exits({ exit_node: exitNode }: MeshStatus, { reversePath }: Forwards): readonly Link[] {
-  if (exitNode === null || reversePath !== 1) return [];
-  const words = "there is an exit node and rp_filter is 1, so answers to the tunnel are dropped";
-  return [broken("exit node", words, "sysctl -w net.ipv4.conf.all.rp_filter=2")];
+function exits({ exit_node: exitNode }: MeshStatus, { strict }: Forwards): readonly Link[] {
+  if (exitNode === null || strict === undefined) return [];
+  return [broken("exit node", strictWords(strict), strictMend)];
 }
 
-export function readForwards(): Forwards {
+export const strictMend = "sysctl -w net.ipv4.conf.all.rp_filter=2";
+
+export function strictWords(name: string): string {
+  return `rp_filter of ${name} is 1, and with an exit node the kernel drops answers to the tunnel there`;
+}
+
+/** `own`: the tunnel's interface, at which nothing of the tunnel itself arrives. */
+export function readForwards(own: string | null): Forwards {
   const isOn = (path: string): boolean | undefined => {
     const value = readNumber(path);
     return value === undefined ? undefined : value !== 0;
@@ -64,8 +71,18 @@ export function readForwards(): Forwards {
   return {
     v4: isOn("/proc/sys/net/ipv4/ip_forward"),
     v6: isOn("/proc/sys/net/ipv6/conf/all/forwarding"),
-    reversePath: readNumber("/proc/sys/net/ipv4/conf/all/rp_filter"),
+    strict: strictInterface(own),
   };
+}
+
+/** Of each the larger of its own and that of all counts: 2 is loose. */
+function strictInterface(own: string | null): string | undefined {
+  const conf = "/proc/sys/net/ipv4/conf";
+  const all = readNumber(`${conf}/all/rp_filter`) ?? 0;
+  return Object.keys(networkInterfaces()).find((name) => {
+    if (name === own || name === "lo") return false;
+    return Math.max(all, readNumber(`${conf}/${name}/rp_filter`) ?? 0) === 1;
+  });
 }
 
 function readNumber(path: string): number | undefined {

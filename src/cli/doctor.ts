@@ -92,7 +92,7 @@ async function examine(called: Called, peer: string | undefined): Promise<readon
   const { node } = await tell(status.identity);
   if (peer === undefined) {
     links.push(...nodeLinks(node, Date.now()));
-    return [...links, ...routeLinks(status, readForwards())];
+    return [...links, ...routeLinks(status, readForwards(status.interface))];
   }
   return [...links, ...(await towards(status, peer, node, tell))];
 }

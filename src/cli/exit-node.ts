@@ -1,6 +1,7 @@
 /** `meshvpn exit-node PEER|off`: through whom everything goes that is for no member. */
 import { defineCommand } from "citty";
 import { readRoutes, writeRoutes } from "../daemon/routes-file.ts";
+import { readForwards, strictMend, strictWords } from "./doctor-routes.ts";
 import { usageError } from "./errors.ts";
 import { findMember } from "./member.ts";
 import { nameFor, wordsOf } from "./routes.ts";
@@ -72,6 +73,8 @@ export default defineCommand({
       if (each.identity !== identity || !each.prefix.endsWith("/0")) continue;
       console.log(`${each.prefix} ${each.state}: ${wordsOf(each, after)}`);
     }
+    const { strict } = readForwards(after.interface);
+    if (strict !== undefined) warn(`${strictWords(strict)}; ${strictMend}`);
     if (exits.length === 1) {
       warn(`${said} takes ${exits[0]} alone: the other family goes where it went before`);
     }

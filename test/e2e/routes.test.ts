@@ -175,6 +175,21 @@ describe("a network behind a member", () => {
   }, 30_000);
 });
 
+describe("a strict reverse path", () => {
+  test("is named by exit-node and by doctor, for the kernel would drop without a word", async () => {
+    const set = async (value: 0 | 1): Promise<string> =>
+      await beta.host.runOk(["sysctl", "-qw", `net.ipv4.conf.eth0.rp_filter=${value}`]);
+    await set(1);
+    const { code, stderr } = await beta.meshvpn("exit-node", "alpha");
+    expect([code, stderr.includes("rp_filter of eth0 is 1")]).toEqual([0, true]);
+    const doctor = await beta.meshvpn("doctor");
+    expect([doctor.code, doctor.stdout]).toEqual([4, expect.stringContaining("broken\texit node")]);
+    await set(0);
+    await beta.ok("exit-node", "off");
+    expect(await beta.ok("doctor")).toContain("ok\troute\t");
+  }, 30_000);
+});
+
 describe("what is not offered", () => {
   test("is not forwarded to either, whatever the kernel would", async () => {
     await beta.ok("routes", "approve", "alpha", "192.168.7.0/24");

@@ -3,7 +3,7 @@ import { type Forwards, routeLinks } from "../../../src/cli/doctor-routes.ts";
 import type { MeshStatus } from "../../../src/daemon/status.ts";
 
 const identity = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
-const on: Forwards = { v4: true, v6: true, reversePath: 2 };
+const on: Forwards = { v4: true, v6: true, strict: undefined };
 
 function links(said: Partial<MeshStatus>, forwards = on): readonly string[] {
   const nothing = { offers: [], forward: "off", routes: [], exit_node: null, members: [] };
@@ -40,7 +40,9 @@ describe("doctor says of routes", () => {
   });
 
   test("that a strict reverse path and an exit node do not go together", () => {
-    expect(links({ exit_node: identity }, { ...on, reversePath: 1 })[0]).toMatch(/^broken exit/);
+    expect(links({ exit_node: identity }, { ...on, strict: "eth0" })[0]).toMatch(
+      /^broken exit.*eth0/,
+    );
     expect(links({ exit_node: identity })).toEqual([]);
   });
 });
