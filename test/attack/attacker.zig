@@ -183,6 +183,8 @@ const Pace = struct {
     start_ns: u64,
     end_ns: u64,
     count: u64,
+    /// Due, and given up.
+    missed: u64 = 0,
 
     fn init(options: *const Options) Pace {
         const start_ns = now();
@@ -201,7 +203,9 @@ const Pace = struct {
         while (true) {
             const at_ns = now();
             if (at_ns >= pace.end_ns) return null;
-            const due: u64 = @intCast(@as(u128, at_ns - pace.start_ns) * pace.rate / std.time.ns_per_s);
+            const ever: u64 = @intCast(@as(u128, at_ns - pace.start_ns) * pace.rate / std.time.ns_per_s);
+            pace.missed = @max(pace.missed, ever -| sent -| @max(1, pace.rate / 10));
+            const due = ever - pace.missed;
             if (due > sent) return @min(due - sent, pace.count - sent);
             sleep(pause_ns);
         }
