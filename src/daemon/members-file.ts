@@ -27,7 +27,9 @@ export class MembersFile {
     this.#warn = warn;
     for (const bytes of readMembers(directory, warn)) {
       const record = decodeRecord(bytes);
-      if (record !== undefined) this.#records.set(formatIdentity(record.claimed.identity), bytes);
+      if (record === undefined) continue;
+      // Its own copy: what was read through a view costs more memory.
+      this.#records.set(formatIdentity(record.claimed.identity), record.claimed.bytes);
     }
   }
 

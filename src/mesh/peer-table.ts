@@ -60,6 +60,8 @@ export interface PeerTableOptions extends HandshakeHistory {
   readonly lanes?: number;
 }
 
+const nowhere: readonly Endpoint[] = [];
+
 class PeerState implements Peer {
   readonly publicKey: Uint8Array;
   readonly name: string;
@@ -69,7 +71,7 @@ class PeerState implements Peer {
   keepaliveSeconds = 0;
   lastHandshakeWallMs = 0;
   pinned = false;
-  fanout: readonly Endpoint[] = [];
+  fanout: readonly Endpoint[] = nowhere;
 
   readonly #prefixes: PrefixOwners<PeerState>;
 

@@ -9,16 +9,20 @@ import type { Prefix } from "./dataplane.ts";
 /** As many as the data plane's table holds (zig/constants.zig). */
 export const prefixesMax = 1 << 20;
 
+/** Of one owner up to so many stand in a list: most have two, and a map of their own costs more. */
+const listedMax = 8;
+
 export class PrefixOwners<Owner> {
   readonly #owners = new Map<string, Owner>();
-  readonly #prefixes = new Map<Owner, Map<string, Prefix>>();
+  readonly #prefixes = new Map<Owner, readonly Prefix[] | Map<string, Prefix>>();
 
   get size(): number {
     return this.#owners.size;
   }
 
   of(owner: Owner): readonly Prefix[] {
-    return [...(this.#prefixes.get(owner)?.values() ?? [])];
+    const held = this.#prefixes.get(owner);
+    return held instanceof Map ? [...held.values()] : (held ?? []);
   }
 
   /**
@@ -30,7 +34,7 @@ export class PrefixOwners<Owner> {
     const before = this.#owners.get(name);
     if (before === owner) return false;
     if (before !== undefined) {
-      this.#prefixes.get(before)?.delete(name);
+      this.#drop(before, name);
     } else if (this.#owners.size >= prefixesMax) {
       throw new MeshError(
         "prefixes_full",
@@ -39,12 +43,13 @@ export class PrefixOwners<Owner> {
         "remove some first",
       );
     }
-    let held = this.#prefixes.get(owner);
-    if (held === undefined) {
-      held = new Map();
-      this.#prefixes.set(owner, held);
+    const held = this.#prefixes.get(owner) ?? [];
+    if (held instanceof Map) held.set(name, prefix);
+    else if (held.length < listedMax) this.#prefixes.set(owner, [...held, prefix]);
+    else {
+      const all = [...held, prefix].map((each) => [formatPrefix(each), each] as const);
+      this.#prefixes.set(owner, new Map(all));
     }
-    held.set(name, prefix);
     this.#owners.set(name, owner);
     return true;
   }
@@ -52,17 +57,28 @@ export class PrefixOwners<Owner> {
   /** Whether the owner held it. */
   take(owner: Owner, prefix: Prefix): boolean {
     const name = formatPrefix(prefix);
-    if (this.#prefixes.get(owner)?.delete(name) !== true) return false;
+    if (this.#owners.get(name) !== owner) return false;
+    this.#drop(owner, name);
     this.#owners.delete(name);
     return true;
   }
 
   /** Whether the owner held any. */
   clear(owner: Owner): boolean {
-    const held = this.#prefixes.get(owner);
-    if (held === undefined) return false;
-    for (const name of held.keys()) this.#owners.delete(name);
+    const held = this.of(owner);
+    for (const prefix of held) this.#owners.delete(formatPrefix(prefix));
     this.#prefixes.delete(owner);
-    return held.size > 0;
+    return held.length > 0;
+  }
+
+  #drop(owner: Owner, name: string): void {
+    const held = this.#prefixes.get(owner) ?? [];
+    if (held instanceof Map) held.delete(name);
+    else {
+      this.#prefixes.set(
+        owner,
+        held.filter((prefix) => formatPrefix(prefix) !== name),
+      );
+    }
   }
 }

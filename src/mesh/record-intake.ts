@@ -88,12 +88,12 @@ export class RecordIntake {
     bytes: Uint8Array,
     admits: (record: Record) => boolean,
   ): { readonly record: Verified<Record> } | { readonly hints: readonly Hint[] } | undefined {
+    const record = this.read(now, bytes);
+    if (typeof record !== "string") return admits(record) ? { record } : { hints: [] };
     const unverified = decodeRecord(bytes);
     const stored = unverified && verifyStoredRecord(this.#crypto, this.#networkId, unverified);
     if (stored === undefined) return undefined;
     if (!admits(stored)) return { hints: [] };
-    const record = this.read(now, bytes);
-    if (typeof record !== "string") return { record };
     const { identity } = stored;
     return { hints: hintEndpoints(stored).map((endpoint) => ({ identity, endpoint })) };
   }

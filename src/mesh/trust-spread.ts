@@ -149,7 +149,8 @@ export class TrustSpread {
   /** A session with the member came up: do both hold the same? */
   linked(now: Instant, slot: number): void {
     this.#compareAtMs ??= now.ms + compareIntervalMs;
-    this.#sendDigest(slot);
+    // Who holds nothing is told by who does.
+    if (this.#held.size > 0) this.#sendDigest(slot);
   }
 
   handle(now: Instant, from: number, message: TrustMessage): void {
@@ -265,9 +266,7 @@ export class TrustSpread {
     }
   }
 
-  /** Who holds nothing is told by those who do. */
   #sendDigest(to: number): void {
-    if (this.#held.size === 0) return;
     this.#send(to, { kind: "digest", count: this.#held.size, hash: this.#digest.slice() });
   }
 

@@ -18,16 +18,16 @@ const labelCookie = new TextEncoder().encode("cookie--");
 
 export class MacStamp {
   readonly #crypto: NoiseCrypto;
-  readonly #mac1Key: Uint8Array;
-  readonly #cookieKey: Uint8Array;
+  readonly #remotePublicKey: Uint8Array;
+  /** Computed when first needed: most peers are never written to. */
+  #mac1Key: Uint8Array | undefined;
   /** The MAC1 that a cookie reply may answer. */
   #awaited: Uint8Array | undefined;
   #cookie: { readonly bytes: Uint8Array; readonly untilMs: number } | undefined;
 
   constructor(crypto: NoiseCrypto, remotePublicKey: Uint8Array) {
     this.#crypto = crypto;
-    this.#mac1Key = crypto.hash(concatBytes(labelMac1, remotePublicKey));
-    this.#cookieKey = crypto.hash(concatBytes(labelCookie, remotePublicKey));
+    this.#remotePublicKey = remotePublicKey;
   }
 
   /** Fills in MAC1, and MAC2 where a cookie is valid, at the end of an encoded message. */
@@ -44,7 +44,7 @@ export class MacStamp {
   consumeReply(now: Instant, reply: CookieReply): boolean {
     if (this.#awaited === undefined) return false;
     const cookie = this.#crypto.openCookie(
-      this.#cookieKey,
+      this.#crypto.hash(concatBytes(labelCookie, this.#remotePublicKey)),
       reply.nonce,
       this.#awaited,
       reply.sealedCookie,
@@ -60,6 +60,7 @@ export class MacStamp {
     const mac1At = message.length - 2 * macBytes;
     const mac2At = message.length - macBytes;
     assert(mac1At > 0, "a message with room for both MACs");
+    this.#mac1Key ??= this.#crypto.hash(concatBytes(labelMac1, this.#remotePublicKey));
     const mac1 = this.#crypto.mac(this.#mac1Key, message.subarray(0, mac1At));
     message.set(mac1, mac1At);
     if (this.#cookie !== undefined && now.ms >= this.#cookie.untilMs) this.#cookie = undefined;

@@ -15,11 +15,11 @@ export class KeypairSlots {
   #current: KeypairEntry | undefined;
   #next: KeypairEntry | undefined;
   #replaced: KeypairEntry | undefined;
-  readonly #free: (localIndex: number) => void;
+  readonly #indices: { release(localIndex: number): void };
 
-  /** `free` is called once for each index that no slot holds any longer. */
-  constructor(free: (localIndex: number) => void) {
-    this.#free = free;
+  /** Each index that no slot holds any longer is released, once. */
+  constructor(indices: { release(localIndex: number): void }) {
+    this.#indices = indices;
   }
 
   get current(): KeypairEntry | undefined {
@@ -80,6 +80,6 @@ export class KeypairSlots {
   }
 
   #drop(entry: KeypairEntry | undefined): void {
-    if (entry !== undefined) this.#free(entry.localIndex);
+    if (entry !== undefined) this.#indices.release(entry.localIndex);
   }
 }

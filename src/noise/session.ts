@@ -158,7 +158,7 @@ export class Session<Owner> {
     this.#owner = owner;
     this.#remotePublicKey = remotePublicKey;
     this.#stamp = new MacStamp(context.crypto, remotePublicKey);
-    this.keypairs = new KeypairSlots((index) => context.indices.release(index));
+    this.keypairs = new KeypairSlots(context.indices);
   }
 
   /** Whether a keypair younger than 180 s is usable. */

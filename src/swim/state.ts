@@ -133,7 +133,7 @@ export class MemberTable {
   find(identity: Uint8Array): number | undefined {
     const slot = this.findKey(wordAt(identity, 0), wordAt(identity, 4));
     if (slot === undefined) return undefined;
-    const held = this.identity(slot);
+    const held = slot === selfSlot ? this.self : this.recordBytes(slot);
     for (let i = 8; i < identityBytes; i += 1) if (held[i] !== identity[i]) return undefined;
     return slot;
   }
@@ -152,7 +152,8 @@ export class MemberTable {
 
   identity(slot: number): Uint8Array {
     if (slot === selfSlot) return this.self;
-    return this.recordBytes(slot).subarray(0, identityBytes);
+    // A copy: a view would make the record's own bytes cost more for as long as they are kept.
+    return this.recordBytes(slot).slice(0, identityBytes);
   }
 
   low(slot: number): number {

@@ -228,7 +228,7 @@ export class Swim {
       this.#syncAtMs = Math.min(this.#syncAtMs ?? syncAtMs, syncAtMs);
     } else {
       if (slot === selfSlot) return undefined;
-      const identity = this.table.records.bytes(record).subarray(0, memberIdBytes);
+      const identity = this.table.records.bytes(record).slice(0, memberIdBytes);
       if (!equalBytes(this.table.identity(slot), identity)) return undefined;
       if ((sequence[record] as number) <= this.table.sequence(slot)) return slot;
       this.table.setRecord(slot, record);

@@ -121,7 +121,7 @@ export class Ipv4Claims {
   readonly #own: readonly string[];
   readonly #claims = new Map<string, Claim>();
   /** Address to the names that claim it, this node's own left out. */
-  readonly #claimants = new Map<string, Set<string>>();
+  readonly #claimants = new Map<string, readonly string[]>();
   #ownSeniority: Seniority | undefined;
   #candidate: number | undefined;
   /** Monotonic ms from which on the own claim stays; undefined: before `start`. */
@@ -195,8 +195,8 @@ export class Ipv4Claims {
     const same = before?.address === address ? before : undefined;
     const heldSinceMs = same?.heldSinceMs;
     this.#claims.set(member, { address, seniority, heldSinceMs });
-    const claimants = this.#claimants.get(address) ?? new Set();
-    this.#claimants.set(address, claimants.add(member));
+    const claimants = this.#claimants.get(address) ?? [];
+    if (!claimants.includes(member)) this.#claimants.set(address, [...claimants, member]);
     const moved = this.#resolve(nowMs, address, changed);
     const claim = this.#claims.get(member) as Claim;
     if (stored && claim.heldSinceMs !== undefined) claim.heldSinceMs = Number.NEGATIVE_INFINITY;
@@ -228,15 +228,19 @@ export class Ipv4Claims {
     if (claim === undefined) return;
     this.#claims.delete(member);
     if (claim.heldSinceMs !== undefined) changed.add(member);
-    const claimants = this.#claimants.get(claim.address) as Set<string>;
-    claimants.delete(member);
-    if (claimants.size === 0) this.#claimants.delete(claim.address);
-    else this.#resolve(nowMs, claim.address, changed);
+    const claimants = this.#claimants.get(claim.address) ?? [];
+    const others = claimants.filter((name) => name !== member);
+    if (others.length === 0) {
+      this.#claimants.delete(claim.address);
+      return;
+    }
+    this.#claimants.set(claim.address, others);
+    this.#resolve(nowMs, claim.address, changed);
   }
 
   /** Decides anew who holds the address; true where this node's own claim moved on. */
   #resolve(nowMs: number, address: string, changed: Set<string>): boolean {
-    const others = [...(this.#claimants.get(address) ?? [])];
+    const others = this.#claimants.get(address) ?? [];
     const isOwn = address === this.ownAddress;
     const winner = this.#winner(nowMs, isOwn ? [selfName, ...others] : others);
     for (const name of others) {

@@ -64,7 +64,7 @@ export function signCertificate(
 export function decodeCertificate(bytes: Uint8Array): Unverified<Certificate> | undefined {
   if (bytes.length > certificateBytesMax || bytes.length < signatureBytes) return undefined;
   const kept = bytes.slice();
-  const reader = new Reader(kept.subarray(0, kept.length - signatureBytes));
+  const reader = new Reader(bytes.subarray(0, bytes.length - signatureBytes));
   const organisation = reader.bytes(identityBytes);
   const identity = reader.bytes(identityBytes);
   const issuedWallMs = toInteger(reader.u64());
@@ -92,8 +92,8 @@ export function verifyCertificate(
   const { claimed } = unverified;
   if (claimed.expiresWallMs <= now.wallMs) return undefined;
   const split = claimed.bytes.length - signatureBytes;
-  const message = signedBytes(networkId, claimed.bytes.subarray(0, split));
-  const holds = crypto.verify(claimed.organisation, message, claimed.bytes.subarray(split));
+  const message = signedBytes(networkId, claimed.bytes.slice(0, split));
+  const holds = crypto.verify(claimed.organisation, message, claimed.bytes.slice(split));
   return holds ? (claimed as Verified<Certificate>) : undefined;
 }
 

@@ -131,8 +131,9 @@ export function signRecord(
 /** Well-formed, or undefined. Nothing is true of it but its form. */
 export function decodeRecord(bytes: Uint8Array): Unverified<Record> | undefined {
   if (bytes.length > recordWithCertificateBytesMax) return undefined;
+  // Read from the caller's: what a view was taken of costs more memory for as long as it is kept.
   const kept = bytes.slice();
-  const reader = new Reader(kept);
+  const reader = new Reader(bytes);
   const identity = reader.bytes(identityBytes);
   const sequence = toInteger(reader.u64());
   const expiresWallMs = toInteger(reader.u64());
@@ -217,11 +218,11 @@ function verifySignature(
   const split = signed - signatureBytes;
   if (claimed.certificate !== undefined) {
     const hash = certificateHash(crypto, claimed.certificate.claimed.bytes);
-    const named = claimed.bytes.subarray(hashOffset, hashOffset + certificateHashBytes);
+    const named = claimed.bytes.slice(hashOffset, hashOffset + certificateHashBytes);
     if (!equalBytes(hash, named)) return undefined;
   }
-  const message = signedBytes(networkId, claimed.bytes.subarray(0, split));
-  const signature = claimed.bytes.subarray(split, signed);
+  const message = signedBytes(networkId, claimed.bytes.slice(0, split));
+  const signature = claimed.bytes.slice(split, signed);
   if (!crypto.verify(claimed.identity, message, signature)) return undefined;
   return claimed as Verified<Record>;
 }

@@ -59,7 +59,7 @@ function main(): void {
     return signRecord(crypto, networkId, identity, fields, certificate);
   });
   const identity = makeIdentity();
-  const started = (known: readonly Uint8Array[]): MeshNode => {
+  const started = (known: Iterable<Uint8Array>): MeshNode => {
     const node = new MeshNode({
       crypto,
       random: new SeededRandom(2),
@@ -82,7 +82,7 @@ function main(): void {
   const empty = started([]);
   const before = heap();
   const startedMs = performance.now();
-  const node = started(records.map((record) => record.slice()));
+  const node = started(copies(records));
   const seconds = (performance.now() - startedMs) / 1000;
   const after = heap();
   if (process.env.HEAP_SNAPSHOT !== undefined) {
@@ -99,6 +99,11 @@ function main(): void {
       empty_members: empty.membership.table.size - 1,
     }),
   );
+}
+
+/** One after the other, so that nobody keeps them. */
+function* copies(records: readonly Uint8Array[]): Iterable<Uint8Array> {
+  for (const record of records) yield record.slice();
 }
 
 /** As a daemon carries away what a node says. */

@@ -10,8 +10,8 @@ import type { Simulation } from "./simulation.ts";
 
 const reachedWithinMs = 5_000;
 const healedWithinMs = 30_000;
-const splitMs = 60_000;
-const afterMs = 120_000;
+const splitMs = 30_000;
+const afterMs = 60_000;
 const lookMs = 100;
 const far = 1;
 

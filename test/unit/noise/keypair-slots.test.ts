@@ -34,9 +34,10 @@ class Reference {
 function mirror(): { slots: KeypairSlots; held: Set<number>; install: (i: boolean) => number } {
   const held = new Set<number>();
   let count = 0;
-  const slots = new KeypairSlots((index) => {
+  const release = (index: number): void => {
     if (!held.delete(index)) throw new Error(`freed twice: ${index}`);
-  });
+  };
+  const slots = new KeypairSlots({ release });
   const install = (initiator: boolean): number => {
     count += 1;
     held.add(count);
