@@ -98,7 +98,7 @@ export class PortMapper {
     this.#held = undefined;
     if (held === undefined) return;
     const question = this.#question(held.gateway, held.mapped.port, held.mapped.control);
-    await Promise.race([release(held.protocol, question), Bun.sleep(releaseMs)]);
+    await this.#giveBack(held.protocol, question);
   }
 
   status(): PortMapperStatus {
@@ -127,12 +127,13 @@ export class PortMapper {
     if (this.#running) return this.#later(settleMs);
     this.#running = true;
     const round = this.#round;
-    try {
-      const waitMs = await this.#keep(round);
-      if (round === this.#round && !this.#stopped) this.#later(waitMs);
-    } finally {
-      this.#running = false;
-    }
+    const waitMs = await this.#keep(round).catch((error: unknown) => {
+      // Without a port the node goes on as ever; the system refused a socket or a file.
+      this.#asked = { pcp: error instanceof Error ? error.message : String(error) };
+      return retryMsMax;
+    });
+    this.#running = false;
+    if (round === this.#round && !this.#stopped) this.#later(waitMs);
   }
 
   /** Until when nothing is to be done. */
@@ -185,13 +186,19 @@ export class PortMapper {
       this.counters.reserved += 1;
       const { control } = answer;
       const told = { ...question, control, wish: { ...question.wish, externalPort: answer.port } };
-      await Promise.race([release(protocol, told), Bun.sleep(releaseMs)]);
+      await this.#giveBack(protocol, told);
       return `its outside address ${answer.address} is of a reserved range`;
     }
     const atMs = this.#options.nowMs();
     if (held !== undefined && isRestart(held, answer, atMs)) this.counters.restarts += 1;
     const seconds = Math.min(lifetimeSeconds, Math.max(lifetimeSecondsMin, answer.lifetimeSeconds));
     return { mapped: answer, atMs, expiresMs: atMs + seconds * 1_000 };
+  }
+
+  /** As far as the gateway takes it back in time; if not, the lease ends by itself. */
+  async #giveBack(protocol: PortmapProtocol, question: Question): Promise<void> {
+    const given = release(protocol, question).catch(() => undefined);
+    await Promise.race([given, Bun.sleep(releaseMs)]);
   }
 
   #question(gateway: Gateway, externalPort: number, control: Control | undefined): Question {

@@ -33,11 +33,17 @@ function pcpAnswer(request: Buffer): Buffer | undefined {
   return how === "short" ? answer.subarray(0, 40) : undefined;
 }
 
+/** Who has gone before the answer came is told by ICMP. */
+function told(error: Error): void {
+  console.log(error.message);
+}
+
 const pcp = createSocket("udp4");
 pcp.on("message", (request, from) => {
   const answer = pcpAnswer(request);
   if (answer !== undefined) pcp.send(answer, from.port, from.address);
 });
+pcp.on("error", told);
 pcp.bind(5_351, address);
 
 const ssdp = createSocket({ type: "udp4", reuseAddr: true });
@@ -53,6 +59,7 @@ ssdp.on("message", (request, from) => {
   ];
   ssdp.send(answer.join("\r\n"), from.port, from.address);
 });
+ssdp.on("error", told);
 ssdp.bind(1_900, address);
 
 createServer((request, response) => {

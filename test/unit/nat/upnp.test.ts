@@ -86,6 +86,21 @@ describe("a description", () => {
   });
 });
 
+test("no URL but the gateway's own is ever followed", () => {
+  const elsewhere = [
+    ...["http://203.0.113.1/c", "//203.0.113.1/c", "http:\\\\203.0.113.1", "\\\\203.0.113.1/c"],
+    ...[`http://${gateway}@203.0.113.1/`, `http://203.0.113.1#@${gateway}/`, "http://3405803777/"],
+    ...[`http://${gateway}.example.org/`, "javascript:1", "ftp://192.168.1.1/", "http://[::1]/c"],
+  ];
+  for (const url of elsewhere) {
+    expect(controlOf(described(wanIp, url), location, gateway), url).toBeUndefined();
+    expect(locationOf(search(`ST: ${device}`, `LOCATION: ${url}`), gateway), url).toBeUndefined();
+  }
+  // What would split a request is written otherwise by then.
+  const split = controlOf(described(wanIp, "/c\r\nHost: x\r\n\r\nGET /y"), location, gateway);
+  expect(split?.url ?? "").not.toMatch(/[\r\n ]/);
+});
+
 test("actions are written and their answers read", () => {
   const { body, headers } = action(wanIp, "DeletePortMapping", [["NewExternalPort", 51_820]]);
   expect(headers.soapaction).toBe(`"${wanIp}#DeletePortMapping"`);
