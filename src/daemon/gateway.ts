@@ -9,7 +9,7 @@ export interface Gateway {
 
 const flagsUpAndGateway = 3;
 
-/** `routes`: /proc/net/route. `own`: the tunnel interface, which leads nowhere else. */
+/** `routes`: /proc/self/net/route, which a sandbox without the rest of /proc has too. `own`: the tunnel interface, which leads nowhere else. */
 export function defaultGateway(
   routes: string,
   interfaces: Interfaces,

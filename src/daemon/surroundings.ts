@@ -94,7 +94,7 @@ export class Surroundings {
       random: options.random,
       internalPort: options.port,
       gateway: () => {
-        const routes = readFileSync("/proc/net/route", "utf8");
+        const routes = readFileSync("/proc/self/net/route", "utf8");
         return defaultGateway(routes, networkInterfaces(), options.interfaceName);
       },
       changed: (mapped) =>

@@ -87,6 +87,30 @@ for (const [by, speaks, dropped] of ways) {
   }, 60_000);
 }
 
+test("a gateway that forgot is asked again when the network changes, and that it forgot is counted", async () => {
+  const nat = await internet.behind("restricted");
+  const outside = await outsideAddress(nat);
+  const first = await forwarding(nat, { pcp: true, upnp: false }, outside);
+  const node = await Node.make(nat.host, "again");
+  await node.up();
+  await mapped(node);
+  // Its clock has to have run for a while, to be seen to go back.
+  await Bun.sleep(4_000);
+  await first.stop();
+  await nat.inRouter(["nft", "delete table inet miniupnpd"]);
+  await forwarding(nat, { pcp: true, upnp: false }, outside);
+  expect(await rules(nat)).not.toContain("dnat");
+  await nat.host.ip("address add 192.168.1.7/24 dev eth0");
+  await until("the port to be mapped again", async () => (await rules(nat)).includes("dnat"), {
+    timeoutMs: 20_000,
+    everyMs: 300,
+  });
+  expect((await mapped(node)).by).toBe("pcp");
+  expect((await portmapCounters(node)).portmap_restarts).toBe(1);
+  await node.ok("down");
+  expect(await rules(nat)).not.toContain("dnat");
+}, 60_000);
+
 test("a mapped port makes two symmetric NATs direct, which no punching does", async () => {
   const member = await Node.make(await internet.public([4]), "public");
   await member.up("--relay");
