@@ -2,7 +2,8 @@
  * Has the kernel forward what members send into the networks that this node offers, where the operator
  * asks for it, and takes that back at the end: switches of /proc/sys as they were, and a table of
  * nftables that hides members behind this machine's addresses. What is changed is on disk first, so that
- * what a killed daemon left is taken back at the next start, or by `down`.
+ * what a killed daemon left is taken back at the next start, or by `down`. Switches are the machine's:
+ * another daemon on it, or another program, may put them back meanwhile, so they are looked at again.
  */
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -23,6 +24,7 @@ import {
 const file = "forwarding.json";
 const bytesMax = 64 * 1024;
 const switchesMax = 1_024;
+const lookMs = 2_000;
 const interfaces6 = "/proc/sys/net/ipv6/conf";
 
 /** What was changed. */
@@ -32,6 +34,8 @@ interface Change {
   /** Of nftables; undefined: none. */
   readonly table: string | undefined;
 }
+
+const nothing: Change = { switches: {}, table: undefined };
 
 export interface ForwardingOptions {
   readonly stateDirectory: string;
@@ -45,6 +49,10 @@ export class Forwarding {
   readonly #options: ForwardingOptions;
   #now = "";
   #state: ForwardChoice | "refused" = "off";
+  /** What is on disk, and what each switch has to say. */
+  #change: Change = nothing;
+  #wanted: ReadonlyMap<string, string> = new Map();
+  #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(options: ForwardingOptions) {
     this.#options = options;
@@ -57,7 +65,7 @@ export class Forwarding {
 
   /** What an earlier daemon left is gone, and this holds. A refusal is warned of, and changes nothing. */
   set(choice: ForwardChoice, offered: readonly IpPrefix[]): void {
-    const { stateDirectory, warn } = this.#options;
+    const { warn } = this.#options;
     const wanted = offered.length === 0 ? "off" : choice;
     const families = ([4, 6] as const).filter((family) =>
       offered.some(({ address }) => familyOf(address) === family),
@@ -65,31 +73,39 @@ export class Forwarding {
     const now = JSON.stringify([wanted, families]);
     if (now === this.#now) return;
     this.#now = now;
-    undoForwarding(stateDirectory, warn);
+    this.#undo();
     this.#state = "off";
     if (wanted === "off") {
       if (choice !== "off") warn(`forward is ${choice}, and this node offers no network`);
       return;
     }
     try {
-      this.#change(wanted, families);
+      this.#make(wanted, families);
       this.#state = wanted;
+      this.#timer = setInterval(() => this.#look(), lookMs);
     } catch (error) {
       if (!(error instanceof MeshError)) throw error;
-      undoForwarding(stateDirectory, warn);
+      this.#undo();
       this.#state = "refused";
       warn(error.sentence());
     }
   }
 
   close(): void {
-    undoForwarding(this.#options.stateDirectory, this.#options.warn);
+    this.#undo();
     this.#now = "";
     this.#state = "off";
   }
 
-  #change(choice: ForwardChoice, families: readonly (4 | 6)[]): void {
-    const { stateDirectory, interfaceName, mesh } = this.#options;
+  #undo(): void {
+    clearInterval(this.#timer);
+    this.#wanted = new Map();
+    this.#change = nothing;
+    undoForwarding(this.#options.stateDirectory, this.#options.warn);
+  }
+
+  #make(choice: ForwardChoice, families: readonly (4 | 6)[]): void {
+    const { interfaceName, mesh } = this.#options;
     const wanted = new Map<string, string>();
     if (families.includes(4)) wanted.set("/proc/sys/net/ipv4/ip_forward", "1");
     if (families.includes(6)) {
@@ -100,17 +116,54 @@ export class Forwarding {
       }
       wanted.set(`${interfaces6}/all/forwarding`, "1");
     }
-    const switches: Record<string, string> = {};
-    for (const [path, value] of wanted) {
-      const before = readSwitch(path);
-      if (before === undefined) throw switchRefused(path, "it is not there");
-      if (before !== value) switches[path] = before;
+    if (wanted.size > switchesMax) {
+      throw switchRefused(`${interfaces6}/all/forwarding`, "there are too many interfaces");
     }
-    const table = choice === "masquerade" ? tableName(interfaceName) : undefined;
-    keep(stateDirectory, { switches, table });
-    for (const path of Object.keys(switches)) writeSwitch(path, wanted.get(path) as string);
+    this.#wanted = wanted;
+    this.#change = {
+      switches: {},
+      table: choice === "masquerade" ? tableName(interfaceName) : undefined,
+    };
+    this.#set(before(wanted));
+    const { table } = this.#change;
     if (table !== undefined) nft(masquerade(table, interfaceName, mesh));
   }
+
+  /** Those that say something else now are set, once it is on disk what they said. */
+  #set(said: Readonly<Record<string, string>>): void {
+    // What was noted before is what the machine had before any of this.
+    const switches = { ...said, ...this.#change.switches };
+    this.#change = { ...this.#change, switches };
+    keep(this.#options.stateDirectory, this.#change);
+    for (const path of Object.keys(said)) writeSwitch(path, this.#wanted.get(path) as string);
+  }
+
+  #look(): void {
+    try {
+      const present = [...this.#wanted].filter(([path]) => readSwitch(path) !== undefined);
+      const said = before(new Map(present));
+      const names = Object.keys(said).map(nameOf);
+      if (names.length === 0) return;
+      this.#set(said);
+      this.#options.warn(`${names.join(", ")}: another program put it back; it is set again`);
+    } catch (error) {
+      if (!(error instanceof MeshError)) throw error;
+      clearInterval(this.#timer);
+      this.#state = "refused";
+      this.#options.warn(error.sentence());
+    }
+  }
+}
+
+/** What each of them says that does not say this. */
+function before(wanted: ReadonlyMap<string, string>): Record<string, string> {
+  const switches: Record<string, string> = {};
+  for (const [path, value] of wanted) {
+    const said = readSwitch(path);
+    if (said === undefined) throw switchRefused(path, "it is not there");
+    if (said !== value) switches[path] = said;
+  }
+  return switches;
 }
 
 /** Takes back what was changed and not taken back yet; whether there was anything. */
@@ -195,8 +248,12 @@ function writeSwitch(path: string, value: string): void {
   }
 }
 
+function nameOf(path: string): string {
+  return path.slice("/proc/sys/".length).replaceAll("/", ".");
+}
+
 function switchRefused(path: string, why: string): MeshError {
-  const name = path.slice("/proc/sys/".length).replaceAll("/", ".");
+  const name = nameOf(path);
   const remedy = `set it with sysctl -w ${name}=1, or let this service write /proc/sys`;
   return new MeshError("forwarding_refused", `cannot set ${name}`, why, remedy);
 }
@@ -208,17 +265,22 @@ function keep(stateDirectory: string, { switches, table }: Change): void {
   );
 }
 
+/** Interfaces may be called anything without a slash, a space or a colon. */
+function isSwitch(path: string): boolean {
+  if (path === "/proc/sys/net/ipv4/ip_forward") return true;
+  const name = /^\/proc\/sys\/net\/ipv6\/conf\/([^/\s]+)\/(?:forwarding|accept_ra)$/.exec(
+    path,
+  )?.[1];
+  return name !== undefined && name !== "." && name !== "..";
+}
+
 function decode(value: unknown): Change | undefined {
   if (!isSchema(value) || typeof value.switches !== "object" || value.switches === null) {
     return undefined;
   }
   const switches = Object.entries(value.switches as Record<string, unknown>);
   const right = switches.every(
-    ([path, before]) =>
-      /^\/proc\/sys\/net\/ipv[46]\/[A-Za-z0-9_./@-]+$/.test(path) &&
-      !path.includes("..") &&
-      typeof before === "string" &&
-      /^[0-9]$/.test(before),
+    ([path, before]) => isSwitch(path) && typeof before === "string" && /^[0-9]$/.test(before),
   );
   if (!right || switches.length > switchesMax) return undefined;
   const { table } = value;

@@ -175,15 +175,29 @@ function halves({ address, bits }: IpPrefix): readonly IpPrefix[] {
   ];
 }
 
-/** By each member what is led to it, the mesh's own networks left out. */
+/**
+ * Loopback, links and multicast: of everything, an exit node speaks for none of these. From a link's
+ * address it could announce itself as a router, and the kernel would take addresses and a default route
+ * of it that nobody approved and that outlive the approval.
+ */
+const neverLed: readonly IpPrefix[] = [
+  "127.0.0.0/8",
+  "169.254.0.0/16",
+  "224.0.0.0/4",
+  "fe80::/10",
+  "ff00::/8",
+].map(prefixOf);
+
+/** By each member what is led to it, the mesh's own networks left out, and what can be nobody's. */
 export function allowedByRoutes(
   routes: readonly Route[],
   mesh: readonly IpPrefix[],
 ): ReadonlyMap<string, readonly IpPrefix[]> {
   const out = new Map<string, IpPrefix[]>();
+  const holes = [...mesh, ...neverLed];
   for (const { identity, prefix, state } of routes) {
     if (state !== "used") continue;
-    out.set(identity, [...(out.get(identity) ?? []), ...without(prefix, mesh)]);
+    out.set(identity, [...(out.get(identity) ?? []), ...without(prefix, holes)]);
   }
   return out;
 }
