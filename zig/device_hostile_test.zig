@@ -243,6 +243,7 @@ test "a peer that seals nonsense harms nobody, and its sound packets still pass"
             try pair.b.expectSum(&.{
                 .inner_malformed,   .inner_source_refused, .session_messages_received,
                 .tun_write_packets, .tun_write_failed,     .keepalives_received,
+                .relayed_refused,
             }, opened);
             try testing.expect(pair.b.counter(.inner_malformed) > 1000);
             try testing.expect(pair.b.counter(.tun_write_packets) > 1000);

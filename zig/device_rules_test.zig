@@ -270,9 +270,15 @@ test "who sends what is longer than the MTU hears which length would pass, for s
             try pair.b.awaitCounter(.tun_write_packets, 2);
             try pair.b.link.drain();
 
-            // A new MTU counts from its first packet, whether or not the news of it was read.
+            // A larger MTU counts from its first packet, whether or not the news of it was read; a smaller
+            // one from when it was.
             for ([_]u32{ 9000, 1300, mtu }) |changed| {
+                const shrinks = changed < pair.a.device.info().mtu;
                 try netlink.setMtu(pair.a.device.info().interface_index, changed);
+                if (shrinks) {
+                    const deadline: scene.Deadline = .start();
+                    while (pair.a.device.info().mtu != changed) try deadline.wait(-1);
+                }
                 const fits = packet_samples.write(&room, .{ .payload = changed - 52 });
                 try pair.a.link.inject(fits);
                 try pair.b.link.expectNext(fits);
