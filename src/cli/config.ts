@@ -1,8 +1,9 @@
 /** `meshvpn config show|check|path`: what holds, who says so, and whether a file is right. */
 import { existsSync } from "node:fs";
 import { defineCommand } from "citty";
-import { readConfig, type SettingName, sayings, settingNames } from "../daemon/config.ts";
+import { readConfig, sayings, settingNames } from "../daemon/config.ts";
 import { configPath } from "../daemon/config-file.ts";
+import type { SettingName } from "../daemon/setting.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 import { printRows } from "./print.ts";
 

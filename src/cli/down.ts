@@ -1,9 +1,10 @@
 /** `meshvpn down`: stops the daemon, and returns when its process has ended. */
 import { defineCommand } from "citty";
 import { MeshError } from "../base/errors.ts";
-import { type MeshConfig, readSettings } from "../daemon/config.ts";
+import { readSettings } from "../daemon/config.ts";
 import { converse } from "../daemon/control.ts";
 import { undoForwarding } from "../daemon/forwarding.ts";
+import type { MeshConfig } from "../daemon/setting.ts";
 import { routingPlace } from "../mesh/route-plan.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 import { warn } from "./trust-context.ts";

@@ -6,14 +6,9 @@
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import type { ArgsDef } from "citty";
-import {
-  type ConfigSources,
-  flagName,
-  type Said,
-  type SettingName,
-  settings,
-} from "../daemon/config.ts";
+import { flagName, settings } from "../daemon/config.ts";
 import { configPathDefault } from "../daemon/config-file.ts";
+import type { ConfigSources, Said, SettingName } from "../daemon/setting.ts";
 
 /** Flags of the settings, and --config. */
 export function settingFlags(names: readonly SettingName[]): ArgsDef {

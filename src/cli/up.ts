@@ -1,6 +1,7 @@
 /** `meshvpn up`: the daemon, in the foreground, or started in the background and waited for. */
 import { defineCommand } from "citty";
-import { type MeshConfig, readConfig, settingNames, strayVariables } from "../daemon/config.ts";
+import { readConfig, settingNames, strayVariables } from "../daemon/config.ts";
+import type { MeshConfig } from "../daemon/setting.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 
 export default defineCommand({

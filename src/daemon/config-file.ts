@@ -6,7 +6,7 @@ import { existsSync, readFileSync, statSync } from "node:fs";
 import { parse as parseToml, TomlError } from "smol-toml";
 import { MeshError } from "../base/errors.ts";
 import { nearest } from "../base/nearest.ts";
-import type { ConfigSources, Said, Setting, SettingName } from "./config.ts";
+import type { ConfigSources, Said, Setting, SettingName } from "./setting.ts";
 
 /** The table of config.ts, as far as a file needs it. */
 type Settings = Readonly<Record<SettingName, Pick<Setting<unknown>, "hint" | "many" | "expects">>>;

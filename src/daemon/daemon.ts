@@ -20,7 +20,6 @@ import type { Library } from "../native/library.ts";
 import { profiles } from "../swim/profile.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import { type Clock, systemClock } from "./clock.ts";
-import type { MeshConfig } from "./config.ts";
 import { type ControlAnswer, type ControlRequest, ControlServer } from "./control.ts";
 import { Doctor } from "./doctor.ts";
 import { Driver, type Duties } from "./driver.ts";
@@ -39,6 +38,7 @@ import { concernsMembers, PolicyKeeper } from "./policy.ts";
 import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
 import { RouteKeeper } from "./routes.ts";
+import type { MeshConfig } from "./setting.ts";
 import { type Keys, loadKeys, prepareStateDirectory, readMemory, writeMemory } from "./state.ts";
 import { lockStateDirectory } from "./state-lock.ts";
 import {

@@ -7,7 +7,7 @@ import type { NetworkInterfaceInfo } from "node:os";
 import type { Candidate } from "../base/candidate.ts";
 import { canonicalAddress } from "../base/ip.ts";
 import { isAdvertisable, recordCandidatesMax } from "../trust/record.ts";
-import type { Announced } from "./config.ts";
+import type { Announced } from "./setting.ts";
 
 export type Interfaces = Readonly<Record<string, readonly NetworkInterfaceInfo[] | undefined>>;
 

@@ -9,7 +9,6 @@ import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MeshError } from "../base/errors.ts";
 import { familyOf, formatPrefix, type IpPrefix } from "../base/ip.ts";
-import type { ForwardChoice } from "./config.ts";
 import {
   attempt,
   isSchema,
@@ -20,6 +19,7 @@ import {
   type Warn,
   writeWhole,
 } from "./files.ts";
+import type { ForwardChoice } from "./setting.ts";
 
 const file = "forwarding.json";
 const bytesMax = 64 * 1024;

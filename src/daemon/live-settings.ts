@@ -4,11 +4,11 @@
  * it holds now; the node and the data plane are the daemon's.
  */
 import type { Seed } from "../mesh/node.ts";
-import type { MeshConfig } from "./config.ts";
 import { HttpServer, type HttpSources } from "./http.ts";
 import type { Log } from "./log.ts";
 import { changedSettings, concernsRoutes, type ReloadReport, takeOver } from "./reload.ts";
 import { type SeedName, SeedResolver } from "./seeds.ts";
+import type { MeshConfig } from "./setting.ts";
 import { systemResolver } from "./surroundings.ts";
 
 export interface Configuration {

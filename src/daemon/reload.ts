@@ -1,5 +1,5 @@
 /** What a running daemon takes over from a configuration that has changed, and what it cannot. */
-import type { MeshConfig, SettingName } from "./config.ts";
+import type { MeshConfig, SettingName } from "./setting.ts";
 
 /** The rest is built into sockets, the interface and the node's own record when it starts. */
 const takenOver: readonly SettingName[] = [

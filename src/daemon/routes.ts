@@ -18,9 +18,9 @@ import {
   type Route,
   resolveRoutes,
 } from "../trust/routes.ts";
-import type { MeshConfig } from "./config.ts";
 import { Forwarding } from "./forwarding.ts";
 import { type ApprovedRoutes, readRoutes } from "./routes-file.ts";
+import type { MeshConfig } from "./setting.ts";
 import type { MeshStatus } from "./status.ts";
 
 type Settings = Pick<

@@ -30,10 +30,10 @@ import {
 import { InviteBook, inviteUsesMax } from "../trust/invite-book.ts";
 import { isAdvertisable } from "../trust/record.ts";
 import { isName } from "../trust/text.ts";
-import type { MeshConfig } from "./config.ts";
 import type { ControlRequest } from "./control.ts";
 import type { Warn } from "./files.ts";
 import { parseSeed, type SeedName } from "./seeds.ts";
+import type { MeshConfig } from "./setting.ts";
 import type { KeyFiles } from "./state.ts";
 import {
   type Listed,

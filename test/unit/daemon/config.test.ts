@@ -4,13 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MeshError } from "../../../src/base/errors.ts";
 import {
-  type ConfigSources,
   environmentName,
   readConfig,
   readSettings,
-  type Said,
   settingNames,
 } from "../../../src/daemon/config.ts";
+import type { ConfigSources, Said } from "../../../src/daemon/setting.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "meshvpn-config-"));
 afterAll(() => rmSync(directory, { recursive: true }));
