@@ -242,8 +242,9 @@ export class SimPeers {
     // The host hands over what arrives by kind.
   }
 
+  /** Compares with the very sums that are armed: a difference may round to just below its share. */
   #due(now: Instant, peer: SimPeer): void {
-    if (peer.session !== 0 && now.ms - peer.madeMs >= rejectAfterMs) {
+    if (peer.session !== 0 && now.ms >= peer.madeMs + rejectAfterMs) {
       this.#forget(peer.session);
       this.#forget(peer.previous);
       peer.session = 0;
@@ -252,8 +253,8 @@ export class SimPeers {
       peer.keepaliveDueMs = never;
       this.#events.push({ kind: "session_lost", peer });
     }
-    if (peer.pending !== 0 && now.ms - peer.triedMs >= retryMs) {
-      if (now.ms - peer.pendingSinceMs >= giveUpMs) {
+    if (peer.pending !== 0 && now.ms >= peer.triedMs + retryMs) {
+      if (now.ms >= peer.pendingSinceMs + giveUpMs) {
         this.#forget(peer.pending);
         peer.pending = 0;
         this.#events.push({ kind: "handshake_failed", peer });
@@ -261,7 +262,7 @@ export class SimPeers {
         this.#try(now, peer);
       }
     }
-    if (peer.session !== 0 && now.ms - peer.unansweredMs >= noAnswerMs) {
+    if (peer.session !== 0 && now.ms >= peer.unansweredMs + noAnswerMs) {
       peer.unansweredMs = never;
       this.initiate(now, peer);
     }
@@ -279,7 +280,7 @@ export class SimPeers {
   }
 
   #try(now: Instant, peer: SimPeer): void {
-    if (peer.endpoint === undefined || now.ms - peer.triedMs < retryMs) return;
+    if (peer.endpoint === undefined || now.ms < peer.triedMs + retryMs) return;
     this.#forget(peer.pending);
     this.counters.handshakes += 1;
     peer.pending = this.#nextSession;

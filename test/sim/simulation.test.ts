@@ -83,6 +83,10 @@ test.each(Array.from({ length: faultSeeds }, (_, i) => i + 1))(
   60_000,
 );
 
+test("a time that is no whole number of ms does not stop the clock (seed 101)", () => {
+  holds(run(faults, 0, { seed: 101 }));
+}, 60_000);
+
 test("an accusation of a member that lives is refuted before anybody believes it", () => {
   const simulation = new Simulation({ seed: 3, nodes: 12 });
   simulation.setSeeds(3);
