@@ -27,7 +27,9 @@ export type Warn = (text: string) => void;
 export const disk = {
   openSync: (path: string, flags: string, mode?: number): number => openSync(path, flags, mode),
   writeSync: (file: number, text: string): void => {
-    writeSync(file, text);
+    const bytes = Buffer.from(text);
+    // A disk with little room takes a part, and refuses the next one.
+    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
   },
   fsyncSync,
   closeSync,
