@@ -237,7 +237,10 @@ export function parseRequest(line: string): ControlRequest {
     typeof value === "object" &&
     value !== null &&
     "command" in value &&
-    typeof value.command === "string";
+    typeof value.command === "string" &&
+    Object.values(value).every(
+      (each) => isPlain(each) || (Array.isArray(each) && each.every(isPlain)),
+    );
   if (isRequest) return value as ControlRequest;
   throw new MeshError(
     "request_invalid",
@@ -245,6 +248,11 @@ export function parseRequest(line: string): ControlRequest {
     "it is no JSON object with a command",
     "use a meshvpn of the same version",
   );
+}
+
+/** An object may say of itself what it is as text, and fail at it: nothing takes one. */
+function isPlain(value: unknown): boolean {
+  return typeof value !== "object" || value === null;
 }
 
 function errorLine(error: MeshError): string {

@@ -119,6 +119,15 @@ describe("the control socket", () => {
     expect(await ask(path, { command: "echo", text: "still" })).toEqual({ echoed: "still" });
   });
 
+  test("refuses an argument that cannot be taken as text, and serves on", async () => {
+    await listen((request) => ({ result: String(request.about) }));
+    for (const about of ['{"toString":1,"valueOf":1}', "[[]]", "[{}]"]) {
+      const { text } = await raw(`{"command":"doctor","about":${about}}\n`);
+      expect(JSON.parse(text)).toMatchObject({ ok: false, error: { code: "request_invalid" } });
+    }
+    expect(await ask(path, { command: "doctor", about: ["a", "b"] })).toBe("a,b");
+  });
+
   test("cuts off whoever says too much", async () => {
     await listen();
     const { text } = await raw("x".repeat(70_000));
