@@ -6,6 +6,8 @@ import { connect } from "node:net";
 
 /** Each is looked at anew, so one that comes byte by byte is not waited for. */
 const piecesMax = 512;
+/** Each is read again with every piece; a gateway that means it sends a few. */
+const chunksMax = 256;
 
 export interface HttpAsk {
   readonly method: "GET" | "POST";
@@ -104,12 +106,12 @@ export function parseAnswer(bytes: Buffer): HttpAnswer | undefined {
   return body === undefined ? undefined : { status: answer.status, body: body.toString("utf8") };
 }
 
-/** undefined while the last chunk, of no bytes, has not come. */
+/** undefined while the last chunk, of no bytes, has not come, and for more than are read. */
 function unchunk(body: Buffer): Buffer | undefined {
   const parts: Buffer[] = [];
   for (let at = 0; ; ) {
     const end = body.indexOf("\r\n", at);
-    if (end < 0) return undefined;
+    if (end < 0 || parts.length > chunksMax) return undefined;
     const size = /^[0-9a-f]{1,6}(;|$)/i.exec(body.toString("latin1", at, end))?.[0];
     if (size === undefined) return undefined;
     const length = Number.parseInt(size, 16);

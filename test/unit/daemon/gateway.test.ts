@@ -38,6 +38,12 @@ describe("the default gateway", () => {
 describe("an HTTP answer", () => {
   const read = (text: string) => parseAnswer(Buffer.from(text.replaceAll("\n", "\r\n")));
 
+  test("in more chunks than are read is none, since each is read again with every piece", () => {
+    const chunked = (count: number) =>
+      read(`HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n${"1\nx\n".repeat(count)}0\n\n`);
+    expect([chunked(256)?.body.length, chunked(257)]).toEqual([256, undefined]);
+  });
+
   test("is read plain and in chunks", () => {
     expect(read("HTTP/1.0 200 OK\nA: b\n\nbody")).toEqual({ status: 200, body: "body" });
     const chunked = "HTTP/1.1 500 No\nTransfer-Encoding: chunked\n\n2\nbo\n2;x=y\ndy\n0\n\n";
