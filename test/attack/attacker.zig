@@ -158,6 +158,7 @@ fn ask(options: *const Options) !Sent {
 /// Prints `count` UDP payloads of the wire, in hexadecimal, each behind its addresses and ports.
 fn listen(options: *const Options) !void {
     const fd = try packet_socket.open(options.interface, packet_socket.ipv4);
+    say("listening\n", .{});
     var bytes: [frame_bytes_max]u8 = undefined;
     var left = options.count;
     const until_ns = now() + options.seconds * std.time.ns_per_s;

@@ -141,8 +141,10 @@ export async function listen(
   const options = { interface: index, index: type, port, seconds: 60, count: 1 };
   const words = Object.entries(options).flatMap(([name, value]) => [`--${name}`, `${value}`]);
   const running = host.start([await attackProgram("attacker"), "listen", ...words]);
+  const lines = (): string[] => running.log().split("\n").slice(0, -1);
+  await until("the listener to listen", () => lines().includes("listening"));
   return async () => {
-    const line = await until("a datagram on the wire", () => running.log().split("\n").at(-2));
+    const line = await until("a datagram on the wire", () => lines()[1]);
     const [from = "", fromPort, to = "", toPort, payload = ""] = line.split(" ");
     return {
       from: dotted(from),
