@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 9;
+pub const version: u32 = 10;
 
 pub const Error = enum(i32) {
     ok = 0,

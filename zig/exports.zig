@@ -151,13 +151,14 @@ export fn meshvpn_destinations_set(number: i32, prefixes: [*]const abi.Prefix, c
     return 0;
 }
 
-/// Removes the routing rules that a device of ours made at these priorities, whether its process lives or
-/// not; how many there were.
-export fn meshvpn_rules_flush(priority_first: u32, count: u32) i32 {
+/// Removes the routing rules that a device with this mark made at these priorities, whether its process
+/// lives or not; how many there were.
+export fn meshvpn_rules_flush(priority_first: u32, count: u32, mark: u32) i32 {
+    if (mark == 0) return failed(.invalid_argument);
     if (count > rules_flush_max or priority_first > std.math.maxInt(u32) - count) return failed(.invalid_argument);
     var connection = netlink.Netlink.open() catch return failed(.system);
     defer connection.close();
-    const removed = connection.rulesFlush(priority_first, count) catch |err| return failed(switch (err) {
+    const removed = connection.rulesFlush(priority_first, count, mark) catch |err| return failed(switch (err) {
         error.PermissionDenied => .permission_denied,
         else => .system,
     });

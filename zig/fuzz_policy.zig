@@ -30,6 +30,8 @@ const Packet = struct {
     remote_port: u16,
     local_port: u16,
     fragment: bool,
+    /// Not the first.
+    later: bool,
     icmp_kind: enum { request, answer, failure },
 
     fn read(reader: *Reader) Packet {
@@ -41,6 +43,7 @@ const Packet = struct {
             .remote = what >> 2 & 3,
             .protocol = protocols[what >> 4 & 3],
             .fragment = what >> 6 == 3,
+            .later = what >> 6 == 3 and how >> 6 & 1 != 0,
             .remote_port = ports[how & 3],
             .local_port = ports[how >> 2 & 3],
             .icmp_kind = switch (how >> 4 & 3) {
@@ -62,6 +65,7 @@ const Packet = struct {
             samples.put(packet, 4, @intCast(packet.len - 40));
             packet[6] = if (self.fragment) 44 else protocol;
             if (self.fragment) packet[40] = protocol;
+            if (self.later) samples.put(packet, 42, 1 << 3);
             packet[if (self.outbound) 24 else 8] = 0xfd;
             packet[if (self.outbound) 39 else 23] = remote;
             packet[if (self.outbound) 8 else 24] = 0xfd;
@@ -69,7 +73,7 @@ const Packet = struct {
         } else {
             packet[0] = 0x45;
             samples.put(packet, 2, @intCast(packet.len));
-            if (self.fragment) samples.put(packet, 6, 0x2000);
+            if (self.fragment) samples.put(packet, 6, if (self.later) 0x2001 else 0x2000);
             packet[9] = protocol;
             packet[if (self.outbound) 16 else 12] = 10;
             packet[if (self.outbound) 19 else 15] = remote;
@@ -149,7 +153,7 @@ const Model = struct {
             if (rule.named != 0 and self.sets[packet.remote] >> @intCast(at) & 1 == 0) continue;
             if (rule.protocol != 0 and rule.protocol != packet.protocol) continue;
             if (rule.port_first != 0 or rule.port_last != 65_535) {
-                if (packet.fragment or packet.protocol == 1 or packet.protocol == 47) continue;
+                if (packet.later or packet.protocol == 1 or packet.protocol == 47) continue;
                 if (packet.local_port < rule.port_first or packet.local_port > rule.port_last) continue;
             }
             const to = rule.destination;

@@ -90,8 +90,10 @@ pub const extension_headers_max = 8;
 pub const Transport = struct {
     protocol: u8,
     offset: u32,
-    /// Part of a fragmented packet: past the first, what lies at `offset` is no header.
+    /// Part of a fragmented packet, or said to be: a fragment may be the only one.
     fragment: bool,
+    /// Past the first one: what lies at `offset` is no header.
+    later: bool = false,
 };
 
 /// Walks IPv6 extension headers (RFC 8200 section 4). For those who need the transport
@@ -101,11 +103,12 @@ pub fn transport(bytes: []const u8, inner: *const Inner) ?Transport {
     assert(inner.total_length <= bytes.len);
     const packet = bytes[0..inner.total_length];
     if (inner.family == .v4) {
-        const fragment = std.mem.readInt(u16, packet[6..8], .big) & 0x3fff != 0;
+        const where = std.mem.readInt(u16, packet[6..8], .big);
         return .{
             .protocol = inner.protocol,
             .offset = inner.header_length,
-            .fragment = fragment,
+            .fragment = where & 0x3fff != 0,
+            .later = where & 0x1fff != 0,
         };
     }
     var result: Transport = .{
@@ -127,7 +130,10 @@ pub fn transport(bytes: []const u8, inner: *const Inner) ?Transport {
             else => return result,
         };
         if (size > rest.len) return null;
-        if (result.protocol == 44) result.fragment = true;
+        if (result.protocol == 44) {
+            result.fragment = true;
+            if (std.mem.readInt(u16, rest[2..4], .big) >> 3 != 0) result.later = true;
+        }
         result.protocol = rest[0];
         result.offset += size;
     }
@@ -263,6 +269,8 @@ test "the transport header is found behind extension headers" {
     const inner = parse(&bytes).?;
     const found = transport(&bytes, &inner).?;
     try testing.expectEqual(Transport{ .protocol = 17, .offset = 96, .fragment = true }, found);
+    bytes[91] = 8; // the second
+    try testing.expect(transport(&bytes, &inner).?.later);
 
     sample(&bytes, 4, 5, 128);
     std.mem.writeInt(u16, bytes[6..8], 0x4000, .big);
@@ -271,8 +279,11 @@ test "the transport header is found behind extension headers" {
         Transport{ .protocol = 17, .offset = 20, .fragment = false },
         transport(&bytes, &inner4).?,
     );
-    std.mem.writeInt(u16, bytes[6..8], 0x2000, .big);
-    try testing.expect(transport(&bytes, &inner4).?.fragment);
+    for ([_]u16{ 0x2000, 0x2010, 0x0010 }, [_]bool{ false, true, true }) |where, later| {
+        std.mem.writeInt(u16, bytes[6..8], where, .big);
+        const part: Transport = .{ .protocol = 17, .offset = 20, .fragment = true, .later = later };
+        try testing.expectEqual(part, transport(&bytes, &inner4).?);
+    }
 }
 
 test "extension headers that leave the packet, or never end, are null" {

@@ -180,8 +180,9 @@ pub const Netlink = struct {
         };
     }
 
-    /// Removes the rules of both families that we made, this process or another one, at these priorities.
-    pub fn rulesFlush(netlink: *Netlink, priority_first: u32, count: u32) Error!u32 {
+    /// Removes the rules of both families that a device with this mark made, of this process or another
+    /// one, at these priorities.
+    pub fn rulesFlush(netlink: *Netlink, priority_first: u32, count: u32, mark: u32) Error!u32 {
         var removed: u32 = 0;
         for ([_]u8{ 4, 6 }) |family| {
             for (0..count) |at| {
@@ -190,6 +191,7 @@ pub const Netlink = struct {
                     var request = Request.rule(message.RTM_DELRULE, 0, .{
                         .prefix = .{ .family = family },
                         .priority = priority,
+                        .mark = mark,
                         .is_place = true,
                     });
                     switch (try netlink.command(&request)) {

@@ -42,6 +42,7 @@ const FRA_PRIORITY: u16 = 6;
 const FRA_FWMARK: u16 = 10;
 const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
 const FRA_TABLE: u16 = 15;
+const FRA_FWMASK: u16 = 16;
 const FRA_PROTOCOL: u16 = 21;
 
 pub const IFF_UP: u32 = 1;
@@ -134,6 +135,8 @@ pub const Request = struct {
         request.putNumber(FRA_PRIORITY, wanted.priority);
         if (wanted.jump != 0) request.putNumber(FRA_GOTO, wanted.jump);
         if (wanted.mark != 0) request.putNumber(FRA_FWMARK, wanted.mark);
+        // Of the packets' mark no bit counts then: the rule's own only says whose it is.
+        if (wanted.mark != 0 and !wanted.is_marked) request.putNumber(FRA_FWMASK, 0);
         if (wanted.suppress) |bits| request.putNumber(FRA_SUPPRESS_PREFIXLEN, bits);
         if (wanted.table != 0) request.putNumber(FRA_TABLE, wanted.table);
         request.put(FRA_PROTOCOL, &.{rule_protocol});
@@ -177,8 +180,10 @@ pub const Rule = struct {
     table: u32 = 0,
     /// Without a table: the priority at which the search goes on; 0: at the next rule.
     jump: u32 = 0,
-    /// Only for packets with this mark; 0: for all.
+    /// Of the device that made it, for two may have the same priorities; 0: of none.
     mark: u32 = 0,
+    /// Only for packets with that mark; else for all.
+    is_marked: bool = false,
     /// Routes of so many bits or fewer do not count.
     suppress: ?u32 = null,
     /// To remove whatever rule of ours is at that priority.
@@ -191,7 +196,8 @@ pub const Rule = struct {
             .priority = command.local_index,
             .table = std.math.cast(u32, command.number) orelse return error.InvalidArgument,
             .jump = command.remote_index,
-            .mark = if (command.remote_index != 0) mark else 0,
+            .mark = mark,
+            .is_marked = command.remote_index != 0,
             .suppress = if (command.flags == 0) null else command.flags - 1,
         };
     }
@@ -399,7 +405,7 @@ test "a route is built and read back, its host bits cleared" {
 
 test "a rule says its family, table, mark and place" {
     const prefix: abi.Prefix = .{ .family = 4, .bits = 9, .address = .{ 10, 255, 7, 7 } ++ @as([12]u8, @splat(0)) };
-    var request = Request.rule(RTM_NEWRULE, NLM_F_CREATE, .{ .prefix = prefix, .priority = 5200, .table = 300, .suppress = 8 });
+    var request = Request.rule(RTM_NEWRULE, NLM_F_CREATE, .{ .prefix = prefix, .priority = 5200, .table = 300, .suppress = 8, .mark = 7 });
     const bytes = request.finish(1);
     const body = bytes[header_bytes..];
     try testing.expectEqualSlices(u8, &.{ linux.AF.INET, 9, 0, 0, 0, 0, 0, 1 }, body[0..8]);
@@ -407,6 +413,8 @@ test "a rule says its family, table, mark and place" {
     const expected = [_]Expected{
         .{ FRA_DST, &.{ 10, 128, 0, 0 } },
         .{ FRA_PRIORITY, std.mem.asBytes(&@as(u32, 5200)) },
+        .{ FRA_FWMARK, std.mem.asBytes(&@as(u32, 7)) },
+        .{ FRA_FWMASK, std.mem.asBytes(&@as(u32, 0)) },
         .{ FRA_SUPPRESS_PREFIXLEN, std.mem.asBytes(&@as(u32, 8)) },
         .{ FRA_TABLE, std.mem.asBytes(&@as(u32, 300)) },
         .{ FRA_PROTOCOL, &.{rule_protocol} },

@@ -189,14 +189,17 @@ test "rules of policy routing lead to a table of our own, and a flush takes ours
             try netlink.linkUp(index);
             const table = 0x6d760001;
             for ([_]abi.Prefix{ prefix4(.{ 10, 78, 0, 0 }, 16), prefix6(.{ 0xfd, 0x78 }, 0, 48) }) |prefix| {
-                const rule: netlink_linux.Rule = .{ .prefix = prefix, .priority = 5201, .table = table, .suppress = 8 };
-                const jump: netlink_linux.Rule = .{ .prefix = prefix, .priority = 5200, .jump = 5203, .mark = 7 };
+                const rule: netlink_linux.Rule = .{ .prefix = prefix, .priority = 5201, .table = table, .suppress = 8, .mark = 7 };
+                const jump: netlink_linux.Rule = .{ .prefix = prefix, .priority = 5200, .jump = 5203, .mark = 7, .is_marked = true };
+                var others = rule;
+                others.mark = 8;
                 // Twice is no error, of either.
                 for (0..2) |_| {
                     try netlink.routeAddIn(index, prefix, table);
-                    try netlink.ruleAdd(.{ .prefix = prefix, .priority = 5203 });
+                    try netlink.ruleAdd(.{ .prefix = prefix, .priority = 5203, .mark = 7 });
                     try netlink.ruleAdd(jump);
                     try netlink.ruleAdd(rule);
+                    try netlink.ruleAdd(others);
                 }
                 for (0..2) |_| {
                     try netlink.ruleRemove(rule);
@@ -204,9 +207,11 @@ test "rules of policy routing lead to a table of our own, and a flush takes ours
                 }
                 try netlink.ruleAdd(rule);
             }
-            try testing.expectEqual(0, try netlink.rulesFlush(5204, 10));
-            try testing.expectEqual(6, try netlink.rulesFlush(5200, 4));
-            try testing.expectEqual(0, try netlink.rulesFlush(5200, 4));
+            try testing.expectEqual(0, try netlink.rulesFlush(5204, 10, 7));
+            try testing.expectEqual(6, try netlink.rulesFlush(5200, 4, 7));
+            try testing.expectEqual(0, try netlink.rulesFlush(5200, 4, 7));
+            // Another device's, at the same place and for the same packets.
+            try testing.expectEqual(2, try netlink.rulesFlush(5200, 4, 8));
         }
     }.body);
 }

@@ -178,7 +178,7 @@ fn speaksOf(rule: *const abi.PolicyRule, tuple: *const Tuple) bool {
     if (rule.protocol != 0 and rule.protocol != protocol) return false;
     const any_port = rule.port_first == 0 and rule.port_last == std.math.maxInt(u16);
     if (!any_port) {
-        if (tuple.partial or (tuple.protocol != tcp and tuple.protocol != udp)) return false;
+        if (!tuple.has_ports) return false;
         if (tuple.local_port < rule.port_first or tuple.local_port > rule.port_last) return false;
     }
     if (rule.destination.family == 0) return true;
@@ -206,8 +206,11 @@ const Tuple = struct {
     local_port: u16 = 0,
     protocol: u8,
     family: u8,
-    /// A fragment, or too short for ports: it is of no flow, and rules for ports do not speak of it.
+    /// A fragment, or too short for ports: it is of no flow.
     partial: bool = false,
+    /// The first fragment has them too, and without it the rest is worth nothing: else whoever cuts
+    /// his packets would pass by what is denied.
+    has_ports: bool = false,
     /// An ICMP error.
     is_error: bool = false,
 
@@ -235,12 +238,13 @@ const Tuple = struct {
         const header = packet[found.offset..inner.total_length];
         if (found.fragment) {
             tuple.partial = true;
-            return tuple;
+            if (found.later or (found.protocol != tcp and found.protocol != udp)) return tuple;
         }
         switch (found.protocol) {
             tcp, udp => {
-                tuple.partial = header.len < 4;
-                if (tuple.partial) return tuple;
+                tuple.has_ports = header.len >= 4;
+                tuple.partial = tuple.partial or !tuple.has_ports;
+                if (!tuple.has_ports) return tuple;
                 const source = std.mem.readInt(u16, header[0..2], .big);
                 const destination = std.mem.readInt(u16, header[2..4], .big);
                 if (outbound) tuple.setPorts(destination, source) else tuple.setPorts(source, destination);
@@ -602,16 +606,37 @@ test "an echo is answered, and lets no echo of the other side in" {
     try testing.expect(scene.in(packet4(&buffer, other, own, icmp4, .{ 3, 4, 0, 0, 0, 0, 5, 0 }, 0)));
 }
 
-test "fragments are of no flow, and rules for ports do not speak of them" {
+test "fragments are of no flow, and rules for ports speak of the first one alone" {
     var scene: Scene = .{};
     defer scene.deinit();
     var buffer: [40]u8 = undefined;
     try scene.set(&.{ruleFor(udp, 53, 53, true)}, false);
     const first = packet4(&buffer, other, own, udp, ports(4000, 53), 0x2000);
-    try testing.expect(!scene.in(first));
-    try scene.set(&.{ruleFor(udp, 0, 65535, true)}, false);
     try testing.expect(scene.in(first));
+    try testing.expect(!scene.in(packet4(&buffer, other, own, udp, ports(4000, 54), 0x2000)));
+    try testing.expect(!scene.in(packet4(&buffer, other, own, udp, ports(4000, 53), 0x0010)));
+    try scene.set(&.{ruleFor(udp, 0, 65535, true)}, false);
+    try testing.expect(scene.in(packet4(&buffer, other, own, udp, ports(4000, 54), 0x2000)));
     try testing.expect(scene.in(packet4(&buffer, other, own, udp, ports(0, 0), 0x0010)));
+}
+
+test "who cuts his packets does not pass by what is denied" {
+    var scene: Scene = .{};
+    defer scene.deinit();
+    try scene.set(&.{ruleFor(tcp, 22, 22, false)}, true);
+    var buffer: [40]u8 = undefined;
+    try testing.expect(!scene.in(packet4(&buffer, other, own, tcp, ports(4000, 22), 0x2000)));
+    try testing.expect(scene.in(packet4(&buffer, other, own, tcp, ports(4000, 23), 0x2000)));
+    try testing.expect(scene.in(packet4(&buffer, other, own, tcp, ports(4000, 22), 0x0010)));
+    // A fragment header, and nothing is missing.
+    var packet: [68]u8 = @splat(0);
+    packet[0] = 0x60;
+    packet[4..7].* = .{ 0, 28, 44 };
+    packet[40] = tcp;
+    packet[51] = 22;
+    try testing.expect(!scene.in(&packet));
+    packet[51] = 23;
+    try testing.expect(scene.in(&packet));
 }
 
 test "a flow that was let in is judged anew when the rules change" {

@@ -46,8 +46,8 @@ async function reach(
   } catch (error) {
     if (!(error instanceof MeshError) || error.code !== "daemon_not_running") throw error;
     const { loadLibrary } = await import("../native/library.ts");
-    const { first, count } = routingPlace(settings.interface);
-    const rules = loadLibrary().symbols.meshvpn_rules_flush(first, count);
+    const { first, count, mark } = routingPlace(settings.interface);
+    const rules = loadLibrary().symbols.meshvpn_rules_flush(first, count, mark);
     const forwarding = undoForwarding(settings.state_dir, warn);
     if (rules > 0 || forwarding) warn("took back what a daemon left that was killed");
     throw error;

@@ -43,8 +43,8 @@ export interface RouteDuties {
   lead(routes: ReadonlyMap<string, readonly IpPrefix[]>): void;
   apply(commands: readonly Command[]): readonly CommandFailure[];
   refused(failures: readonly CommandFailure[]): void;
-  /** Rules at these priorities that we made, this process or another one; below 0: the system refused. */
-  flushRules(first: number, count: number): number;
+  /** Rules at these priorities by a device with the mark, of this process or another; below 0: the system refused. */
+  flushRules(first: number, count: number, mark: number): number;
   warn(text: string): void;
 }
 
@@ -176,7 +176,8 @@ export class RouteKeeper {
 
   #flushRules(): void {
     const { place } = this.#options;
-    if (place === undefined || this.#duties.flushRules(place.first, place.count) >= 0) return;
+    if (place === undefined) return;
+    if (this.#duties.flushRules(place.first, place.count, place.mark) >= 0) return;
     this.#duties.warn("routing rules of an earlier daemon could not be looked for");
   }
 

@@ -12,7 +12,7 @@ const mainTable = 254;
 const priorityBase = 5_200;
 /** A first rule, a pair for each length of a prefix, and the last, at which packets go on. */
 const placesEach = 1 + 2 * 129 + 1;
-/** Interfaces have places of their own among these. */
+/** Of two interfaces that meet in one of these, the mark in each rule tells whose it is. */
 const slots = 64;
 const markBase = 0x6d760000;
 

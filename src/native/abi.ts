@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 9,
+  version: 10,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,

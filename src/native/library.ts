@@ -30,7 +30,7 @@ const signatures = {
     returns: result,
   },
   meshvpn_destinations_set: { args: ["i32", bytes, "u32"], returns: result },
-  meshvpn_rules_flush: { args: ["u32", "u32"], returns: result },
+  meshvpn_rules_flush: { args: ["u32", "u32", "u32"], returns: result },
   meshvpn_events: { args: ["i32", bytes, "u32"], returns: result },
   meshvpn_receive: { args: ["i32", bytes, "u32", bytes, "u32"], returns: result },
   meshvpn_send: { args: ["i32", bytes, "u32", bytes, "u32"], returns: result },
