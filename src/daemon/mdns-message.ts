@@ -6,7 +6,9 @@
 import { decode, encode, type Packet, type StringAnswer, type TxtAnswer } from "dns-packet";
 import { parseIdentity } from "../trust/identity.ts";
 
-export const serviceName = "_meshvpn._udp.local";
+const label = "_meshvpn";
+export const serviceName = `${label}._udp.local`;
+const headerBytes = 12;
 /** RFC 6762 section 17: what fits an Ethernet frame; ours are far shorter. */
 export const mdnsBytesMax = 1_440;
 /** Of an answer: section 10 has 120 s for what depends on a host's address. */
@@ -71,13 +73,26 @@ export function instanceOf(key: string): string {
   return `${key.slice(0, 43).replaceAll("+", "-").replaceAll("/", "_")}.${serviceName}`;
 }
 
+/** False for what others say to each other, which is most of it, and for what is never read; costs little. */
+export function mayConcern(bytes: Uint8Array): boolean {
+  if (bytes.length < headerBytes || bytes.length > mdnsBytesMax) return false;
+  const { buffer, byteOffset } = bytes;
+  const header = new DataView(buffer, byteOffset, headerBytes);
+  // A record of few bytes may point to names of many, so they are counted before they are read.
+  const records = [4, 6, 8, 10].reduce((sum, at) => sum + header.getUint16(at), 0);
+  if (records > recordsMax) return false;
+  return Buffer.from(buffer, byteOffset, bytes.length)
+    .toString("latin1")
+    .toLowerCase()
+    .includes(label);
+}
+
 /** undefined: it does not concern the service, or is malformed. */
 export function decodeMdns(bytes: Uint8Array): MdnsMessage | undefined {
-  if (bytes.length > mdnsBytesMax) return undefined;
+  if (!mayConcern(bytes)) return undefined;
   const packet = parse(bytes);
   if (packet === undefined) return undefined;
   const { additionals = [], answers = [], questions = [] } = packet;
-  if (questions.length + answers.length + additionals.length > recordsMax) return undefined;
   if (packet.type === "query") {
     const asked = questions.some(
       ({ name, type }) => lower(name) === serviceName && (type === "PTR" || `${type}` === "ANY"),

@@ -17,6 +17,7 @@ import {
   encodeQuestion,
   type Found,
   instanceOf,
+  mayConcern,
   ttlSeconds,
 } from "./mdns-message.ts";
 
@@ -35,10 +36,13 @@ const interfacesMax = 16;
 const answersPerSecond = 1;
 const answersBurst = 4;
 const knownMax = 16;
+/** Messages of the service that are read: one that is made for it takes a millisecond. */
+const readPerSecond = 20;
+const readBurst = 128;
 
 /** All at zero. */
 export function mdnsCounters() {
-  return { announced: 0, asked: 0, heard: 0, refused: 0, strangers: 0, full: 0 };
+  return { announced: 0, asked: 0, heard: 0, held: 0, refused: 0, strangers: 0, full: 0 };
 }
 
 export interface MdnsOptions extends Announcement {
@@ -71,6 +75,7 @@ export class Mdns {
   readonly #links = new Map<string, Link>();
   readonly #known = new Map<string, Known>();
   readonly #bucket: TokenBucket = { tokens: answersBurst, atMs: 0 };
+  readonly #reads: TokenBucket = { tokens: readBurst, atMs: 0 };
   #sending: Promise<void> = Promise.resolve();
   #askTimer: ReturnType<typeof setTimeout> | undefined;
   #interfaceTimer: ReturnType<typeof setInterval> | undefined;
@@ -209,8 +214,13 @@ export class Mdns {
       this.counters.refused += 1;
       return;
     }
+    if (!mayConcern(bytes)) return; // others' services: the group is everybody's
+    if (!takeToken(this.#reads, this.#options.nowMs(), readPerSecond, readBurst)) {
+      this.counters.held += 1;
+      return;
+    }
     const message = decodeMdns(bytes);
-    if (message === undefined) return; // others' services: the group is everybody's
+    if (message === undefined) return;
     this.counters.heard += 1;
     if (message.kind === "question") {
       if (message.known.includes(instanceOf(this.#options.key))) return;

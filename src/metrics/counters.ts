@@ -98,6 +98,7 @@ export const counterHelp: Readonly<Record<string, string>> = {
   mdns_announced: "Times that this node said on a local network that it is there",
   mdns_asked: "Times that it asked on a local network who else is",
   mdns_heard: "Questions and answers of nodes on the local networks",
+  mdns_held: "Messages of nodes on the local networks that came faster than they are read",
   mdns_refused: "Datagrams of mDNS that did not come from the local network, or not as they must",
   mdns_strangers: "Nodes on the local networks that are not trusted",
   mdns_full: "Members on the local networks that found no place in the table",

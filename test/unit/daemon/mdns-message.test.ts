@@ -5,6 +5,7 @@ import {
   encodeAnswer,
   encodeQuestion,
   instanceOf,
+  mayConcern,
   serviceName,
 } from "../../../src/daemon/mdns-message.ts";
 import { parseIdentity } from "../../../src/trust/identity.ts";
@@ -12,6 +13,36 @@ import { SeededRandom } from "../../support/seeded-random.ts";
 
 const key = "hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY=";
 const port = 51_820;
+
+describe("a message", () => {
+  test("of more records than are read is not looked into: each may point to long names", () => {
+    const long = Array.from("abc".repeat(16).match(/.{3}/g) ?? []).flatMap((text) => [
+      text.length,
+      ...Buffer.from(text),
+    ]);
+    const name = [8, ...Buffer.from("_meshvpn"), ...long, 0];
+    const bytes = [0, 0, 0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0, ...name];
+    let records = 0;
+    for (let owner = [] as number[]; bytes.length < 1_400; owner = [0xc0, 12]) {
+      bytes.push(...owner, 0, 12, 0, 1, 0, 0, 0, 1, 0, 2, 0xc0, 12);
+      records += 1;
+    }
+    const message = Buffer.from(bytes);
+    message.writeUInt16BE(records, 6);
+    expect(decode(message).answers).toHaveLength(records);
+    expect([records > 64, mayConcern(message)]).toEqual([true, false]);
+    message.writeUInt16BE(64, 6);
+    expect(mayConcern(message)).toBe(true);
+  });
+
+  test("of another service is not looked into, and of ours is in whatever case it is said", () => {
+    const question = (name: string): Uint8Array =>
+      encode({ type: "query", questions: [{ type: "PTR", name }] });
+    expect(mayConcern(question("_ipp._tcp.local"))).toBe(false);
+    expect(mayConcern(question("_MeshVPN._udp.local"))).toBe(true);
+    expect(mayConcern(new Uint8Array(11))).toBe(false);
+  });
+});
 
 describe("an announcement", () => {
   test("comes out as it went in", () => {
