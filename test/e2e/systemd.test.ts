@@ -1,4 +1,4 @@
-/** The unit as the package has it, under a real systemd, with the single file: start, reload, end. */
+/** The unit as the package has it, under a real systemd, with the single file where README.md installs it: start, reload, end. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -28,7 +28,7 @@ test("systemd starts it, reloads it and ends it", async () => {
   const unit = readFileSync(join(root, "packaging/systemd/meshvpn.service"), "utf8");
   await using systemd = await Systemd.start(
     host,
-    { "meshvpn.service": unit.replaceAll("/usr/bin/meshvpn", "/usr/local/bin/meshvpn") },
+    { "meshvpn.service": unit },
     { meshvpn: executable },
   );
   const meshvpn = async (...args: string[]): Promise<string> => {
