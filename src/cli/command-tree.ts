@@ -4,7 +4,11 @@ import type { ArgsDef, CommandDef } from "citty";
 import { resolve } from "./arguments.ts";
 
 /** A command's file exports a citty command, each with arguments of its own type. */
-export type Load = () => Promise<{ readonly default: object }>;
+export type Load = () => Promise<{
+  readonly default: object;
+  /** Lines on the variables that it reads beside the settings', for the end of its help. */
+  readonly variables?: string;
+}>;
 /** By name, in the order of the help. */
 export type Commands = Readonly<Record<string, Load>>;
 

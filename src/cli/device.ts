@@ -5,7 +5,7 @@ import { busyPollMax, cipherChoices, ioUringChoices } from "../native/dataplane.
 import { usageError } from "./errors.ts";
 
 /** What has no flag, for the help. */
-export const deviceVariables = [
+export const variables = [
   "Environment:",
   "  MESHVPN_STATE_DIR  where replay protection is remembered (/var/lib/meshvpn)",
   `  MESHVPN_AEAD       what seals packets: ${cipherChoices.join(", ")} (auto)`,
@@ -22,13 +22,7 @@ export default defineCommand({
   meta: {
     name: "device",
     description:
-      "Run a plain WireGuard device, for wg and wg-quick to configure. Environment: " +
-      "MESHVPN_STATE_DIR (/var/lib/meshvpn), " +
-      `MESHVPN_AEAD (${cipherChoices.join(", ")}), ` +
-      `MESHVPN_LANES (${laneChoices.join(", ")}), ` +
-      `MESHVPN_IO_URING (${ioUringChoices.join(", ")}), ` +
-      "MESHVPN_CONNECTED_SOCKETS (on, off), MESHVPN_BUSY_POLL (microseconds), " +
-      "LOG_LEVEL (silent, error, verbose or info, debug), MESHVPN_LOG_FILE. " +
+      "Run a plain WireGuard device, for wg and wg-quick to configure; what has no flag is set by variables, which --help lists. " +
       "Example: meshvpn device wg0 && wg setconf wg0 wg0.conf",
   },
   args: {

@@ -62,6 +62,8 @@ async function run(words: readonly string[], load: Load, args: readonly string[]
   const flags = rest.includes("--") ? rest.slice(0, rest.indexOf("--")) : rest;
   if (flags.includes("--help") || flags.includes("-h")) {
     await printUsage(command, root);
+    const { variables } = await load();
+    if (variables !== undefined) console.log(variables);
     return 0;
   }
   await checkArguments(command, rest);
@@ -84,9 +86,9 @@ function noSuchWord(
   return usageError(`unknown command ${called} ${inner}`, why, see);
 }
 
-/** Colour only where a terminal shows it and NO_COLOR does not forbid it. */
+/** Not padded to its longest line; colour only where a terminal shows it and NO_COLOR does not forbid it. */
 async function printUsage(command: CommandDef, parent?: CommandDef): Promise<void> {
-  const text = await renderUsage(command, parent);
+  const text = (await renderUsage(command, parent)).replaceAll(/ +$/gm, "");
   const colour = process.stdout.isTTY === true && !process.env.NO_COLOR;
   console.log(colour ? text : Bun.stripANSI(text));
 }

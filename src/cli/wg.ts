@@ -2,7 +2,7 @@
  * `meshvpn-wg [-f|--foreground] IFNAME`: the same device under wireguard-go's calling convention,
  * as wg-quick calls it (WG_QUICK_USERSPACE_IMPLEMENTATION=meshvpn-wg).
  */
-import { deviceCommand, deviceVariables } from "./device.ts";
+import { deviceCommand, variables } from "./device.ts";
 import { usageError } from "./errors.ts";
 import { version } from "./version.ts";
 
@@ -16,7 +16,7 @@ export async function wireguardMain(args: readonly string[]): Promise<number> {
     return 0;
   }
   if (args.length === 1 && (first === "--help" || first === "-h")) {
-    console.log(`${usage}\n\n${deviceVariables}`);
+    console.log(`${usage}\n\n${variables}`);
     return 0;
   }
   const flagged = first === "-f" || first === "--foreground";

@@ -176,7 +176,7 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
   }),
   lanes: text({
     hint: laneChoices.join("|"),
-    describe: "pairs of packet threads; auto is one for every four processors, at least one",
+    describe: "pairs of packet threads; auto is one, for relayed frames need that",
     fallback: "auto",
     parse: (said) => laneChoices.find((choice) => choice === said),
     expects: `one of ${laneChoices.join(", ")}`,

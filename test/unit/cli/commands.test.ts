@@ -221,8 +221,16 @@ test("up warns of a variable that is no setting, and names the nearest", async (
   );
 });
 
-test("meshvpn-wg names its variables in its help", async () => {
-  const { out } = await meshvpn(["meshvpn-wg", "--help"]);
+test.each([["meshvpn-wg"], ["device"]])("%s names its variables in its help", async (command) => {
+  const { out } = await meshvpn([command, "--help"]);
   for (const name of ["MESHVPN_STATE_DIR", "MESHVPN_AEAD", "MESHVPN_IO_URING", "LOG_LEVEL"])
     expect(out).toContain(name);
+});
+
+test("the list of commands is not padded to its longest line", async () => {
+  const { code, out } = await meshvpn([]);
+  expect(code).toBe(2);
+  expect(out).toContain("device");
+  expect(out.split("\n").filter((line) => line !== line.trimEnd())).toEqual([]);
+  expect(Math.max(...out.split("\n").map((line) => line.length))).toBeLessThan(300);
 });
