@@ -3,7 +3,7 @@
  * state directories, by an organisation's certificates, and by its revocation.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { schemaErrors } from "../support/json-schema.ts";
 import { Node, untilConnected } from "./support/mesh.ts";
@@ -209,3 +209,24 @@ async function untilAllReach(nodes: readonly Node[], timeoutMs: number): Promise
     }),
   );
 }
+
+test("a revoked node that puts its state directory aside comes in again by a new token", async () => {
+  await using stage = Stage.open();
+  const [one, two] = await stage.pair();
+  const [alpha, beta] = [Node.fresh(one, "alpha"), Node.fresh(two, "beta")];
+  await alpha.ok("init");
+  alpha.identity = (await alpha.ok("export")).trim();
+  await alpha.up();
+  await beta.join((await alpha.ok("invite")).trim());
+  await untilConnected([alpha, beta], 5_000);
+  const before = beta.identity;
+  await alpha.ok("org", "revoke", before);
+  await until("beta to be cut off", async () => (await alpha.status()).members.length === 0);
+  await beta.ok("down");
+  renameSync(beta.directory, `${beta.directory}.left`);
+  await beta.join((await alpha.ok("invite")).trim());
+  await untilConnected([alpha, beta], 5_000);
+  expect(beta.identity).not.toBe(before);
+  expect((await alpha.status()).members.map(({ identity }) => identity)).toEqual([beta.identity]);
+  await beta.ok("down");
+}, 60_000);
