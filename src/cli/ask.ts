@@ -1,6 +1,8 @@
 /** Asking the daemon that a command line means: by --control-socket, its variable, or the file. */
+import type { MeshError } from "../base/errors.ts";
 import { readSettings } from "../daemon/config.ts";
 import { ask, type ControlRequest } from "../daemon/control.ts";
+import type { MeshConfig, SettingName } from "../daemon/setting.ts";
 import type { MeshStatus } from "../daemon/status.ts";
 import { settingSources } from "./flags.ts";
 
@@ -12,8 +14,24 @@ export interface Called {
 
 export async function askDaemon(called: Called, request: ControlRequest): Promise<unknown> {
   const names = ["control_socket"] as const;
-  const sources = settingSources(names, called.args, called.rawArgs);
-  return await ask(readSettings(sources, names).control_socket, request);
+  return await ask(clientSettings(called, names).control_socket, request);
+}
+
+let warned = false;
+
+/**
+ * What a command needs that speaks to a daemon which runs already. A mistake elsewhere in the file is
+ * the next start's: here it is warned of, once, so that a daemon can be asked and ended meanwhile.
+ */
+export function clientSettings<Name extends SettingName>(
+  { args, rawArgs }: Called,
+  names: readonly Name[],
+): Pick<MeshConfig, Name> {
+  const mistake = (error: MeshError): void => {
+    if (!warned) console.error(`meshvpn: warning: ${error.sentence()}`);
+    warned = true;
+  };
+  return readSettings({ ...settingSources(names, args, rawArgs), mistake }, names);
 }
 
 /** What costs the daemon something is left out unless it is asked for. */

@@ -4,6 +4,7 @@
  * this node and a member is doctor-peer.ts'.
  */
 import { certificateMend, type RefusedStatus, refusalWords, timeText } from "../daemon/refusal.ts";
+import { identityMend } from "../daemon/state.ts";
 import type { DomainStatus } from "../daemon/surroundings.ts";
 import { broken, type Link, ok, unknown } from "./doctor-link.ts";
 
@@ -19,6 +20,8 @@ export interface MachineEvidence {
   readonly tunWanted: boolean;
   readonly identity: "there" | "absent" | "unreadable";
   readonly stateDirectory: string;
+  /** What is wrong in it, which a daemon that runs has not read yet; undefined: nothing. */
+  readonly policy: string | undefined;
   readonly wallMs: number;
   /** The clock cannot be before this: the program is not older. */
   readonly builtMs: number;
@@ -59,8 +62,11 @@ export function machineLinks(evidence: MachineEvidence): readonly Link[] {
     evidence.identity === "there"
       ? ok("identity", `in ${evidence.stateDirectory}`)
       : evidence.identity === "absent"
-        ? broken("identity", `there is none in ${evidence.stateDirectory}`, "run meshvpn keygen")
+        ? broken("identity", `there is none in ${evidence.stateDirectory}`, identityMend)
         : unknown("identity", "it cannot be read by this user", "run doctor as root"),
+    ...(evidence.policy === undefined
+      ? []
+      : [broken("policy", `${evidence.policy}, or no daemon starts`, "see meshvpn policy check")]),
     runs || evidence.netAdmin
       ? ok("privileges", runs ? "the daemon has what it takes" : "CAP_NET_ADMIN")
       : broken(

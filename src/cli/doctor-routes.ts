@@ -35,7 +35,7 @@ function offered({ offers, forward }: MeshStatus, { v4, v6 }: Forwards): readonl
     ...(has(6) && v6 === false ? ["net.ipv6.conf.all.forwarding"] : []),
   ];
   if (off.length === 0) return [ok("routes offered", what)];
-  const words = `this node offers ${what}, and ${off.join(" and ")} is 0, so nothing gets there`;
+  const words = `this node offers ${what}, and ${off.join(" and ")} ${off.length === 1 ? "is" : "are"} 0, so nothing gets there`;
   return [broken("routes offered", words, mend)];
 }
 

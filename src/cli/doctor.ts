@@ -10,7 +10,8 @@ import { defineCommand } from "citty";
 import { MeshError } from "../base/errors.ts";
 import { readConfig, readSettings, settingNames } from "../daemon/config.ts";
 import { ask } from "../daemon/control.ts";
-import type { MeshConfig } from "../daemon/setting.ts";
+import { readPolicy } from "../daemon/policy-file.ts";
+import type { ConfigSources, MeshConfig } from "../daemon/setting.ts";
 import type { MeshStatus } from "../daemon/status.ts";
 import type { NodeView } from "../daemon/view.ts";
 import { askWitness } from "../daemon/witness.ts";
@@ -194,13 +195,7 @@ async function machine(
     wrong = error.sentence();
   }
   // What is wrong in the file need not keep the daemon from being asked.
-  const said = config ?? {
-    ...readSettings({ flags: sources.flags, environment: {}, hostname: hostname() }, [
-      "control_socket",
-      "state_dir",
-      "tun",
-    ]),
-  };
+  const said = config ?? settingsNeeded(sources);
   const { daemon, status } = await daemonState(said.control_socket);
   return {
     status,
@@ -214,10 +209,41 @@ async function machine(
       tunWanted: said.tun,
       identity: identityState(said.state_dir),
       stateDirectory: said.state_dir,
+      policy: policyMistake(said.state_dir),
       wallMs: Date.now(),
       builtMs,
     },
   };
+}
+
+/** The whole of it is said of the configuration already. */
+const elsewhere = (): void => undefined;
+const needed = ["control_socket", "state_dir", "tun"] as const;
+
+/** Of a configuration with a mistake: what can be read of it, else what flags and defaults say. */
+function settingsNeeded(sources: ConfigSources): Pick<MeshConfig, (typeof needed)[number]> {
+  try {
+    return readSettings({ ...sources, mistake: elsewhere }, needed);
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error;
+    const { flags } = sources;
+    return readSettings(
+      { flags, environment: {}, file: "/dev/null", hostname: hostname() },
+      needed,
+    );
+  }
+}
+
+/** What keeps a daemon from starting, and from reading its policy again; undefined: nothing. */
+function policyMistake(directory: string): string | undefined {
+  try {
+    readPolicy(directory);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error;
+    // A user who may not look is told so of the identity.
+    return error.code === "permission_denied" ? undefined : error.sentence();
+  }
 }
 
 async function daemonState(

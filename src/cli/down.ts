@@ -1,12 +1,12 @@
 /** `meshvpn down`: stops the daemon, and returns when its process has ended. */
 import { defineCommand } from "citty";
 import { MeshError } from "../base/errors.ts";
-import { readSettings } from "../daemon/config.ts";
 import { converse } from "../daemon/control.ts";
 import { undoForwarding } from "../daemon/forwarding.ts";
 import type { MeshConfig } from "../daemon/setting.ts";
 import { routingPlace } from "../mesh/route-plan.ts";
-import { settingFlags, settingSources } from "./flags.ts";
+import { clientSettings } from "./ask.ts";
+import { settingFlags } from "./flags.ts";
 import { warn } from "./trust-context.ts";
 
 const endMsMax = 20_000;
@@ -19,8 +19,8 @@ export default defineCommand({
       "Stop the daemon and take its interface away. Example: meshvpn down && ip link show",
   },
   args: settingFlags(names),
-  async run({ args, rawArgs }) {
-    const settings = readSettings(settingSources(names, args, rawArgs), names);
+  async run(called) {
+    const settings = clientSettings(called, names);
     const conversation = await reach(settings);
     const patience = Promise.withResolvers<"late">();
     const timer = setTimeout(() => patience.resolve("late"), endMsMax);

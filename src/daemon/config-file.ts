@@ -28,15 +28,37 @@ export function configPath({ file, environment }: ConfigSources): { path: string
   return { path: path ?? configPathDefault, named: path !== undefined };
 }
 
-/** undefined where nobody named one and there is none. MeshError `usage` for what is wrong in it. */
-export function readConfigFile(sources: ConfigSources, settings: Settings): ConfigFile | undefined {
+/**
+ * undefined where nobody named one and there is none. MeshError `usage` for what is wrong in it, unless
+ * `sources.mistake` hears of that: then for what is wrong about the settings in `names` alone.
+ */
+export function readConfigFile(
+  sources: ConfigSources,
+  settings: Settings,
+  names: readonly SettingName[],
+): ConfigFile | undefined {
   const { path, named } = configPath(sources);
   if (!named && !existsSync(path)) return undefined;
-  const content = readText(path);
-  const place = (key: string): string => placeOf(path, content, key);
-  const values = parseFile(path, content);
-  return { path, said: checkFile(values, settings, place), place };
+  try {
+    const content = readText(path);
+    const place = (key: string): string => placeOf(path, content, key);
+    const refuse = (key: string, error: MeshError): void => {
+      const isAsked = (names as readonly string[]).includes(key);
+      if (isAsked || sources.mistake === undefined) throw error;
+      sources.mistake(error);
+    };
+    return { path, said: checkFile(parseFile(path, content), settings, place, refuse), place };
+  } catch (error) {
+    // In a file that somebody named, another daemon's socket may stand: the default is no answer.
+    const isBorne = error instanceof UnreadableFile && sources.mistake !== undefined && !named;
+    if (!isBorne) throw error;
+    sources.mistake(error);
+    return undefined;
+  }
 }
+
+/** The file as a whole is of no use. */
+class UnreadableFile extends MeshError {}
 
 function readText(path: string): string {
   try {
@@ -69,38 +91,47 @@ function parseFile(path: string, content: string): Record<string, unknown> {
         /^Invalid TOML document: /,
         "",
       );
-      throw invalidFile(`${path}:${error.line}`, `it is no TOML: ${why}`);
+      throw unreadable(`${path}:${error.line}`, `it is no TOML: ${why}`);
     }
     const why = error instanceof Error ? error.message : String(error);
     // The parser quotes the file, whatever stands there: a line's end, or what moves a terminal.
-    throw invalidFile(path, why.replace(/\p{Cc}+/gu, "?"));
+    throw unreadable(path, why.replace(/\p{Cc}+/gu, "?"));
   }
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
-    throw invalidFile(path, "it does not hold names and values");
+    throw unreadable(path, "it does not hold names and values");
   }
   return parsed as Record<string, unknown>;
+}
+
+function unreadable(place: string, why: string): UnreadableFile {
+  return new UnreadableFile("usage", `cannot use the configuration ${place}`, why, "correct it");
 }
 
 function invalidFile(place: string, why: string): MeshError {
   return new MeshError("usage", `cannot use the configuration ${place}`, why, "correct it");
 }
 
-/** Every key known, every value of its kind; what the values mean is for others. */
+/** Every key known, every value of its kind, or `refuse`; what the values mean is for others. */
 function checkFile(
   values: Record<string, unknown>,
   settings: Settings,
   place: (key: string) => string,
+  refuse: (key: string, error: MeshError) => void,
 ): Said {
   const said: Said = {};
   for (const [key, value] of Object.entries(values)) {
-    if (!Object.hasOwn(settings, key)) throw unknownKey(place(key), key, Object.keys(settings));
+    if (!Object.hasOwn(settings, key)) {
+      refuse(key, unknownKey(place(key), key, value, Object.keys(settings)));
+      continue;
+    }
     const setting = settings[key as SettingName];
     const kindIsRight =
       setting.hint === undefined
         ? typeof value === "boolean"
         : typeof value === "string" || typeof value === "number" || isTexts(value);
     if (!kindIsRight || (isTexts(value) && !setting.many)) {
-      throw invalidFile(place(key), `${key} must be ${kindOf(setting)}`);
+      refuse(key, invalidFile(place(key), `${key} must be ${kindOf(setting)}`));
+      continue;
     }
     said[key as SettingName] = isTexts(value)
       ? value
@@ -111,8 +142,21 @@ function checkFile(
   return said;
 }
 
-function unknownKey(place: string, key: string, known: readonly string[]): MeshError {
+function unknownKey(
+  place: string,
+  key: string,
+  value: unknown,
+  known: readonly string[],
+): MeshError {
   const near = nearest(key, known);
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+    return new MeshError(
+      "usage",
+      `cannot use the configuration ${place}`,
+      `it has the table ${JSON.stringify(key)}, and a configuration has no tables`,
+      "give every setting a line of its own; meshvpn config show names them",
+    );
+  }
   return new MeshError(
     "usage",
     `cannot use the configuration ${place}`,

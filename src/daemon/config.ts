@@ -366,7 +366,7 @@ export function sayings<Name extends SettingName>(
       out.set(name, { texts: [elsewhere], where: "LOG_LEVEL" });
     }
   }
-  const file = out.size === names.length ? undefined : readConfigFile(sources, settings);
+  const file = out.size === names.length ? undefined : readConfigFile(sources, settings, names);
   for (const name of names) {
     if (out.has(name)) continue;
     const said = file?.said[name];

@@ -2,6 +2,7 @@
  * What an operator may set, by name and type, and what each place may say of it. What the settings
  * mean, and what they are when nobody says anything, is config.ts'.
  */
+import type { MeshError } from "../base/errors.ts";
 import type { IpPrefix } from "../base/ip.ts";
 import type { CipherChoice, IoUringChoice } from "../native/dataplane.ts";
 import type { ProfileName } from "../swim/profile.ts";
@@ -109,6 +110,11 @@ export interface ConfigSources {
   readonly environment: Readonly<Record<string, string | undefined>>;
   /** Of --config; then there must be such a file. */
   readonly file?: string | undefined;
+  /**
+   * Of whoever asks for some settings only: is told what is wrong elsewhere in the file, in place of a
+   * throw, and the rest counts. A file that somebody named must be readable all the same.
+   */
+  readonly mistake?: (error: MeshError) => void;
   /** Of this machine: what a node is called unless somebody says otherwise. */
   readonly hostname: string;
 }

@@ -32,6 +32,9 @@ export interface Memory {
   readonly ipv4Candidate?: number;
 }
 
+/** Where there is none. */
+export const identityMend = "run meshvpn join TOKEN, meshvpn init or meshvpn keygen";
+
 const identityFile = "identity.key";
 const wireguardFile = "wireguard.key";
 const memoryFile = "node.json";
@@ -101,7 +104,7 @@ export function loadIdentity(crypto: KeyFiles, directory: string): Identity {
     "identity_missing",
     "this node has no identity",
     `there is no ${path}`,
-    "run meshvpn keygen",
+    identityMend,
   );
 }
 

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Link } from "../../src/cli/doctor-link.ts";
+import { identityMend } from "../../src/daemon/state.ts";
 import { doctor, dropping, healed, linksOf, untilFirst, untilRefused } from "./support/doctor.ts";
 import { Node, untilConnected } from "./support/mesh.ts";
 import { closeStages, type Host, Stage } from "./support/stage.ts";
@@ -39,7 +40,7 @@ describe("on one machine, doctor names", () => {
     const empty = join(stage.directory, "empty");
     mkdirSync(empty);
     const link = await doctor(node, "--state-dir", empty);
-    expect([link?.link, link?.mend]).toEqual(["identity", "run meshvpn keygen"]);
+    expect([link?.link, link?.mend]).toEqual(["identity", identityMend]);
   });
 
   test("the line of a configuration that is wrong", async () => {

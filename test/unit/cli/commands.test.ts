@@ -85,7 +85,7 @@ describe("keygen and export", () => {
   test("say what to do where there is none", async () => {
     const ran = await meshvpn(["export"]);
     expectRefusal(ran, 1);
-    expect(ran.error).toContain("run meshvpn keygen");
+    expect(ran.error).toContain("meshvpn keygen");
   });
 
   test("take the directory of the flag before that of the environment", async () => {

@@ -49,6 +49,22 @@ describe("config", () => {
     );
   });
 
+  test("with a mistake keeps nobody from the daemon that runs, and doctor says so", async () => {
+    const socket = join(directory, "nobody.sock");
+    writeFileSync(file, `control_socket = "${socket}"\nprot = 1\n`);
+    for (const command of ["status", "logs", "down"]) {
+      const { code, stderr } = await meshvpn([command, "--config", file]);
+      expect(stderr).toMatch(
+        /^meshvpn: warning: .*:2: .* "prot"; did you mean port\?\nmeshvpn: .*\n$/,
+      );
+      expect([code, stderr.includes(socket)]).toEqual([3, true]);
+    }
+    const { code, stdout, stderr } = await meshvpn(["doctor"], { MESHVPN_CONFIG: file });
+    expect([code, stderr]).toEqual([4, ""]);
+    expect(stdout).toMatch(/^broken\tconfiguration\t.* "prot"/m);
+    expect(stdout).toContain(`nobody answers on ${socket}`);
+  });
+
   test("path is what up would read", async () => {
     expect((await meshvpn(["config", "path"])).stdout).toBe("/etc/meshvpn/config.toml\n");
     const said = await meshvpn(["config", "path"], { MESHVPN_CONFIG: file });

@@ -22,6 +22,7 @@ const machine: MachineEvidence = {
   tunWanted: true,
   identity: "there",
   stateDirectory: "/var/lib/meshvpn",
+  policy: undefined,
   wallMs,
   builtMs: Date.UTC(2026, 0, 1),
 };
@@ -63,6 +64,13 @@ describe("doctor's chain", () => {
 
   const machineCases: readonly [string, Partial<MachineEvidence>, string, string][] = [
     ["a clock before the program was made", { wallMs: 0 }, "clock", "timedatectl"],
+    [
+      "a policy with a mistake, also where the daemon runs",
+      { policy: "cannot use the policy /var/lib/meshvpn/policy:2: no; correct it" },
+      "policy",
+      "policy check",
+    ],
+    ["no identity", { identity: "absent", daemon: "not running" }, "identity", "join TOKEN"],
     ["a socket of somebody else", { daemon: "permission denied" }, "daemon", "as root"],
     ["a daemon that does not answer", { daemon: "silent" }, "daemon", "see its log"],
     [

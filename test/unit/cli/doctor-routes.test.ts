@@ -23,6 +23,7 @@ describe("doctor says of routes", () => {
     expect(links({ offers }, { ...on, v6: false })).toEqual([
       expect.stringMatching(/^broken routes offered: .*net\.ipv6\.conf\.all\.forwarding is 0/),
     ]);
+    expect(links({ offers }, { ...on, v4: false, v6: false })[0]).toContain("forwarding are 0");
     expect(links({ offers: ["192.168.7.0/24"] }, { ...on, v6: false })).toHaveLength(1);
     expect(links({ offers, forward: "refused" })[0]).toMatch(/^broken .*could not be set/);
     // Where /proc/sys cannot be read, nothing is claimed.

@@ -142,6 +142,19 @@ describe("the configuration", () => {
     expect(() => readSettings(sources({}, broken), names)).toThrow(MeshError);
   });
 
+  test("is read in part with mistakes elsewhere in the file, which are told", () => {
+    const file = written('prot = 1\ncontrol_socket = "/run/b.sock"\n[net]\nport = 2\n');
+    const told: string[] = [];
+    const mistake = (error: MeshError): void => void told.push(error.why);
+    const read = (path: string, name: "control_socket" | "port") =>
+      readSettings({ ...sources({}, path), mistake }, [name]);
+    expect(read(file, "control_socket")).toMatchObject({ control_socket: "/run/b.sock" });
+    expect(told).toEqual(['it has the unknown key "prot"', expect.stringContaining("no tables")]);
+    // What is wrong with that part itself, and a named file that is none, leave nothing to go by.
+    expect(() => read(written("port = true\n"), "port")).toThrow(MeshError);
+    expect(() => read(written("control_socket = \n"), "control_socket")).toThrow(MeshError);
+  });
+
   test("cuts a state directory's last slash off", () => {
     expect(readConfig(sources({ state_dir: "/var/x/" })).state_dir).toBe("/var/x");
     expect(readConfig(sources({ state_dir: "/" })).state_dir).toBe("/");

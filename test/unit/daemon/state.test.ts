@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { MeshError } from "../../../src/base/errors.ts";
 import {
   createKeys,
+  identityMend,
   loadIdentity,
   loadKeys,
   prepareStateDirectory,
@@ -103,7 +104,7 @@ describe("keys", () => {
 
   test("that are missing are asked for", () => {
     const error = refusal(() => loadIdentity(crypto, directory));
-    expect([error.code, error.remedy]).toEqual(["identity_missing", "run meshvpn keygen"]);
+    expect([error.code, error.remedy]).toEqual(["identity_missing", identityMend]);
   });
 
   test("that others may read, or that are damaged, are refused and left as they are", () => {
