@@ -55,7 +55,7 @@ import { TcpFallback } from "./tcp-fallback.ts";
 import { tellLog } from "./tell-log.ts";
 import { lanesFor, workersFor } from "./threads.ts";
 import { TimestampStore } from "./timestamps.ts";
-import { TrustStore } from "./trust-store.ts";
+import { TrustStore, trustWords } from "./trust-store.ts";
 import { MeshUapi, statsBySlot } from "./uapi.ts";
 
 /** UAPI requests answered in one turn. */
@@ -387,10 +387,10 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   /** For the line that says it is up. */
   describe(): string {
-    const { name, addresses, trusted } = this.#node.status();
+    const { name, addresses } = this.#node.status();
     const { interfaceName, listenPort } = this.#parts.dataplane.deviceState();
     const place = this.#parts.config.tun ? interfaceName : "no interface";
-    return `${name}, ${place}, ${addresses.join(", ")}, port ${listenPort}, ${trusted} trusted`;
+    return `${name}, ${place}, ${addresses.join(", ")}, port ${listenPort}, ${trustWords(this.#node.status())}`;
   }
 
   warnings(): readonly string[] {

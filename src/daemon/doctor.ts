@@ -104,8 +104,15 @@ export class Doctor {
 
   #refused(): readonly RefusedStatus[] {
     const { ms } = this.#sources.now();
+    // Whoever came in since by another's word did so without asking here again.
+    const reached = new Set(
+      this.#members()
+        .filter(isReached)
+        .map(({ identity }) => identity),
+    );
     return this.arrivals
       .refused(ms)
+      .filter(({ identity }) => !reached.has(identity))
       .slice(0, refusedMax)
       .map((arrival) => refusedStatus(arrival, ms, this.#isWanted(arrival)));
   }

@@ -4,7 +4,7 @@
  * organisations said, the invitations that it issued and the one that it holds. Forms only; what they
  * mean is trust/'s and mesh/'s.
  */
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { decodeBase64, encodeBase64 } from "../base/base64.ts";
 import type { Secret } from "../base/crypto.ts";
@@ -31,6 +31,7 @@ import {
 import { isName, sanitizeName, sequenceMax } from "../trust/text.ts";
 import {
   attempt,
+  disk,
   isInteger,
   isSchema,
   moveAside,
@@ -194,6 +195,14 @@ export function writeCertificate(directory: string, bytes: Uint8Array): void {
   write(directory, certificateFile, "keep the certificate", `${line}\n`);
 }
 
+/** Of a former identity; it stays beside as *.old. False where there is none. */
+export function setCertificateAside(directory: string): boolean {
+  const path = join(directory, certificateFile);
+  if (!existsSync(path)) return false;
+  attempt("set the former certificate aside", path, () => disk.renameSync(path, `${path}.old`));
+  return true;
+}
+
 /** What organisations said; signatures are for the caller to verify. */
 export function readStatements(directory: string, warn: Warn): readonly Uint8Array[] {
   const path = join(directory, statementsFile);
@@ -307,6 +316,11 @@ function decodeRedeemed(value: unknown): Redeemed | undefined {
 export function readToken(directory: string, warn: Warn): string | undefined {
   const decode = (text: string): string | undefined => text.trimEnd() || undefined;
   return readWhole(join(directory, tokenFile), smallBytesMax, decode, warn);
+}
+
+/** When it was given, in Unix ms; undefined: there is none. */
+export function tokenGivenMs(directory: string): number | undefined {
+  return statSync(join(directory, tokenFile), { throwIfNoEntry: false })?.mtimeMs;
 }
 
 export function writeToken(directory: string, token: string): void {

@@ -47,6 +47,7 @@ import {
   readStatements,
   readToken,
   removeToken,
+  tokenGivenMs,
   writeCertificate,
   writeInvites,
   writeStatements,
@@ -56,6 +57,8 @@ import {
 export const expiryWarningMs = 14 * 24 * 3_600_000;
 /** Of the token's seeds, so many are the issuer's own addresses at most. */
 const ownSeedsMax = 4;
+/** Before that it is too early to say that an invitation is not redeemed. */
+export const tokenIsNewMs = 10_000;
 const dayMs = 24 * 3_600_000;
 
 type Kept = Extract<NodeEvent, { kind: "persist_statements" | "persist_certificate" }>;
@@ -66,6 +69,15 @@ export interface TrustStoreOptions {
   readonly identity: Identity;
   readonly now: Instant;
   readonly warn: Warn;
+}
+
+/** Whom a node lets in, for the line that says it is up. */
+export function trustWords(
+  of: Pick<ReturnType<MeshNode["status"]>, "trusted" | "organisations">,
+): string {
+  const { trusted, organisations: count } = of;
+  const plural = count === 1 ? "organisation" : "organisations";
+  return count === 0 ? `${trusted} trusted` : `${trusted} trusted, ${count} ${plural}`;
 }
 
 export class TrustStore {
@@ -156,8 +168,12 @@ export class TrustStore {
   warnings(now: Instant, node: MeshNode): readonly string[] {
     const { certificate, joining } = node.status();
     const out: string[] = [];
-    if (joining) out.push("the invitation is not redeemed yet; its issuer is asked until it is");
-    const stored = readCertificate(this.#options.config.state_dir, this.#options.warn);
+    const { state_dir: directory } = this.#options.config;
+    const givenMs = joining ? tokenGivenMs(directory) : undefined;
+    if (givenMs !== undefined && now.wallMs - givenMs > tokenIsNewMs) {
+      out.push("the invitation is not redeemed yet; its issuer is asked until it is");
+    }
+    const stored = readCertificate(directory, this.#options.warn);
     const expires = (certificate ?? (stored && decodeCertificate(stored)?.claimed))?.expiresWallMs;
     if (expires === undefined || expires - now.wallMs > expiryWarningMs) return out;
     const day = new Date(expires).toISOString().slice(0, 10);

@@ -39,7 +39,8 @@ const rates = { unproven: [1 / 60, 8], proven: [1 / 10, 16] } as const;
 const proven: readonly Arrival["outcome"][] = ["certificate_expired", "too_old"];
 
 interface Entry extends Arrival {
-  readonly saidMs: number | undefined;
+  /** When each refusal of it was told last. */
+  readonly toldMs: Readonly<Partial<Record<Arrival["outcome"], number>>>;
 }
 
 export class Arrivals {
@@ -54,16 +55,20 @@ export class Arrivals {
   };
 
   note(nowMs: number, said: Omit<Arrival, "count" | "atMs">): void {
-    const { identity, outcome } = said;
+    const { identity } = said;
     const known = this.#entries.get(identity);
-    const isSame = known?.outcome === outcome;
-    const count = isSame ? known.count + 1 : 1;
-    const saidMs = isSame ? known.saidMs : undefined;
-    const arrival: Arrival = { ...said, count, atMs: nowMs };
-    const isTold = outcome !== "admitted" && this.#tell(arrival, saidMs);
+    // Whoever holds a spent invitation also asks without it: that it is a stranger then is no news.
+    const isRepeat =
+      said.outcome === "not_trusted" && this.of(nowMs, identity)?.outcome === "invitation";
+    const outcome = isRepeat ? "invitation" : said.outcome;
+    const count = known?.outcome === outcome ? known.count + 1 : 1;
+    const toldMs = known?.toldMs ?? {};
+    const arrival: Arrival = { ...said, outcome, count, atMs: nowMs };
+    const isTold = outcome !== "admitted" && this.#tell(arrival, toldMs[outcome]);
     this.#entries.delete(identity);
     if (this.#entries.size >= arrivalsMax) this.#forget();
-    this.#entries.set(identity, { ...arrival, saidMs: isTold ? nowMs : saidMs });
+    const told = isTold ? { ...toldMs, [outcome]: nowMs } : toldMs;
+    this.#entries.set(identity, { ...arrival, toldMs: outcome === "admitted" ? {} : told });
   }
 
   of(nowMs: number, identity: string): Arrival | undefined {

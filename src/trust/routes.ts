@@ -97,7 +97,10 @@ export function resolveRoutes(question: RouteQuestion): readonly Route[] {
     .filter((each) => routes.every((route) => !isSame(each, route)))
     // An exit node may offer one family alone.
     .filter(({ identity, prefix }) => !isExit(prefix) || !offersExit(offers, identity))
-    .map((each): Route => ({ ...each, state: "not offered" }));
+    // That it can be nobody's is said first: no offer would mend it.
+    .map((each): Route => {
+      return { ...each, state: isUsable(question, each.prefix) ? "not offered" : "refused" };
+    });
   return [...routes, ...missing];
 }
 

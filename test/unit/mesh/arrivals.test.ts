@@ -41,6 +41,25 @@ describe("arrivals", () => {
     expect(news(arrivals)).toEqual(["a too_old", "a revoked"]);
   });
 
+  test("with a spent invitation are news once, though they ask without it as well", () => {
+    const arrivals = new Arrivals();
+    for (let ms = 0; ms < 5_000; ms += 1_000) {
+      arrivals.note(ms, from("a", "invitation"));
+      arrivals.note(ms + 500, from("a", "not_trusted"));
+    }
+    expect(news(arrivals)).toEqual(["a invitation"]);
+    expect(arrivals.of(5_000, "a")).toMatchObject({ outcome: "invitation", count: 10 });
+  });
+
+  test("that change between two reasons are news once of each", () => {
+    const arrivals = new Arrivals();
+    for (let ms = 0; ms < 60_000; ms += 20_000) {
+      arrivals.note(ms, from("a", "too_old"));
+      arrivals.note(ms + 10_000, from("a", "revoked"));
+    }
+    expect(news(arrivals)).toEqual(["a too_old", "a revoked"]);
+  });
+
   test("of strangers fill neither the log nor the place of others", () => {
     const arrivals = new Arrivals();
     arrivals.note(0, from("late", "too_old"));

@@ -93,6 +93,8 @@ describe("a network that a member offers", () => {
         texts.map((text) => `A ${text}`),
       ),
     ).toEqual(texts.map((text) => `A ${formatPrefix(prefix(text))} refused`));
+    // Nor is it waited for where nobody offers it: no offer would mend that.
+    expect(states([], ["A 10.99.0.0/16"])).toEqual(["A 10.99.0.0/16 refused"]);
   });
 
   test("is everything only for the exit node", () => {
