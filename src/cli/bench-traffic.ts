@@ -84,6 +84,31 @@ function pour(socket: { write(bytes: Uint8Array): number }): number {
   }
 }
 
+/** A tunnel that carries packets answers at once; the kernel alone would try for two minutes. */
+export const connectMsMax = 5_000;
+
+/** @throws Error where nobody takes a connection there in time, or it is refused. */
+export async function reach(
+  hostname: string,
+  port: number,
+  msMax = connectMsMax,
+  connect: typeof connectOnce = connectOnce,
+): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const why = `nothing answered on TCP ${port} within ${msMax / 1000} s`;
+  const timer = setTimeout(() => late.reject(new Error(why)), msMax);
+  try {
+    await Promise.race([connect(hostname, port), late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function connectOnce(hostname: string, port: number): Promise<void> {
+  const socket = await Bun.connect({ hostname, port, socket: { data: () => undefined } });
+  socket.end();
+}
+
 export interface Direction {
   readonly bytes: number;
   readonly seconds: number;

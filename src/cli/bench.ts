@@ -12,6 +12,7 @@ import {
   measureLatency,
   measureUp,
   percentile,
+  reach,
   serveBench,
 } from "./bench-traffic.ts";
 import { usageError } from "./errors.ts";
@@ -102,6 +103,7 @@ async function measure(
   const found = findMember(await askStatus(called), said);
   const [member, address] = [nameOf(found), addressOf(found)];
   try {
+    await reach(address, port);
     progress(`latency of an idle tunnel, ${idleSeconds} s`);
     const idle = await measureLatency(address, port, idleSeconds);
     progress(`to ${member}, ${seconds} s`);
@@ -131,7 +133,7 @@ async function measure(
       "bench_failed",
       `cannot measure with ${member}`,
       why,
-      `run meshvpn bench --serve there, and see meshvpn ping ${member}`,
+      `run meshvpn bench --serve there; where its policy denies by default, meshvpn policy allow any tcp ${port} there; and see meshvpn ping ${member}`,
     );
   }
 }

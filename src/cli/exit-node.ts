@@ -8,6 +8,9 @@ import { nameFor, wordsOf } from "./routes.ts";
 import { identityMeant, inForce, placeOf, routeFlags } from "./routes-context.ts";
 import { warn } from "./trust-context.ts";
 
+const offerMend =
+  "say offer_exit = true in its configuration and run meshvpn reload there, or start it with --offer-exit";
+
 export default defineCommand({
   meta: {
     name: "exit-node",
@@ -54,7 +57,7 @@ export default defineCommand({
     const exits = offers.filter((prefix) => prefix.endsWith("/0"));
     if (status !== undefined && exits.length === 0) {
       const why = "it does not offer to be one";
-      throw usageError(`${said} is no exit node`, why, "run there: meshvpn up --offer-exit");
+      throw usageError(`${said} is no exit node`, why, offerMend);
     }
     writeRoutes(directory, { ...before, exitNode: identity });
     const after = await inForce(place);

@@ -20,6 +20,7 @@ import {
   writeNetwork,
   writeToken,
 } from "../daemon/trust-files.ts";
+import { decodeCertificate } from "../trust/certificate.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import { type Invite, parseInvite, verifyInvite } from "../trust/invite.ts";
 import { usageError } from "./errors.ts";
@@ -66,7 +67,7 @@ export default defineCommand({
     const invite = readInvite(crypto, token);
     await refuseWhereUp(socket);
     const identity = ownIdentity(crypto, directory) ?? prepareKeys(crypto, directory);
-    keep(directory, invite, token);
+    keep(directory, invite, token, identity);
     if (args.up === false) {
       console.log(`prepared ${formatIdentity(identity)}: meshvpn up comes into ${called(invite)}`);
       return;
@@ -131,7 +132,7 @@ function prepareKeys(
 }
 
 /** The token comes last: with it there, all else is. MeshError where the node is elsewhere already. */
-function keep(directory: string, invite: Invite, token: string): void {
+function keep(directory: string, invite: Invite, token: string, identity: Uint8Array): void {
   const known = readNetwork(directory, warn);
   const elsewhere = known !== undefined && !equalBytes(known.id, invite.networkId);
   const byKey = known === undefined && readKeys(directory, "trusted", warn).length > 0;
@@ -145,7 +146,7 @@ function keep(directory: string, invite: Invite, token: string): void {
       "choose another --state-dir (and --control-socket, --interface and --port to run both)",
     );
   }
-  if (known !== undefined && readCertificate(directory, warn) !== undefined) {
+  if (known !== undefined && isCertified(directory, identity)) {
     throw new MeshError(
       "already_joined",
       "cannot join",
@@ -166,6 +167,13 @@ function keep(directory: string, invite: Invite, token: string): void {
   writeToken(directory, token);
 }
 
+/** That of a former identity lets nobody in. */
+function isCertified(directory: string, identity: Uint8Array): boolean {
+  const stored = readCertificate(directory, warn);
+  const certificate = stored && decodeCertificate(stored)?.claimed;
+  return certificate !== undefined && equalBytes(certificate.identity, identity);
+}
+
 async function untilJoined(socket: string, invite: Invite): Promise<MeshStatus> {
   const deadlineMs = performance.now() + joinMsMax;
   for (;;) {
@@ -184,8 +192,8 @@ function unanswered(status: MeshStatus, { seeds }: Invite): MeshError {
     status.joining ? "the invitation is not redeemed yet" : "no member is reached yet",
     status.joining
       ? `nobody answered at ${places}: they cannot be reached, or the token was used already`
-      : "the certificate is here, but no session came up",
-    "the daemon goes on trying: see meshvpn status; check that UDP reaches those addresses, or ask for another token",
+      : "the certificate is here, but no session came up, or this identity was revoked",
+    "the daemon goes on trying: see meshvpn status; check that UDP reaches those addresses, run meshvpn doctor on the node that issued the token, or ask for another",
   );
 }
 

@@ -27,7 +27,13 @@ export default defineCommand({
     ]);
     const crypto = new NativeCrypto(loadLibrary());
     console.log(formatIdentity(createKeys(crypto, directory, args.force === true)));
-    const { warnWhereInUse } = await import("./trust-context.ts");
+    const { setCertificateAside } = await import("../daemon/trust-files.ts");
+    const { warn, warnWhereInUse } = await import("./trust-context.ts");
+    if (args.force === true && setCertificateAside(directory)) {
+      warn(
+        "the certificate of the former identity is kept as certificate.old: come in anew with meshvpn join TOKEN, or give meshvpn trust another",
+      );
+    }
     warnWhereInUse(directory);
   },
 });

@@ -20,22 +20,17 @@ import { formatSigned, type Statement } from "../trust/statement.ts";
 import { parseDuration } from "./duration.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 import { parseGroups } from "./invite.ts";
-import {
-  checkName,
-  networkOf,
-  openCrypto,
-  parseKeyArgument,
-  reload,
-  warn,
-} from "./trust-context.ts";
+import { memberKey } from "./member-key.ts";
+import { checkName, networkOf, openCrypto, reload, warn } from "./trust-context.ts";
 
 const names = ["state_dir", "control_socket", "network"] as const;
 
 const key = {
   type: "positional",
   required: false,
-  valueHint: "KEY",
-  description: "what meshvpn export prints on that node",
+  valueHint: "KEY|NAME",
+  description:
+    "what meshvpn export prints on that node, or a member's name or the beginning of its key",
 } as const;
 const terms = {
   name: {
@@ -78,7 +73,12 @@ const sign = defineCommand({
   args: { key, ...terms, ...settingFlags(names) },
   async run({ args, rawArgs }) {
     const signer = await openSigner(settingSources(names, args, rawArgs));
-    const subject = parseKeyArgument(args.key, "certify a node", "see meshvpn org sign --help");
+    const subject = await memberKey(
+      signer,
+      args.key,
+      "certify a node",
+      "see meshvpn org sign --help",
+    );
     console.log(
       formatSigned({ kind: "certificate", bytes: certify(signer, subject, args, false) }),
     );
@@ -95,7 +95,12 @@ const vouch = defineCommand({
   args: { key, ...terms, ...settingFlags(names) },
   async run({ args, rawArgs }) {
     const signer = await openSigner(settingSources(names, args, rawArgs));
-    const subject = parseKeyArgument(args.key, "vouch for a node", "see meshvpn org vouch --help");
+    const subject = await memberKey(
+      signer,
+      args.key,
+      "vouch for a node",
+      "see meshvpn org vouch --help",
+    );
     const certificate = decodeCertificate(certify(signer, subject, args, true))?.claimed;
     if (certificate === undefined) throw new Error("it was signed a moment ago");
     await say(signer, { kind: "vouch", vouch: certificate });
@@ -112,7 +117,12 @@ const revoke = defineCommand({
   args: { key, ...settingFlags(names) },
   async run({ args, rawArgs }) {
     const signer = await openSigner(settingSources(names, args, rawArgs));
-    const subject = parseKeyArgument(args.key, "revoke a key", "see meshvpn org revoke --help");
+    const subject = await memberKey(
+      signer,
+      args.key,
+      "revoke a key",
+      "see meshvpn org revoke --help",
+    );
     const { crypto, networkId, organisation } = signer;
     const bytes = signRevocation(crypto, networkId, organisation, subject, Date.now());
     const revocation = decodeRevocation(bytes)?.claimed;

@@ -1,6 +1,14 @@
 /** The commands by which a node comes in or is put out, as far as they need no daemon. */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { identityOf } from "../../../src/trust/identity.ts";
@@ -133,6 +141,25 @@ describe("join", () => {
     await ok("c", "trust", "hmEMmYzQG4BeWXAlXYTIUnAM0SbS2wkAtkRz3z5dfGY=");
     expectRefusal(await on("c", ["join", token()]), 1, "trusts others by key");
   });
+});
+
+test("a new identity takes another token of the network that the former one was in", async () => {
+  await ok("b", "join", token(), "--no-up");
+  const certificate = join(scene, "b", "certificate");
+  await certifiedAs(await ok("b", "export"));
+  expectRefusal(await on("b", ["join", token()]), 1, "a member of office already");
+  const forced = await on("b", ["keygen", "--force"]);
+  expect([forced.code, forced.error]).toEqual([0, expect.stringContaining("certificate.old")]);
+  expect([existsSync(certificate), existsSync(`${certificate}.old`)]).toEqual([false, true]);
+  expect(await ok("b", "join", token(), "--no-up")).toContain("meshvpn up comes into office");
+  // Nor does one that stayed behind from an older version keep it out.
+  copyFileSync(`${certificate}.old`, certificate);
+  expect(await ok("b", "join", token(), "--no-up")).toContain("meshvpn up comes into office");
+
+  async function certifiedAs(key: string): Promise<void> {
+    await ok("admin", "org", "keygen");
+    writeFileSync(certificate, `${await ok("admin", "org", "sign", key)}\n`);
+  }
 });
 
 describe("an organisation", () => {
