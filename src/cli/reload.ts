@@ -3,6 +3,8 @@ import { defineCommand } from "citty";
 import { readSettings } from "../daemon/config.ts";
 import { ask } from "../daemon/control.ts";
 import type { ReloadReport } from "../daemon/reload.ts";
+import type { MeshStatus } from "../daemon/status.ts";
+import { trustWords } from "../daemon/trust-store.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 
 export default defineCommand({
@@ -23,15 +25,21 @@ export default defineCommand({
     );
     const report = (await ask(socket, { command: "reload" })) as ReloadReport;
     if (args.json === true) console.log(JSON.stringify(report));
-    else process.stdout.write(reloadText(report));
+    else {
+      const { organisations } = (await ask(socket, { command: "status" })) as MeshStatus;
+      process.stdout.write(reloadText(report, organisations));
+    }
   },
 });
 
-export function reloadText({ trusted, changed, restart }: ReloadReport): string {
+export function reloadText(
+  { trusted, changed, restart }: ReloadReport,
+  organisations: number,
+): string {
   const lines = [
     changed.length === 0 ? "no setting has changed" : `changed: ${changed.join(", ")}`,
     ...(restart.length === 0 ? [] : [`changed, after a restart: ${restart.join(", ")}`]),
-    `trusted: ${trusted}`,
+    trustWords({ trusted, organisations }),
   ];
   return lines.map((line) => `${line}\n`).join("");
 }

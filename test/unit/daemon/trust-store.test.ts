@@ -24,7 +24,12 @@ describe("what a node says of its trust when it starts", () => {
     const none = (): never => {
       throw new MeshError("no_such_file", "", "", "");
     };
-    const crypto = Object.assign(new NobleCrypto(), { load: none, store: none });
+    const crypto = Object.assign(new NobleCrypto(), {
+      load: none,
+      store: none,
+      bytes: none,
+      below: none,
+    });
     const seed = crypto.importSecret(new Uint8Array(32).fill(1));
     const flags = { state_dir: directory };
     const store = new TrustStore({
