@@ -8,7 +8,6 @@ import { join } from "node:path";
 import { attackProgram } from "./support/attacker.ts";
 import { doctor, untilFirst, untilRefused } from "./support/doctor.ts";
 import { Node, untilConnected } from "./support/mesh.ts";
-import { until } from "./support/process.ts";
 import { closeStages, type Host, Stage } from "./support/stage.ts";
 
 beforeAll(() => {
@@ -67,8 +66,8 @@ describe("in a network of an organisation, doctor names", () => {
     await alpha.ok("org", "revoke", beta.identity);
     const here = await untilFirst(alpha, "trust here", [beta.identity], "was revoked");
     expect(here?.mend).toContain("meshvpn keygen --force");
-    await until("gamma to know", async () => (await gamma.member(beta)) === undefined);
-    expect((await doctor(gamma, beta.identity))?.words).toContain("was revoked");
+    // Since the certificate ended it may have been no member there at all: what counts is the reason.
+    await untilFirst(gamma, "trust here", [beta.identity], "was revoked");
     const refused = await untilRefused(alpha, "was revoked");
     // It is as its organisation wants it.
     expect(refused.state).toBe("unknown");

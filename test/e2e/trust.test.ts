@@ -71,6 +71,29 @@ describe("a network made by init", () => {
     await gamma.ok("down");
   }, 60_000);
 
+  test("puts a node out by its name, which comes in again under a new identity", async () => {
+    const gamma = Node.fresh(hosts[2] as Host, "gamma");
+    const invited = async (): Promise<string> => (await alpha.ok("invite")).trim();
+    await gamma.join(await invited());
+    const former = (await gamma.ok("export")).trim();
+    await until("gamma", async () =>
+      (await alpha.status()).members.some(({ name }) => name === "gamma"),
+    );
+    await alpha.ok("org", "revoke", "gamma");
+    await until("gamma to be put out", async () =>
+      (await alpha.status()).members.every(({ identity }) => identity !== former),
+    );
+    await gamma.ok("down");
+    const forced = await gamma.meshvpn("keygen", "--force");
+    expect([forced.code, forced.stderr.includes("meshvpn join TOKEN")]).toEqual([0, true]);
+    expect(await gamma.join(await invited())).toContain("joined office");
+    expect((await alpha.status()).members.map(({ name }) => name).toSorted()).toEqual([
+      "beta",
+      "gamma",
+    ]);
+    await gamma.ok("down");
+  }, 60_000);
+
   test("takes in a node that reaches another member only, which passes its request on", async () => {
     const delta = Node.fresh(hosts[3] as Host, "delta");
     const rules =
