@@ -51,10 +51,7 @@ const approve = defineCommand({
   },
   args: { ...route, ...routeFlags },
   async run(called) {
-    const prefix = networkOf(String(called.args.network));
-    const place = await placeOf(called);
-    const identity = identityMeant(place, String(called.args.who));
-    const before = readRoutes(place.directory, warn);
+    const { prefix, place, identity, before } = await meant(called);
     if (before.approved.some((each) => isOf(each, identity, prefix))) {
       console.log(`approved already: ${formatPrefix(prefix)}`);
       return;
@@ -87,10 +84,7 @@ const remove = defineCommand({
   },
   args: { ...route, ...routeFlags },
   async run(called) {
-    const prefix = networkOf(String(called.args.network));
-    const place = await placeOf(called);
-    const identity = identityMeant(place, String(called.args.who));
-    const before = readRoutes(place.directory, warn);
+    const { prefix, place, identity, before } = await meant(called);
     const approved = before.approved.filter((each) => !isOf(each, identity, prefix));
     if (approved.length === before.approved.length) {
       const why = "it was not approved by command; accept in the configuration is changed there";
@@ -100,6 +94,19 @@ const remove = defineCommand({
     console.log(`approved no longer: ${formatPrefix(prefix)}`);
   },
 });
+
+/** The network and the member of whom a command speaks, and what is approved so far. */
+async function meant(called: Called): Promise<{
+  readonly prefix: IpPrefix;
+  readonly place: Place;
+  readonly identity: string;
+  readonly before: ApprovedRoutes;
+}> {
+  const prefix = networkOf(String(called.args.network));
+  const place = await placeOf(called);
+  const identity = identityMeant(place, String(called.args.who));
+  return { prefix, place, identity, before: readRoutes(place.directory, warn) };
+}
 
 export default defineCommand({
   meta: {

@@ -9,6 +9,9 @@ const forge_ = @import("forge.zig");
 const Forge = forge_.Forge;
 const frame = @import("frame.zig");
 const packet_socket = @import("packet_socket.zig");
+const program = @import("program.zig");
+const now = program.now;
+const say = program.say;
 
 const batch_max = 64;
 const frame_bytes_max = 1514;
@@ -294,18 +297,6 @@ fn parse(list: std.process.Args) !Options {
         }
     }
     return options;
-}
-
-fn say(comptime format: []const u8, values: anytype) void {
-    var buffer: [2 * frame_bytes_max + 64]u8 = undefined;
-    const text = std.fmt.bufPrint(&buffer, format, values) catch return;
-    _ = linux.write(1, text.ptr, text.len);
-}
-
-fn now() u64 {
-    var time: linux.timespec = undefined;
-    _ = linux.clock_gettime(.MONOTONIC, &time);
-    return @as(u64, @intCast(time.sec)) * std.time.ns_per_s + @as(u64, @intCast(time.nsec));
 }
 
 fn sleep(ns: u64) void {

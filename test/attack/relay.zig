@@ -7,6 +7,9 @@ const linux = std.os.linux;
 const frame = @import("frame.zig");
 const faults = @import("faults.zig");
 const packet_socket = @import("packet_socket.zig");
+const program = @import("program.zig");
+const now = program.now;
+const say = program.say;
 
 const frame_bytes_max = 2048;
 /// Frames that wait for their time; beyond, a frame goes at once.
@@ -194,16 +197,4 @@ fn parse(list: std.process.Args) !Options {
         }
     }
     return options;
-}
-
-fn say(comptime format: []const u8, values: anytype) void {
-    var buffer: [512]u8 = undefined;
-    const text = std.fmt.bufPrint(&buffer, format, values) catch return;
-    _ = linux.write(1, text.ptr, text.len);
-}
-
-fn now() u64 {
-    var time: linux.timespec = undefined;
-    _ = linux.clock_gettime(.MONOTONIC, &time);
-    return @as(u64, @intCast(time.sec)) * std.time.ns_per_s + @as(u64, @intCast(time.nsec));
 }

@@ -32,16 +32,21 @@ test("two NATs with a port for each destination, and nobody who relays", async (
   expect(await untilFirst(a, null, [b.name])).toBeNull();
 }, 120_000);
 
+async function trustingPair(): Promise<[Node, Node]> {
+  const [left, right] = await Stage.open().pair();
+  const alpha = await Node.make(left, "alpha");
+  const beta = await Node.make(right, "beta");
+  await alpha.trust(beta);
+  await beta.trust(alpha);
+  return [alpha, beta];
+}
+
 describe("where UDP passes one way only", () => {
   let alpha: Node;
   let beta: Node;
 
   beforeAll(async () => {
-    const [left, right] = await Stage.open().pair();
-    alpha = await Node.make(left, "alpha");
-    beta = await Node.make(right, "beta");
-    await alpha.trust(beta);
-    await beta.trust(alpha);
+    [alpha, beta] = await trustingPair();
     await dropping(beta.host, "udp dport 51820");
     await alpha.up();
     await beta.up("--seed", alpha.seed);
@@ -70,11 +75,7 @@ describe("where a policy keeps this node out", () => {
   let beta: Node;
 
   beforeAll(async () => {
-    const [left, right] = await Stage.open().pair();
-    alpha = await Node.make(left, "alpha");
-    beta = await Node.make(right, "beta");
-    await alpha.trust(beta);
-    await beta.trust(alpha);
+    [alpha, beta] = await trustingPair();
     await alpha.up();
     await beta.up("--seed", alpha.seed);
     await untilConnected([alpha, beta], 10_000);
