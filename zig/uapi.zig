@@ -325,21 +325,45 @@ fn listen(path: *const Path) OpenError!linux.fd_t {
     const mode = linux.errno(linux.fchmod(fd, 0o600));
     if (mode != .SUCCESS) return openError(mode);
 
-    const address = socketAddress(path);
+    // `wg` removes a socket at which nobody listens as a dead process's, so the file gets its name
+    // when it is listened at: between bind() and listen() it has one at which `wg` does not look.
+    const unlistened = try unlistenedPath(path);
+    const address = socketAddress(&unlistened);
     var bound = linux.errno(linux.bind(fd, @ptrCast(&address), @sizeOf(linux.sockaddr.un)));
     if (bound == .ADDRINUSE) {
-        try removeStale(path);
+        try removeStale(&unlistened);
         bound = linux.errno(linux.bind(fd, @ptrCast(&address), @sizeOf(linux.sockaddr.un)));
     }
-    switch (bound) {
-        .SUCCESS => {},
-        .ADDRINUSE => return error.UapiInUse,
-        else => return openError(bound),
-    }
+    try named(bound);
+    defer _ = linux.unlink(&unlistened);
     const listening = linux.errno(linux.listen(fd, clients_max));
-    if (listening == .SUCCESS) return fd;
-    _ = linux.unlink(path);
-    return openError(listening);
+    if (listening != .SUCCESS) return openError(listening);
+
+    var linked = linux.errno(linux.link(&unlistened, path));
+    if (linked == .EXIST) {
+        try removeStale(path);
+        linked = linux.errno(linux.link(&unlistened, path));
+    }
+    try named(linked);
+    return fd;
+}
+
+/// What came of giving the socket a name.
+fn named(errno: linux.E) OpenError!void {
+    switch (errno) {
+        .SUCCESS => {},
+        .ADDRINUSE, .EXIST => return error.UapiInUse,
+        else => return openError(errno),
+    }
+}
+
+/// Where the socket is bound before it is listened at; `wg` looks at names that end in ".sock".
+fn unlistenedPath(path: *const Path) OpenError!Path {
+    var unlistened = path.*;
+    const length = std.mem.sliceTo(&unlistened, 0).len;
+    if (length + 1 >= unlistened.len) return error.NameInvalid;
+    unlistened[length] = '~';
+    return unlistened;
 }
 
 fn removeStale(path: *const Path) OpenError!void {

@@ -436,6 +436,14 @@ test "a live socket is in use, one that a dead process left is replaced, another
     try scene.start(patience_ms);
     scene.server.close();
 
+    // The same of one that was killed between bind() and listen().
+    var unlistened = path;
+    unlistened[std.mem.sliceTo(&path, 0).len] = '~';
+    try testing.expectEqual(.SUCCESS, linux.errno(linux.mknod(&unlistened, linux.S.IFSOCK | 0o600, 0)));
+    try scene.start(patience_ms);
+    try testing.expectEqual(.NOENT, linux.errno(linux.unlink(&unlistened)));
+    scene.server.close();
+
     const file = linux.open(&path, .{ .CREAT = true, .EXCL = true }, 0o600);
     _ = linux.close(@intCast(file));
     try testing.expectError(error.UapiInUse, scene.open(patience_ms));

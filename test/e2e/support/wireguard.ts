@@ -3,7 +3,7 @@
  * convention, set up with `wg setconf` as an operator would, and what `wg` says about it after.
  * The side that initiates is the only one that knows the other's endpoint.
  */
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Running, runOk, until } from "./process.ts";
 import type { Host } from "./stage.ts";
@@ -12,6 +12,8 @@ export const listenPort = 51820;
 /** Inside addresses of the first and the second device. */
 const inside = { 4: ["10.77.0.1", "10.77.0.2"], 6: ["fd77::1", "fd77::2"] } as const;
 export const tunnelMtu = 1420;
+/** A socket's flags in /proc/net/unix: __SO_ACCEPTCON of linux/net.h. */
+const listening = "00010000";
 
 export interface Implementation {
   /** Short, for tables. */
@@ -130,11 +132,23 @@ export class WireGuardDevice {
     await this.wg(verb, path);
   }
 
+  /**
+   * `wg` removes a socket that is bound and not yet listened at, for that is how a dead process
+   * leaves it; wireguard-go then ends. So `wg` may not look before the daemon listens.
+   */
+  #listens(): boolean {
+    const sockets = readFileSync(`/proc/${this.daemon.pid}/net/unix`, "utf8");
+    return sockets.split("\n").some((line) => {
+      const [, , , flags, , , , path] = line.trim().split(/\s+/);
+      return flags === listening && path?.includes(`/wireguard/${this.name}.sock`);
+    });
+  }
+
   async #answers(): Promise<boolean> {
     if (!this.daemon.running) {
       throw new Error(`${this.daemon.command} ended:\n${this.daemon.log()}`);
     }
-    return (await this.host.run(["wg", "show", this.name])).code === 0;
+    return this.#listens() && (await this.host.run(["wg", "show", this.name])).code === 0;
   }
 }
 
