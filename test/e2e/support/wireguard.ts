@@ -140,7 +140,7 @@ export class WireGuardDevice {
     const sockets = readFileSync(`/proc/${this.daemon.pid}/net/unix`, "utf8");
     return sockets.split("\n").some((line) => {
       const [, , , flags, , , , path] = line.trim().split(/\s+/);
-      return flags === listening && path?.includes(`/wireguard/${this.name}.sock`);
+      return flags === listening && path?.includes(`/${this.name}.sock`);
     });
   }
 
