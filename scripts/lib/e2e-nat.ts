@@ -1,9 +1,11 @@
 /**
- * `scripts/e2e-nat`: runs the matrix of NATs, two pairs at a time, and prints it. Arguments:
- * json, quick (true or false), and one pair or nothing.
+ * `scripts/e2e-nat`: runs the matrix of NATs, two pairs at a time, and what else paths must show, and
+ * prints it. Arguments: json, quick, relayed (true or false), a pair or nothing, and how many runs of
+ * birthday probing or nothing. `relayed` and runs are that part alone.
  */
 
 import { type NatKind, natKinds } from "../../test/e2e/support/nat.ts";
+import { type Birthdays, birthdays } from "../../test/e2e/support/nat-birthday.ts";
 import { cases, type Measured } from "../../test/e2e/support/nat-cases.ts";
 import {
   allPairs,
@@ -12,12 +14,18 @@ import {
   type Pair,
   quickPairs,
 } from "../../test/e2e/support/nat-matrix.ts";
+import { type RelayedShare, relayedShare } from "../../test/e2e/support/nat-throughput.ts";
 import { Stage } from "../../test/e2e/support/stage.ts";
 
 const atOnce = 2;
-const [json, quick, only] = process.argv.slice(2);
+const birthdayRuns = 20;
+const [json, quick, relayedAlone, only = "", runs = ""] = process.argv.slice(2);
+/** One part was asked for. */
+const isPart = relayedAlone === "true" || runs !== "";
+/** Not a few pairs, nor one part. */
+const isWhole = quick !== "true" && only === "" && !isPart;
 
-const pairs = choose();
+const pairs = isPart ? [] : choose();
 await using stage = Stage.open();
 const matrix = await Matrix.open(stage);
 const outcomes: Outcome[] = [];
@@ -32,9 +40,14 @@ await Promise.all(
   }),
 );
 
-const live = quick === "true" || (only !== undefined && only !== "") ? [] : await liveCases();
+const live = isWhole ? await liveCases() : [];
+const relay = isWhole || relayedAlone === "true" ? await relayShare() : undefined;
+const birthday = isWhole || runs !== "" ? await birthdayRun() : undefined;
 const holds =
-  outcomes.every((outcome) => outcome.holds) && live.every(({ ms, msMax }) => ms <= msMax);
+  outcomes.every((outcome) => outcome.holds) &&
+  live.every(({ ms, msMax }) => ms <= msMax) &&
+  relay?.holds !== false &&
+  birthday?.holds !== false;
 const count = (test: (outcome: Outcome) => boolean): number => outcomes.filter(test).length;
 const direct = count(({ directMs }) => directMs !== undefined);
 const connected = count(({ connectedMs }) => connectedMs !== undefined);
@@ -45,27 +58,56 @@ if (json === "true") {
       { ...rest, connectedMs: round(rest.connectedMs), directMs: round(rest.directMs) },
     ]),
   );
-  const relayed = connected - direct;
   console.log(
     JSON.stringify({
       pairs: outcomes.length,
       connected,
       direct,
-      relayed,
+      relayed: connected - direct,
       matrix: cells,
       live: live.map(({ ms, ...rest }) => ({ ...rest, ms: round(ms) })),
+      relay,
+      birthday,
       holds,
     }),
   );
 } else {
-  for (const line of table()) console.log(line);
+  const verdict = holds ? "holds" : "DOES NOT HOLD";
   const share = Math.round((100 * direct) / Math.max(1, outcomes.length));
+  if (!isPart) for (const line of table()) console.log(line);
+  if (relay !== undefined) console.log(sayRelay(relay));
+  if (birthday !== undefined) console.log(sayBirthday(birthday));
   console.log(
-    `${outcomes.length} pairs, ${connected} connected, ${direct} direct (${share} %), ${connected - direct} relayed: ${holds ? "holds" : "DOES NOT HOLD"}`,
+    isPart
+      ? verdict
+      : `${outcomes.length} pairs, ${connected} connected, ${direct} direct (${share} %), ${connected - direct} relayed: ${verdict}`,
   );
 }
 await stage.close();
-process.exit(holds && outcomes.length > 0 ? 0 : 1);
+process.exit(holds && (isPart || outcomes.length > 0) ? 0 : 1);
+
+async function relayShare(): Promise<RelayedShare> {
+  const measured = await relayedShare(matrix);
+  console.error(`e2e-nat: ${sayRelay(measured)}`);
+  return measured;
+}
+
+function sayRelay({ direct: straight, relayed, share, shareMin }: RelayedShare): string {
+  const list = (rates: readonly number[]): string => rates.map((it) => it.toFixed(2)).join(" ");
+  return `relayed ${list(relayed)} Gbit/s, direct ${list(straight)}: a share of ${share.toFixed(2)}, at least ${shareMin} wanted`;
+}
+
+async function birthdayRun(): Promise<Birthdays> {
+  const wanted = runs === "" ? birthdayRuns : Number(runs);
+  return await birthdays(matrix, wanted, atOnce, (outcome) => {
+    console.error(`e2e-nat: ${describe(outcome)}`);
+  });
+}
+
+function sayBirthday({ runs: all, direct: met, directMin, ms }: Birthdays): string {
+  const times = ms.map((each) => each ?? "-").join(" ");
+  return `birthday probing: ${met} of ${all} direct, at least ${directMin} wanted (${times} ms)`;
+}
 
 /** What paths survive: each measured against its limit; what does not come is infinite. */
 async function liveCases(): Promise<readonly Measured[]> {
@@ -85,7 +127,7 @@ async function liveCases(): Promise<readonly Measured[]> {
 }
 
 function choose(): readonly Pair[] {
-  if (only !== undefined && only !== "") {
+  if (only !== "") {
     const kinds = only.split("/");
     const known = kinds.filter((kind): kind is NatKind => natKinds.some((each) => each === kind));
     if (kinds.length === 2 && known.length === 2) return [known as unknown as Pair];

@@ -5,7 +5,7 @@
  */
 import type { Node } from "./mesh.ts";
 import type { NatHost, NatKind } from "./nat.ts";
-import type { Matrix, Pair } from "./nat-matrix.ts";
+import { type Matrix, type Pair, untilPathsAre } from "./nat-matrix.ts";
 import { until } from "./process.ts";
 import { Stream } from "./stream.ts";
 
@@ -42,24 +42,6 @@ async function scene<T>(
   }
 }
 
-async function pathsAre(
-  nodes: readonly [Node, Node],
-  word: string,
-  timeoutMs: number,
-): Promise<number> {
-  const [a, b] = nodes;
-  const start = performance.now();
-  await until(
-    `both to be ${word}`,
-    async () => {
-      const members = await Promise.all([a.member(b), b.member(a)]);
-      return members.every((member) => member?.path.startsWith(word));
-    },
-    { timeoutMs, everyMs: 100 },
-  );
-  return performance.now() - start;
-}
-
 async function streamed(nodes: readonly [Node, Node]): Promise<Stream> {
   return await Stream.open(nodes[0].host, nodes[1].host, await nodes[1].address(4));
 }
@@ -68,17 +50,17 @@ async function streamed(nodes: readonly [Node, Node]): Promise<Stream> {
 export const natClosesAndOpens: Case = (matrix) =>
   scene(matrix, ["restricted", "restricted"], async ({ hosts, nodes }) => {
     const [a, b] = hosts;
-    await pathsAre(nodes, "direct", 20_000);
+    await untilPathsAre(nodes, "direct", 20_000);
     const stream = await streamed(nodes);
     await a.block(b.outsideV4);
     await stream.reset();
-    const relayedMs = await pathsAre(nodes, "relay", 20_000);
+    const relayedMs = await untilPathsAre(nodes, "relay", 20_000);
     const gapMs = await stream.worstGapMs(10_000);
     // TCP waits ever longer after a gap: it must be over before the next one is measured.
     await stream.flows();
     await stream.reset();
     await a.unblock();
-    const directMs = await pathsAre(nodes, "direct", 20_000);
+    const directMs = await untilPathsAre(nodes, "direct", 20_000);
     const openedGapMs = await stream.worstGapMs(10_000);
     if (!stream.whole) throw new Error("the stream broke");
     await stream.close();
@@ -93,7 +75,7 @@ export const natClosesAndOpens: Case = (matrix) =>
 /** The addresses of one end, and then of both at once, change under a stream. */
 export const addressesChange: Case = (matrix) =>
   scene(matrix, ["open", "open"], async ({ nodes }) => {
-    await pathsAre(nodes, "direct", 20_000);
+    await untilPathsAre(nodes, "direct", 20_000);
     const stream = await streamed(nodes);
     const measured: Measured[] = [];
     const steps: readonly [string, readonly Node[], number][] = [
@@ -116,7 +98,7 @@ export const addressesChange: Case = (matrix) =>
 /** Mappings end after 5 s; nobody speaks for longer. */
 export const mappingsEnd: Case = (matrix) =>
   scene(matrix, ["restricted", "restricted"], async ({ hosts, nodes }) => {
-    await pathsAre(nodes, "direct", 20_000);
+    await untilPathsAre(nodes, "direct", 20_000);
     await Promise.all(hosts.map((host) => host.mappingTimeout(5)));
     await Bun.sleep(20_000);
     const start = performance.now();
@@ -128,7 +110,7 @@ export const mappingsEnd: Case = (matrix) =>
 /** The daemon is stopped for longer than any session lives. */
 export const daemonSleeps: Case = (matrix) =>
   scene(matrix, ["restricted", "restricted"], async ({ nodes }) => {
-    await pathsAre(nodes, "direct", 20_000);
+    await untilPathsAre(nodes, "direct", 20_000);
     const address = await nodes[1].address(4);
     const pids = await nodes[0].host.processes();
     for (const pid of pids) process.kill(pid, "SIGSTOP");

@@ -102,12 +102,15 @@ export class Matrix {
     return ["--seed", this.seedFor(kind), ...tcp];
   }
 
-  async run(pair: Pair): Promise<Outcome> {
+  /** `then`: what is looked at before the two are gone. */
+  async run(pair: Pair, then?: (nodes: readonly [Node, Node]) => Promise<void>): Promise<Outcome> {
     const { hosts, nodes } = await this.nodes(pair);
     const [a, b] = nodes;
     try {
       await Promise.all(nodes.map((node, at) => node.up(...this.flagsFor(pair[at] as NatKind))));
-      return await this.#measure(pair, a, b);
+      const outcome = await this.#measure(pair, a, b);
+      await then?.(nodes);
+      return outcome;
     } finally {
       await this.drop({ hosts, nodes });
     }
@@ -143,6 +146,21 @@ export class Matrix {
     const shown = await paths(a, b);
     return { pair: pair.join("/"), owed: due, connectedMs, directMs, paths: shown, holds };
   }
+}
+
+/** Until each of the two shows the other by such a path; how long that took. */
+export async function untilPathsAre(
+  [a, b]: readonly [Node, Node],
+  word: string,
+  timeoutMs: number,
+): Promise<number> {
+  const start = performance.now();
+  await until(
+    `both to be ${word}`,
+    async () => (await paths(a, b)).every((path) => path.startsWith(word)),
+    { timeoutMs, everyMs: 100 },
+  );
+  return performance.now() - start;
 }
 
 async function paths(a: Node, b: Node): Promise<[string, string]> {

@@ -135,20 +135,26 @@ export class NatHost {
 
   /** Lets nothing through, either way, between the host and that address. */
   async block(address: string): Promise<void> {
-    const rules = [
+    const chains = ["forward", "input", "output"].map((hook) =>
+      [
+        `  chain ${hook} {`,
+        `    type filter hook ${hook} priority filter - 1;`,
+        `    ip daddr ${address} drop`,
+        `    ip saddr ${address} drop`,
+        "  }",
+      ].join("\n"),
+    );
+    await this.#nft([
+      "table ip block {}",
+      "delete table ip block",
       "table ip block {",
-      "  chain through {",
-      "    type filter hook forward priority filter - 1;",
-      `    ip daddr ${address} drop`,
-      `    ip saddr ${address} drop`,
-      "  }",
+      ...chains,
       "}",
-    ].join("\n");
-    await this.inRouter(["sh", "-c", `nft -f - <<'RULES'\n${rules}\nRULES`]);
+    ]);
   }
 
   async unblock(): Promise<void> {
-    await this.inRouter(["nft", "delete table ip block"]);
+    await this.#nft(["table ip block {}", "delete table ip block"]);
   }
 
   /** Forgets every mapping, as a router that restarts. */
@@ -171,6 +177,13 @@ export class NatHost {
 
   async #rules(rules: string): Promise<void> {
     await this.inRouter(["sh", "-c", `nft -f - <<'RULES'\nflush ruleset\n${rules}\nRULES`]);
+  }
+
+  /** In the router, or where there is none in the host itself. */
+  async #nft(lines: readonly string[]): Promise<void> {
+    const rules = lines.join("\n");
+    const where = this.router ?? this.host.namespace;
+    await this.host.stage.runIn(where, ["sh", "-c", `nft -f - <<'RULES'\n${rules}\nRULES`]);
   }
 }
 
