@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 10;
+pub const version: u32 = 11;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -215,7 +215,7 @@ pub const CommandKind = enum(u32) {
     relay_set = 23,
     /// key: a STUN transaction id in its first 12 bytes; number: for how many ms one answer passes.
     stun_expect = 24,
-    /// Opens the sockets for birthday probing, where there are none yet: an endpoint of IPv4 with
+    /// Opens those sockets for birthday probing that are not there: an endpoint of IPv4 with
     /// `scope` from 1 on is spoken to by one of them. Status.value: how many there are.
     side_sockets_open = 25,
     /// prefix: where the packets go to whom the rule is for (0 bits: anywhere in that family),
@@ -224,6 +224,8 @@ pub const CommandKind = enum(u32) {
     /// prefix in the table that does not count, or 0.
     rule_add = 26,
     rule_remove = 27,
+    /// Closes the side sockets by which no peer is spoken to. Status.value: how many are left.
+    side_sockets_close = 28,
     _,
 };
 

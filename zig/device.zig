@@ -410,6 +410,7 @@ pub const Device = struct {
                 command.key[0..stun_filter.id_bytes],
                 tables_.nowNs() + command.number * constants.ns_per_ms,
             ),
+            .side_sockets_close => status.value = tables.closeSideSockets(),
             else => try self.applySystem(command, status),
         }
     }
@@ -431,7 +432,7 @@ pub const Device = struct {
             },
             .side_sockets_open => {
                 try self.tables.side.open(self.fwmark, .{ .offload = self.udp_offload });
-                status.value = self.tables.side.count.load(.acquire);
+                status.value = self.tables.side.count();
                 lane_.wake(self.tables.lanes[0].wake_receive);
                 return;
             },

@@ -221,9 +221,28 @@ test "a member may be spoken to by a side socket, and is heard by it" {
                 try pair.cross(.a_to_b, @intCast(number));
                 try pair.cross(.b_to_a, @intCast(number));
             }
-            const side = pair.a.device.tables.side.sockets[6].port;
+            const side = pair.a.device.tables.side.at(7).port;
             try testing.expectEqual(side, (try pair.b.stats(Pair.peer_a)).remote.port);
             try testing.expectEqual(remote, (try pair.a.stats(Pair.peer_b)).remote);
+            // Of those that are closed it is none, for it is spoken by; and it still is.
+            for (0..2) |_| {
+                const before = try openDescriptors();
+                var status: [1]abi.Status = undefined;
+                pair.a.device.apply(&.{.{ .kind = .side_sockets_close }}, &status);
+                try testing.expectEqual(1, status[0].value);
+                // Receive closes them when it wakes, and it has at the latest when this has come.
+                var number: u32 = 100;
+                while (try openDescriptors() + constants.side_sockets_max - 1 > before) : (number += 1) {
+                    try pair.cross(.a_to_b, number);
+                    try pair.cross(.b_to_a, number);
+                }
+                try testing.expectEqual(remote, (try pair.a.stats(Pair.peer_b)).remote);
+                try testing.expectEqual(side, (try pair.b.stats(Pair.peer_a)).remote.port);
+                pair.a.device.apply(&.{.{ .kind = .side_sockets_open }}, &status);
+                try testing.expectEqual(constants.side_sockets_max, status[0].value);
+                try pair.cross(.a_to_b, 1000);
+                try pair.cross(.b_to_a, 1000);
+            }
             // A number that no socket has is the main one.
             remote.scope = constants.side_sockets_max + 1;
             try pair.a.apply(&.{.{ .kind = .peer_endpoint_set, .peer = Pair.peer_b, .remote = remote }});
@@ -231,6 +250,22 @@ test "a member may be spoken to by a side socket, and is heard by it" {
             try testing.expectEqual(pair.a.endpoint().port, (try pair.b.stats(Pair.peer_a)).remote.port);
         }
     }.body);
+}
+
+fn openDescriptors() !usize {
+    const rc = linux.open("/proc/self/fd", .{ .DIRECTORY = true, .CLOEXEC = true }, 0);
+    if (linux.errno(rc) != .SUCCESS) return error.System;
+    const fd: linux.fd_t = @intCast(rc);
+    defer _ = linux.close(fd);
+    var room: [4096]u8 align(@alignOf(linux.dirent64)) = undefined;
+    var found: usize = 0;
+    while (true) {
+        const bytes = linux.getdents64(fd, &room, room.len);
+        if (linux.errno(bytes) != .SUCCESS) return error.System;
+        if (bytes == 0) return found;
+        var at: usize = 0;
+        while (at < bytes) : (found += 1) at += @as(*align(1) const linux.dirent64, @ptrCast(&room[at])).reclen;
+    }
 }
 
 test "a member that is silent for a second is asked for, and yields to another address after two" {

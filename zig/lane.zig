@@ -18,6 +18,8 @@ pub const Lane = struct {
     /// another. Null in a device with one lane.
     to_transmit: ?Handover = null,
     to_receive: ?Handover = null,
+    /// Transmit is past the tables with what it laid out, and not done sending it.
+    sending: std.atomic.Value(bool) = .init(false),
     /// Eventfds that wake the threads out of their polls.
     wake_transmit: linux.fd_t,
     wake_receive: linux.fd_t,

@@ -140,8 +140,9 @@ pub const Rx = struct {
         if (self.lane_number != gate_lane) return any;
         var numbers: [8]u32 = undefined;
         for (self.tables.side.ready(&numbers)) |number| {
-            if (self.receiveFrom(&self.tables.side.sockets[number - 1], number)) any = true;
+            if (self.receiveFrom(self.tables.side.at(number), number)) any = true;
         }
+        self.tables.side.sweep(self.tables.lanes);
         return any;
     }
 

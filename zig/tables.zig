@@ -26,7 +26,7 @@ const Peer = @import("peer.zig").Peer;
 const Destinations = @import("destinations.zig").Destinations;
 const Policy = @import("policy.zig").Policy;
 const Relay = @import("relay.zig").Relay;
-const SideSockets = @import("side_sockets.zig").SideSockets;
+const side_sockets = @import("side_sockets.zig");
 const StunFilter = @import("stun_filter.zig").StunFilter;
 const Staging = @import("staging.zig").Staging;
 const Mutex = @import("table_lock.zig").Mutex;
@@ -49,7 +49,7 @@ pub const Tables = struct {
     relay: Relay,
     /// Receive; what is awaited, apply.
     stun: StunFilter = .{},
-    side: SideSockets = .{},
+    side: side_sockets.SideSockets = .{},
     mtu: std.atomic.Value(u32),
     /// Staging blocks in use: transmit of any lane; apply.
     staging_count: std.atomic.Value(u32) = .init(0),
@@ -196,6 +196,19 @@ pub const Tables = struct {
     pub fn attend(self: *Tables, peer: *Peer) void {
         const lane = &self.lanes[self.laneOf(peer.ref.slot)];
         if (lane.attention.push(peer.ref.slot)) lane_.wake(lane.wake_transmit);
+    }
+
+    /// Those by which nobody is spoken to; how many are left. `apply`, which holds all sides.
+    pub fn closeSideSockets(self: *Tables) u64 {
+        var used: side_sockets.Numbers = .empty;
+        for (self.peers[0..self.peers_end]) |entry| {
+            const peer = entry orelse continue;
+            const remote = peer.path.load().remote;
+            if (remote.family == 4 and remote.scope <= constants.side_sockets_max) used.set(remote.scope);
+        }
+        self.side.leaveAllBut(&used);
+        lane_.wake(self.lanes[0].wake_receive);
+        return self.side.count();
     }
 
     // The receive side.

@@ -168,9 +168,11 @@ pub const Tx = struct {
             more = !self.layOut();
             self.seal();
             self.compose();
+            self.lane.sending.store(true, .release);
             self.tables.lock.leave(.transmit, self.lane_number);
             worked = worked or self.messages_count > 0;
             self.send();
+            self.lane.sending.store(false, .release);
             self.writeAnswers();
         }
         return worked;

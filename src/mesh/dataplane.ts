@@ -75,8 +75,8 @@ export type Command =
   | { readonly kind: "relay_set"; readonly id: number; readonly kibPerSecond: number }
   /** One answer to this STUN transaction may pass, for so long. */
   | { readonly kind: "stun_expect"; readonly id: Uint8Array; readonly ms: number }
-  /** Side sockets for birthday probing, once. */
-  | { readonly kind: "side_sockets_open" }
+  /** Side sockets for birthday probing; and that all go by which no peer is spoken to. */
+  | { readonly kind: "side_sockets_open" | "side_sockets_close" }
   | { readonly kind: "listen_port_set"; readonly port: number }
   | { readonly kind: "fwmark_set"; readonly fwmark: number }
   | { readonly kind: "mtu_set"; readonly mtu: number }

@@ -259,7 +259,7 @@ export class Pathfinder {
     const { members, peers } = this.#options;
     for (let it = this.#paths.pollEvent(); it; it = this.#paths.pollEvent()) {
       if (it.kind === "sockets") {
-        this.#commands.push({ kind: "side_sockets_open" });
+        this.#commands.push({ kind: it.open ? "side_sockets_open" : "side_sockets_close" });
         continue;
       }
       const member = members.inSlot(it.slot);

@@ -95,11 +95,14 @@ export class Guesses {
 
 /** When this side last made its mappings for a member. */
 export class Sprays {
+  /** For somebody to guess at one of them. */
+  waits = false;
   #restUntilMs = Number.NEGATIVE_INFINITY;
 
   start(nowMs: number): boolean {
     if (nowMs < this.#restUntilMs) return false;
     this.#restUntilMs = nowMs + restMs / 2;
+    this.waits = true;
     return true;
   }
 }

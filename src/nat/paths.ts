@@ -40,6 +40,11 @@ const checkRtts = 4;
 const checksMax = 6;
 /** Side sockets that a spray uses (zig/constants.zig). */
 export const sideSocketsMax = 256;
+/** Side sockets wait so long for a guess at them, and this long for nothing once one was hit. */
+const sprayedMs = 35_000;
+const hitMs = 2_000;
+/** One that is in use may be so no longer: looked at this often. */
+const socketsMs = 60_000;
 /** Of a member that is reached directly other addresses are asked so often: it need not be punched. */
 const directRoundsMax = 2;
 /** Searches in vain before ports are guessed at. */
@@ -69,8 +74,8 @@ export type PathEvent =
       readonly by: Endpoint;
       readonly seen: Endpoint;
     }
-  /** Side sockets are needed: the transmits that follow use them. */
-  | { readonly kind: "sockets" }
+  /** Side sockets are needed, for the transmits that follow; or no more than are in use. */
+  | { readonly kind: "sockets"; readonly open: boolean }
   /** Nothing answers by any way: perhaps the other side has forgotten the session. */
   | { readonly kind: "lost"; readonly slot: number };
 
@@ -142,6 +147,8 @@ export class Paths {
   readonly #deadlines = new Deadlines<State>();
   readonly #transmits: PathTransmit[] = [];
   readonly #events: PathEvent[] = [];
+  /** When side sockets are closed. */
+  #socketsAtMs: number | undefined;
   #own: readonly Endpoint[] = [];
   #nat: NatKind = "unknown";
   #number: number;
@@ -260,6 +267,7 @@ export class Paths {
   }
 
   handleTimeout(now: Instant): void {
+    if (this.#socketsAtMs !== undefined && this.#socketsAtMs <= now.ms) this.#closeSockets(now);
     for (let state = this.#deadlines.takeDue(now.ms); state; ) {
       this.#act(now, state);
       this.#schedule(state);
@@ -268,7 +276,9 @@ export class Paths {
   }
 
   nextTimeout(): number | undefined {
-    return this.#deadlines.next();
+    const next = this.#deadlines.next();
+    if (next === undefined) return this.#socketsAtMs;
+    return Math.min(next, this.#socketsAtMs ?? Number.POSITIVE_INFINITY);
   }
 
   pollTransmit(): PathTransmit | undefined {
@@ -305,7 +315,8 @@ export class Paths {
     }
     state.sprays ??= new Sprays();
     if (state.sprays.start(now.ms)) {
-      this.#emit({ kind: "sockets" });
+      this.#emit({ kind: "sockets", open: true });
+      this.#socketsAtMs = now.ms + sprayedMs;
       for (let socket = 1; socket <= sideSocketsMax; socket += 1) {
         this.#number = (this.#number + 1) % 2 ** 32;
         const bytes = encodePathMessage({ kind: "probe", number: this.#number });
@@ -313,6 +324,20 @@ export class Paths {
         this.counters.sprays += 1;
       }
     }
+  }
+
+  #closeSockets(now: Instant): void {
+    this.#emit({ kind: "sockets", open: false });
+    const used = [...this.#states.values()].some(({ paths }) => paths.current?.endpoint.socket);
+    this.#socketsAtMs = used ? now.ms + socketsMs : undefined;
+  }
+
+  /** The member was found: its sockets need not wait any longer, unless another's still do. */
+  #endSpray(now: Instant, state: State): void {
+    if (state.sprays?.waits !== true) return;
+    state.sprays.waits = false;
+    for (const { sprays } of this.#states.values()) if (sprays?.waits === true) return;
+    this.#socketsAtMs = now.ms + hitMs;
   }
 
   #guess(now: Instant, state: State): void {
@@ -427,13 +452,12 @@ export class Paths {
     state.paths.use(way.endpoint, why);
     this.counters.switches += 1;
     this.#emit({ kind: "use", slot: state.slot, endpoint: way.endpoint, why });
-    if (way.relayed) {
-      // It worked a moment ago, so it is looked for eagerly again.
-      state.retries = 0;
-      state.retryAtMs ??= now.ms + this.#retryMs(state);
-    } else {
+    state.retries = 0;
+    // It worked a moment ago, so it is looked for eagerly again.
+    if (way.relayed) state.retryAtMs ??= now.ms + this.#retryMs(state);
+    else {
       state.retryAtMs = undefined;
-      state.retries = 0;
+      this.#endSpray(now, state);
     }
   }
 

@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 10,
+  version: 11,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -126,6 +126,7 @@ export const abi = {
       side_sockets_open: 25,
       rule_add: 26,
       rule_remove: 27,
+      side_sockets_close: 28,
     },
     EventKind: {
       handshake_wanted: 1,

@@ -144,6 +144,7 @@ export class StructCodec {
       case "staged_drop":
       case "link_up":
       case "side_sockets_open":
+      case "side_sockets_close":
         break;
       default:
         unreachable(command);

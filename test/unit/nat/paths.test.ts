@@ -276,6 +276,50 @@ describe("a member that is reached directly", () => {
   });
 });
 
+describe("side sockets", () => {
+  const hit: Endpoint = { ...direct, socket: 7 };
+
+  function sprayed(): End {
+    const end = relayed();
+    end.paths.setOwn(end.now, [], "hard");
+    end.tell(direct);
+    end.run(6_000);
+    expect(sockets(end)).toEqual([true]);
+    return end;
+  }
+
+  function sockets(end: End): boolean[] {
+    return end.events.flatMap((it) => (it.kind === "sockets" ? [it.open] : []));
+  }
+
+  test("go once one of them was hit, and are looked after while one is in use", () => {
+    const end = sprayed();
+    end.openWay(hit, 10);
+    end.paths.handleHeard(end.now, slot, hit);
+    end.run(1_000);
+    expect(end.used).toEqual(hit);
+    expect(sockets(end)).toEqual([true]);
+    end.run(2_000);
+    expect(sockets(end)).toEqual([true, false]);
+    end.run(60_000);
+    expect(sockets(end)).toEqual([true, false, false]);
+    end.paths.unlink(slot);
+    end.run(60_000);
+    expect(sockets(end)).toEqual([true, false, false, false]);
+    expect(end.paths.nextTimeout()).toBeUndefined();
+  });
+
+  test("wait for each member that was not found yet, and for none that is gone", () => {
+    const end = sprayed();
+    end.run(20_000);
+    expect(sockets(end)).toEqual([true]);
+    end.paths.unlink(slot);
+    end.run(30_000);
+    expect(sockets(end)).toEqual([true, false]);
+    expect(end.paths.nextTimeout()).toBeUndefined();
+  });
+});
+
 test("an answer that was not asked for changes nothing", () => {
   const end = relayed();
   end.run(5_000);
