@@ -6,7 +6,7 @@
  */
 import { equalBytes } from "../base/bytes.ts";
 import type { Candidate, NatKind } from "../base/candidate.ts";
-import { earliest, type Instant } from "../base/clock.ts";
+import type { Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
 import { sameEndpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
@@ -39,6 +39,8 @@ import { isTrustMessage } from "./trust-message.ts";
 export type { Seed } from "./introducer.ts";
 export type { MeshNodeOptions, SharedParts } from "./node-options.ts";
 export type { MemberStatus, NodeEvent, NodeMemory, NodeStatus, WarningCode } from "./report.ts";
+
+const never = Number.POSITIVE_INFINITY;
 
 export class MeshNode {
   readonly roster: Roster;
@@ -264,16 +266,15 @@ export class MeshNode {
   }
 
   nextTimeout(): number | undefined {
-    return earliest([
-      this.peers.nextTimeout(),
-      this.#pathfinder.nextTimeout(),
-      this.#introducer.nextTimeout(),
-      this.#swim.nextTimeout(),
-      this.#admission.nextTimeout(),
-      this.#openings.nextTimeout(),
-      this.#started ? this.#own.dueMs : undefined,
-      this.#addressing.settlesAtMs,
-    ]);
+    let next = this.#swim.nextTimeout() ?? never;
+    next = Math.min(next, this.peers.nextTimeout() ?? never);
+    next = Math.min(next, this.#pathfinder.nextTimeout() ?? never);
+    next = Math.min(next, this.#introducer.nextTimeout() ?? never);
+    next = Math.min(next, this.#admission.nextTimeout() ?? never);
+    next = Math.min(next, this.#openings.nextTimeout() ?? never);
+    next = Math.min(next, this.#addressing.settlesAtMs ?? never);
+    if (this.#started) next = Math.min(next, this.#own.dueMs);
+    return next === never ? undefined : next;
   }
 
   pollCommand(): Command | undefined {
@@ -344,7 +345,7 @@ export class MeshNode {
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
         quiet = false;
         if (it.kind === "record") this.#receiveRecord(now, it.bytes, it.from);
-        else if (it.kind === "open") this.#open(now, it.slot);
+        else if (it.kind === "open") this.open(now, it.slot);
         else this.#handleState(now, it.slot, it.state);
       }
       if (this.#admission.takeChanged()) {
@@ -428,8 +429,8 @@ export class MeshNode {
     if (this.#onDemand) this.#deactivate(now, member);
   }
 
-  /** A session with the member is wanted: for a probe, soon. */
-  #open(now: Instant, slot: number): void {
+  /** A session with the member is wanted: for a probe, soon. Whoever asks from outside has it settled. */
+  open(now: Instant, slot: number): void {
     if (!this.#swim.table.has(slot)) return;
     const member = this.#activate(now, slot);
     if (member.linked || member.openAtMs !== undefined) return;

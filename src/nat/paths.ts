@@ -52,6 +52,7 @@ const searchesBeforeBirthday = 0;
 /** Whereabouts are told again no sooner, but for an answer. */
 const tellMsMin = 500;
 const queueMax = 8_192;
+const nowhere: readonly Endpoint[] = [];
 
 export interface PathTransmit {
   readonly to: number;
@@ -586,7 +587,7 @@ export class Paths {
       check: undefined,
       toldAtMs: Number.NEGATIVE_INFINITY,
       nat: "unknown",
-      told: [],
+      told: nowhere,
       guesses: undefined,
       sprays: undefined,
     };

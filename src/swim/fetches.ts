@@ -62,7 +62,7 @@ export class Fetches {
       this.#announced.delete(this.#announced.keys().next().value as number);
       this.dropped += 1;
     }
-    this.#announced.set(key, { low, high, statement: statement.slice(), from, tries });
+    this.#announced.set(key, { low, high, statement, from, tries });
   }
 
   takeAnnounced(low: number, high: number): Uint8Array | undefined {

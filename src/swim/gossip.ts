@@ -292,7 +292,7 @@ export class Gossip {
       this.counters.statementsNotAuthentic += 1;
       return undefined;
     }
-    return this.#store(statement.slice());
+    return this.#store(statement);
   }
 
   #store(bytes: Uint8Array): StoredId {

@@ -1,8 +1,8 @@
 /**
  * The control messages of membership, as they travel inside sessions. Owns their bytes and limits;
  * the session has authenticated the sender, and nothing more: what a message says of a third node
- * counts only if that node signed it. Records and statements are opaque here, and stay views into the
- * message: whoever keeps one copies it. A malformed message is undefined.
+ * counts only if that node signed it. Records and statements are opaque here; what is decoded holds
+ * copies (a view of so few bytes costs more than they do). A malformed message is undefined.
  */
 import { isZero } from "../base/bytes.ts";
 import { assert } from "../base/errors.ts";
@@ -173,28 +173,27 @@ export function decodeMessage(bytes: Uint8Array): Message | undefined {
   if (length < messageHeaderBytes || length > messageBytesMax || length > bytes.length) {
     return undefined;
   }
-  const body = bytes.subarray(messageHeaderBytes, length);
   switch (bytes[0]) {
     case types.ping:
-      return readNumbered(body, "ping");
+      return readNumbered(bytes, length, "ping");
     case types.ack:
-      return readNumbered(body, "ack");
+      return readNumbered(bytes, length, "ack");
     case types.nack:
-      return readNumbered(body, "nack");
+      return readNumbered(bytes, length, "nack");
     case types.pingRequest:
-      return readPingRequest(body);
+      return readPingRequest(bytes, length);
     case types.gossip: {
-      const statements = readStatements(body, 0);
+      const statements = readStatements(bytes, messageHeaderBytes, length);
       return statements && { kind: "gossip", statements };
     }
     case types.records:
-      return readRecords(body);
+      return readRecords(bytes, length);
     case types.summary:
-      return readSummary(body);
+      return readSummary(bytes, length);
     case types.digest:
-      return readDigest(body);
+      return readDigest(bytes, length);
     case types.fetch:
-      return readFetch(body);
+      return readFetch(bytes, length);
     default:
       return undefined;
   }
@@ -219,28 +218,39 @@ function writeEntry(at: number, entry: DigestEntry): number {
   return at + entryBytes;
 }
 
-function readNumbered(body: Uint8Array, kind: "ping" | "ack" | "nack"): Message | undefined {
-  if (body.length < 4) return undefined;
-  const statements = readStatements(body, 4);
-  return statements && { kind, number: wordAt(body, 0), statements };
+const numberEnd = messageHeaderBytes + 4;
+
+function readNumbered(
+  bytes: Uint8Array,
+  end: number,
+  kind: "ping" | "ack" | "nack",
+): Message | undefined {
+  if (end < numberEnd) return undefined;
+  const statements = readStatements(bytes, numberEnd, end);
+  return statements && { kind, number: wordAt(bytes, messageHeaderBytes), statements };
 }
 
-function readPingRequest(body: Uint8Array): Message | undefined {
-  if (body.length < 4 + memberIdBytes) return undefined;
-  const target = body.subarray(4, 4 + memberIdBytes);
-  const statements = readStatements(body, 4 + memberIdBytes);
+function readPingRequest(bytes: Uint8Array, end: number): Message | undefined {
+  const targetEnd = numberEnd + memberIdBytes;
+  if (end < targetEnd) return undefined;
+  const target = bytes.slice(numberEnd, targetEnd);
+  const statements = readStatements(bytes, targetEnd, end);
   if (statements === undefined || isZero(target)) return undefined;
-  return { kind: "pingRequest", number: wordAt(body, 0), target, statements };
+  return { kind: "pingRequest", number: wordAt(bytes, messageHeaderBytes), target, statements };
 }
 
 /** Statements until the end of the message; each kind has one length. */
-function readStatements(body: Uint8Array, from: number): readonly Uint8Array[] | undefined {
-  if (from === body.length) return none;
+function readStatements(
+  bytes: Uint8Array,
+  from: number,
+  end: number,
+): readonly Uint8Array[] | undefined {
+  if (from === end) return none;
   const out: Uint8Array[] = [];
-  for (let at = from; at < body.length; ) {
-    const length = statementLength(body[at] as number);
-    if (length === undefined || at + length > body.length) return undefined;
-    out.push(body.subarray(at, at + length));
+  for (let at = from; at < end; ) {
+    const length = statementLength(bytes[at] as number);
+    if (length === undefined || at + length > end) return undefined;
+    out.push(bytes.slice(at, at + length));
     at += length;
   }
   return out;
@@ -249,48 +259,50 @@ function readStatements(body: Uint8Array, from: number): readonly Uint8Array[] |
 const none: readonly Uint8Array[] = [];
 
 /** Records until the end of the message. */
-function readRecords(body: Uint8Array): Message | undefined {
+function readRecords(bytes: Uint8Array, end: number): Message | undefined {
   const records: Uint8Array[] = [];
-  for (let at = 0; at < body.length; ) {
-    if (at + recordOverheadBytes > body.length) return undefined;
-    const length = (body[at] as number) | ((body[at + 1] as number) << 8);
+  for (let at = messageHeaderBytes; at < end; ) {
+    if (at + recordOverheadBytes > end) return undefined;
+    const length = (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
     at += recordOverheadBytes;
-    if (length === 0 || length > recordBytesMax || at + length > body.length) return undefined;
-    records.push(body.subarray(at, at + length));
+    if (length === 0 || length > recordBytesMax || at + length > end) return undefined;
+    records.push(bytes.slice(at, at + length));
     at += length;
   }
   return { kind: "records", records };
 }
 
-function readSummary(body: Uint8Array): Message | undefined {
-  if (body.length !== 4 * bucketCount) return undefined;
+function readSummary(bytes: Uint8Array, end: number): Message | undefined {
+  if (end !== messageHeaderBytes + 4 * bucketCount) return undefined;
   const buckets = new Uint32Array(bucketCount);
-  for (let i = 0; i < bucketCount; i += 1) buckets[i] = wordAt(body, 4 * i);
+  for (let i = 0; i < bucketCount; i += 1) buckets[i] = wordAt(bytes, messageHeaderBytes + 4 * i);
   return { kind: "summary", buckets };
 }
 
-function readDigest(body: Uint8Array): Message | undefined {
-  if (body.length < bitmapBytes || (body.length - bitmapBytes) % entryBytes !== 0) return undefined;
+function readDigest(bytes: Uint8Array, end: number): Message | undefined {
+  const entriesAt = messageHeaderBytes + bitmapBytes;
+  if (end < entriesAt || (end - entriesAt) % entryBytes !== 0) return undefined;
   const entries: DigestEntry[] = [];
-  for (let at = bitmapBytes; at < body.length; at += entryBytes) {
-    const upper = wordAt(body, at + 12);
+  for (let at = entriesAt; at < end; at += entryBytes) {
+    const upper = wordAt(bytes, at + 12);
     const heard = upper >= heardBit;
-    const sequence = wordAt(body, at + 8) + (heard ? upper - heardBit : upper) * 2 ** 32;
+    const sequence = wordAt(bytes, at + 8) + (heard ? upper - heardBit : upper) * 2 ** 32;
     if (sequence > Number.MAX_SAFE_INTEGER) return undefined;
-    const incarnation = wordAt(body, at + 16);
-    const [low, high] = [wordAt(body, at), wordAt(body, at + 4)];
+    const incarnation = wordAt(bytes, at + 16);
+    const [low, high] = [wordAt(bytes, at), wordAt(bytes, at + 4)];
     entries.push({ low, high, sequence, incarnation, heard });
   }
-  return { kind: "digest", complete: body.subarray(0, bitmapBytes), entries };
+  return { kind: "digest", complete: bytes.slice(messageHeaderBytes, entriesAt), entries };
 }
 
-function readFetch(body: Uint8Array): Message | undefined {
-  if (body.length % wantBytes !== 0 || body.length > fetchMax * wantBytes) return undefined;
+function readFetch(bytes: Uint8Array, end: number): Message | undefined {
+  const length = end - messageHeaderBytes;
+  if (length % wantBytes !== 0 || length > fetchMax * wantBytes) return undefined;
   const wants: Want[] = [];
-  for (let at = 0; at < body.length; at += wantBytes) {
-    const flag = body[at + 8] as number;
+  for (let at = messageHeaderBytes; at < end; at += wantBytes) {
+    const flag = bytes[at + 8] as number;
     if (flag > 1) return undefined;
-    wants.push({ low: wordAt(body, at), high: wordAt(body, at + 4), statementOnly: flag === 1 });
+    wants.push({ low: wordAt(bytes, at), high: wordAt(bytes, at + 4), statementOnly: flag === 1 });
   }
   return { kind: "fetch", wants };
 }

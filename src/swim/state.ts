@@ -58,6 +58,8 @@ export class MemberTable {
   readonly #free: number[] = [];
   #end = 1;
   #size = 1;
+  /** How often a record, a statement or who is a member has changed: for those who watch. */
+  changes = 0;
   readonly #counts = new Uint32Array(4);
   readonly #links = new Map<number, Link>();
   readonly #linked: Link[] = [];
@@ -403,6 +405,7 @@ export class MemberTable {
 
   /** Adds the slot's part to its bucket, or takes it out: exclusive or is its own inverse. */
   #digest(slot: number): void {
+    this.changes += 1;
     const sequence = this.sequence(slot);
     if (sequence === 0) return;
     const low = this.low(slot);

@@ -86,7 +86,7 @@ export interface SwimOptions {
 }
 
 export type SwimEvent =
-  /** Somebody's record, by its bytes alone: to be verified, then given to `learn`. A view. */
+  /** Somebody's record, by its bytes alone: to be verified, then given to `learn`. */
   | { readonly kind: "record"; readonly from: number; readonly bytes: Uint8Array }
   | { readonly kind: "state"; readonly slot: number; readonly state: MemberState }
   /** A session with it is wanted. */

@@ -1,6 +1,7 @@
 /**
- * What holds at every moment, whatever the network and others do: looked at again and again while a
- * simulation runs. A violation is a sentence; the first few are kept.
+ * What holds at every moment, whatever the network and others do: looked at after every step of every
+ * node, where it changed something, and now and then in whole. A violation is a sentence; the first few
+ * are kept.
  */
 import { membersMax } from "../../src/swim/state.ts";
 import type { SimHost } from "./sim-host.ts";
@@ -16,7 +17,8 @@ export class Invariants {
   readonly #held: Float64Array;
   readonly #lives: Float64Array;
   readonly #sizes: Uint32Array;
-
+  /** What the table had changed when it was last looked at. */
+  readonly #changes: Float64Array;
   readonly #isHonest: (host: SimHost) => boolean;
 
   constructor(simulation: Simulation, isHonest: (host: SimHost) => boolean = () => true) {
@@ -26,15 +28,26 @@ export class Invariants {
     this.#held = new Float64Array(length * length);
     this.#lives = new Float64Array(length);
     this.#sizes = new Uint32Array(length);
+    this.#changes = new Float64Array(length).fill(-1);
+    simulation.onTurn = (host) => this.#look(host);
   }
 
+  /** All of everybody's. */
   check(): void {
     for (const host of this.#simulation.living) if (this.#isHonest(host)) this.#checkHost(host);
+  }
+
+  #look(host: SimHost): void {
+    const changes = host.node?.membership.table.changes;
+    const isSameLife = this.#lives[host.index] === host.startedMs;
+    if (changes === undefined || (isSameLife && changes === this.#changes[host.index])) return;
+    if (this.#isHonest(host)) this.#checkHost(host);
   }
 
   #checkHost(host: SimHost): void {
     const { hosts } = this.#simulation;
     const { table, hearsay } = host.running.membership;
+    this.#changes[host.index] = table.changes;
     if (this.#lives[host.index] !== host.startedMs) {
       this.#lives[host.index] = host.startedMs;
       this.#sizes[host.index] = 0;

@@ -3,24 +3,31 @@
  * `sim-peers.ts`. It runs, stands still, crashes and starts again, with what was on its disk or
  * without. The simulation delivers to it and carries what it sends.
  */
+
+import type { Candidate } from "../../src/base/candidate.ts";
 import type { Instant } from "../../src/base/clock.ts";
 import type { Secret } from "../../src/base/crypto.ts";
-import type { Endpoint } from "../../src/base/endpoint.ts";
-import type { DataplaneEvent } from "../../src/mesh/dataplane.ts";
+import { type Endpoint, relayEndpoint, relayWayOf } from "../../src/base/endpoint.ts";
+import type { Command, DataplaneEvent, PeerRef } from "../../src/mesh/dataplane.ts";
 import { introductionPassesGate } from "../../src/mesh/introduction.ts";
 import { MeshNode, type NodeMemory, type Seed } from "../../src/mesh/node.ts";
+import type { Peer } from "../../src/mesh/peer.ts";
 import type { PeerTable } from "../../src/mesh/peer-table.ts";
+import { selfSlot } from "../../src/swim/state.ts";
 import { ipv4PrefixDefault } from "../../src/trust/address.ts";
 import type { Identity } from "../../src/trust/identity.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
+import { hostEndpoint, hostEndpoint6, privateEndpoint } from "./sim-nat.ts";
 import type { Packet } from "./sim-network.ts";
-import { hostEndpoint } from "./sim-network.ts";
-import { type PeerMessage, SimPeers } from "./sim-peers.ts";
+import { datagramBytes, type PeerMessage, SimPeers } from "./sim-peers.ts";
+import { type Frame, SimRelay } from "./sim-relay.ts";
 import { SimRoster } from "./sim-roster.ts";
 import type { Simulation } from "./simulation.ts";
 
 /** Datagrams that wait for one that stands still, as a socket's buffer holds them. */
 const backlogMax = 256;
+/** Of a control message: a path probe. */
+const typeProbe = 13;
 /** An event that only has a node look at its peers. */
 const look: DataplaneEvent = { kind: "mtu_changed", mtu: 0 };
 
@@ -41,13 +48,24 @@ export class SimHost {
   signedSequence = 0;
   /** It stands still until then. */
   pausedUntilMs = 0;
+  /** It relays for others, so many KiB a second for each pair. */
+  relayKibPerSecond: number | undefined;
+  /** Its part in relaying, where paths are simulated. */
+  relay: SimRelay | undefined;
+  /** Path probes that it has sent. */
+  probes = 0;
   /** Sees what arrives before the node does; true: the node does not see it. */
   intercept: ((packet: Packet) => boolean) | undefined;
   readonly backlog: Packet[] = [];
+  #now: Instant = { ms: -1, wallMs: 0 };
+  /** When the node itself has something to do. */
+  #nodeMs = Number.POSITIVE_INFINITY;
   #memory: NodeMemory | undefined;
   #records: Uint8Array[] = [];
   #lives = 0;
   readonly #random: SeededRandom;
+  /** Peers by frame id, as the data plane knows them. */
+  readonly #members = new Map<number, PeerRef>();
 
   constructor(simulation: Simulation, index: number) {
     const { crypto } = simulation;
@@ -67,7 +85,8 @@ export class SimHost {
   get now(): Instant {
     const { nowMs } = this.simulation.timeline;
     const wallMs = Math.floor(this.simulation.wallStartMs + nowMs) + this.wallOffsetMs;
-    return { ms: nowMs, wallMs };
+    if (this.#now.ms !== nowMs || this.#now.wallMs !== wallMs) this.#now = { ms: nowMs, wallMs };
+    return this.#now;
   }
 
   get running(): MeshNode {
@@ -86,12 +105,16 @@ export class SimHost {
     const peers = new SimPeers(
       {
         send: (to, kind, session, bytes) => this.#sendPeer(to, kind, session, bytes),
+        sendFrame: (to, session, frame) =>
+          this.simulation.send(this, to, "frame", session, undefined, frame),
         peerOf: (identity) => this.node?.peerOf(this.now, identity),
       },
       crypto.publicKey(this.wireguardKey),
       this.index * 2 ** 32 + this.#lives * 2 ** 24 + 1,
+      simulation.simulatesPaths,
     );
     this.peers = peers;
+    if (simulation.simulatesPaths) this.relay = this.#makeRelay();
     this.node = new MeshNode({
       crypto,
       random: new SeededRandom(this.#random.u32()),
@@ -104,9 +127,10 @@ export class SimHost {
       trusted: [],
       ...(organisation === undefined ? {} : { trust: organisation.trustOf(this) }),
       seeds: this.seeds,
-      candidates: simulation.network.isBehindNat(this.index)
-        ? []
-        : [{ ...this.endpoint, kind: "interface" }],
+      candidates: this.#candidates(),
+      ...(this.relayKibPerSecond === undefined
+        ? {}
+        : { relay: { kibPerSecond: this.relayKibPerSecond } }),
       members: this.#records,
       profile: simulation.profile,
       shared: {
@@ -138,6 +162,8 @@ export class SimHost {
     }
     this.node = undefined;
     this.peers = undefined;
+    this.relay = undefined;
+    this.#members.clear();
     this.backlog.length = 0;
     this.timerMs = Number.POSITIVE_INFINITY;
   }
@@ -169,37 +195,55 @@ export class SimHost {
       return;
     }
     if (this.intercept?.(packet) === true) return;
+    if (packet.kind !== "frame") {
+      this.#take(node, peers, packet);
+    } else if (packet.frame !== undefined) {
+      const carrier = peers.receiveMessage(this.now, packet.from, packet.session, false);
+      if (carrier !== undefined) this.relay?.take(this.now.ms, carrier, packet.frame);
+      this.#tellNews(node, peers);
+    }
+    this.settle();
+  }
+
+  /** What came by an address, or out of a frame. */
+  #take(node: MeshNode, peers: SimPeers, packet: Omit<Packet, "toHost" | "frame" | "size">): void {
     const { now } = this;
     const { kind, from, session, bytes } = packet;
     switch (kind) {
       case "initiation": {
         const { publicKey } = (this.simulation.hosts[packet.fromHost] as SimHost).identity;
         peers.receiveInitiation(from, publicKey, session);
-        node.handleEvent(now, look);
-        break;
+        this.#tellNews(node, peers);
+        return;
       }
       case "response":
         peers.receiveResponse(now, from, session);
-        node.handleEvent(now, look);
-        break;
+        this.#tellNews(node, peers);
+        return;
       case "message": {
         const peer = peers.receiveMessage(now, from, session, bytes === undefined);
-        if (peer === undefined || bytes === undefined) {
-          node.handleEvent(now, look);
-          break;
-        }
-        if (peers.hasNews) node.handleEvent(now, look);
+        this.#tellNews(node, peers);
+        // A keepalive is the session's alone.
+        if (peer === undefined || bytes === undefined) return;
         this.simulation.onMessage?.(this, packet);
         node.handleDatagram(now, { kind: "session_message", bytes, remote: from, peer: peer.ref });
-        break;
+        return;
       }
       default:
-        if (bytes === undefined) break;
+        if (bytes === undefined) return;
         // The gate of the data plane.
-        if (!introductionPassesGate(this.simulation.crypto, this.identity.publicKey, bytes)) break;
+        if (!introductionPassesGate(this.simulation.crypto, this.identity.publicKey, bytes)) return;
         node.handleDatagram(now, { kind: "introduction", bytes, remote: from });
     }
-    this.settle();
+  }
+
+  #tellNews(node: MeshNode, peers: SimPeers): void {
+    if (!peers.hasNews) return;
+    const { now } = this;
+    for (let it = peers.pollPlaneEvent(); it; it = peers.pollPlaneEvent()) {
+      node.handleEvent(now, it);
+    }
+    node.handleEvent(now, look);
   }
 
   tick(): void {
@@ -212,7 +256,12 @@ export class SimHost {
     }
     // What waited in the socket is read before timers are looked at.
     for (const packet of this.backlog.splice(0)) this.receive(packet);
-    this.node.handleTimeout(this.now);
+    const { node, peers, now } = this;
+    if (peers !== undefined && peers.dueMs() <= nowMs) {
+      peers.tick(now);
+      this.#tellNews(node, peers);
+    }
+    if (this.#nodeMs <= nowMs) node.handleTimeout(now);
     this.settle();
   }
 
@@ -227,13 +276,18 @@ export class SimHost {
       this.#memory = memory;
       this.signedSequence = Math.max(this.signedSequence, memory.sequence);
     }
-    while (node.pollCommand() !== undefined);
-    for (let it = node.pollTransmit(); it; it = node.pollTransmit()) {
-      if (it.kind === "session_message") peers.send(now, it.peer, it.bytes);
-      else this.simulation.send(this, it.to, "datagram", 0, it.bytes);
+    for (let it = node.pollCommand(); it; it = node.pollCommand()) {
+      if (this.relay !== undefined) this.#obey(this.relay, it);
     }
-    const next = node.nextTimeout();
-    if (next !== undefined && next < this.timerMs) this.#arm(Math.max(next, now.ms));
+    for (let it = node.pollTransmit(); it; it = node.pollTransmit()) {
+      if (it.kind === "session_message") {
+        if (it.bytes[0] === typeProbe) this.probes += 1;
+        peers.send(now, it.peer, it.bytes, it.to);
+      } else this.simulation.send(this, it.to, "datagram", 0, it.bytes);
+    }
+    this.#nodeMs = node.nextTimeout() ?? Number.POSITIVE_INFINITY;
+    const next = Math.min(this.#nodeMs, peers.dueMs());
+    if (next < this.timerMs) this.#arm(Math.max(next, now.ms));
   }
 
   #arm(atMs: number): void {
@@ -242,6 +296,74 @@ export class SimHost {
   }
 
   #sendPeer(to: Endpoint, kind: PeerMessage, session: number, bytes: Uint8Array | undefined): void {
-    this.simulation.send(this, to, kind, session, bytes);
+    const way = relayWayOf(to);
+    if (way === undefined) {
+      this.simulation.send(this, to, kind, session, bytes);
+      return;
+    }
+    const carrier = this.peers?.at(way);
+    if (carrier === undefined || this.relay === undefined) return;
+    const size = datagramBytes(kind, bytes);
+    const datagram = { fromHost: this.index, kind, session, bytes, size };
+    this.peers?.sendFrame(this.now, carrier, this.relay.frame(way.far, datagram));
+  }
+
+  #candidates(): readonly Candidate[] {
+    const { network } = this.simulation;
+    const { ipv4 = true, ipv6 = false, blocked = false } = network.accessOf(this.index);
+    if (!this.simulation.simulatesPaths) {
+      return network.isBehindNat(this.index) ? [] : [{ ...this.endpoint, kind: "interface" }];
+    }
+    const out: Candidate[] = [];
+    if (ipv6 && !blocked) {
+      const { address, port } = hostEndpoint6(this.index);
+      out.push({ kind: "interface", address, port });
+    }
+    if (!ipv4) return out;
+    const { address, port } =
+      network.isBehindNat(this.index) || blocked ? privateEndpoint(this.index) : this.endpoint;
+    return [{ kind: "interface", address, port }, ...out];
+  }
+
+  #makeRelay(): SimRelay {
+    return new SimRelay({
+      arrived: (carrier, frame) => {
+        if (this.node === undefined || this.peers === undefined) return;
+        const from = relayEndpoint({ ...carrier, far: frame.source });
+        this.#take(this.node, this.peers, { ...frame, from });
+      },
+      peerOf: (id) => {
+        const ref = this.#members.get(id);
+        return ref === undefined ? undefined : this.peers?.at(ref);
+      },
+      forward: (to, frame) => this.#forward(to, frame),
+      wanted: (id) => {
+        const identity = this.simulation.identityOfFrameId(id);
+        if (identity !== undefined) this.want(identity);
+      },
+    });
+  }
+
+  /** One hop nearer: a frame is not put into another. */
+  #forward(to: Peer, frame: Frame): boolean {
+    const way = to.endpoint === undefined ? undefined : relayWayOf(to.endpoint);
+    const next = way === undefined ? to : this.peers?.at(way);
+    return next !== undefined && this.peers?.sendFrame(this.now, next, frame) === true;
+  }
+
+  #obey(relay: SimRelay, command: Command): void {
+    if (command.kind === "peer_member_set") this.#members.set(command.id, command.peer);
+    if (command.kind !== "relay_set") return;
+    relay.own = command.id;
+    relay.bytesPerSecond = 1024 * command.kibPerSecond;
+  }
+
+  /** Data waits for the member. */
+  want(identity: Uint8Array): void {
+    const slot = this.running.membership.table.find(identity);
+    if (slot === undefined || slot === selfSlot) return;
+    this.running.open(this.now, slot);
+    this.running.handleEvent(this.now, look);
+    this.settle();
   }
 }

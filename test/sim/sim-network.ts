@@ -1,42 +1,49 @@
 /**
  * The network between simulated nodes: regions and their latencies, loss, duplication, reordering,
- * an MTU, partitions of both kinds, and NAT boxes in front of hosts. It decides when and whether a
- * datagram arrives; what it says it does not look at. All chance comes from the one seed.
+ * an MTU, partitions of both kinds, addresses of both families, and what keeps UDP from hosts. It
+ * decides when and whether a datagram arrives; what it says it does not look at. All chance comes from
+ * the one seed.
  */
 import type { Endpoint } from "../../src/base/endpoint.ts";
 import type { SeededRandom } from "../support/seeded-random.ts";
+import {
+  carriedEndpoint,
+  hostAt,
+  hostEndpoint,
+  hostEndpoint6,
+  NatBox,
+  type NatKind,
+  natAddress,
+  streamEndpoint,
+  streamTo,
+} from "./sim-nat.ts";
 import type { PeerMessage } from "./sim-peers.ts";
+import type { Frame } from "./sim-relay.ts";
 
 /** IPv4 and UDP headers. */
 export const underlayBytes = 28;
-export const nodePort = 51820;
-const natTimeoutMs = 120_000;
-const natPortFirst = 20_000;
 
 export interface Packet {
   readonly fromHost: number;
   readonly toHost: number;
   /** As the receiver sees it. */
   readonly from: Endpoint;
-  readonly kind: PeerMessage | "datagram";
+  readonly kind: PeerMessage | "datagram" | "frame";
   readonly session: number;
   readonly bytes: Uint8Array | undefined;
+  /** Of kind frame. */
+  readonly frame: Frame | undefined;
   readonly size: number;
 }
 
-/** Who a mapping lets in: anybody, or only those that were sent to. Symmetric: one mapping for each. */
-export type NatKind = "open" | "restricted" | "symmetric";
-
-interface Mapping {
-  readonly port: number;
-  untilMs: number;
-  readonly sentTo: Set<string>;
-}
-
-export interface Nat {
-  readonly address: string;
-  readonly kind: NatKind;
-  readonly mappings: Map<string, Mapping>;
+/** How a host is connected; none of it: by IPv4, without a box in front. */
+export interface Access {
+  /** Of IPv4. */
+  readonly nat?: NatKind;
+  readonly ipv4?: boolean;
+  readonly ipv6?: boolean;
+  /** UDP gets neither out nor in: what there is are streams to relays. */
+  readonly blocked?: boolean;
 }
 
 export interface Conditions {
@@ -49,10 +56,7 @@ export interface Conditions {
   mtu: number;
 }
 
-export function addressOf(host: number): string {
-  return `10.${(host >> 16) & 255}.${(host >> 8) & 255}.${host & 255}`;
-}
-
+const plain: Access = {};
 const regionCount = 8;
 
 export class SimNetwork {
@@ -61,8 +65,10 @@ export class SimNetwork {
   readonly #sides: Uint8Array;
   /** One way only: from side to side, bit (8 * from + to). */
   readonly #blocked = new Set<number>();
-  readonly #nats: (Nat | undefined)[] = [];
+  readonly #nats: (NatBox | undefined)[] = [];
   readonly #byNat = new Map<string, number>();
+  /** Of those that are not connected by IPv4 alone. */
+  readonly #access: (Access | undefined)[] = [];
   readonly #random: SeededRandom;
   readonly #latency = new Float64Array(regionCount * regionCount);
   lost = 0;
@@ -102,10 +108,16 @@ export class SimNetwork {
     return !this.#blocked.has(8 * (this.#sides[from] as number) + (this.#sides[to] as number));
   }
 
-  setNat(host: number, kind: NatKind): void {
-    const address = `198.18.${(host >> 8) & 255}.${host & 255}`;
-    this.#nats[host] = { address, kind, mappings: new Map() };
+  setAccess(host: number, access: Access): void {
+    this.#access[host] = access;
+    if (access.nat === undefined) return;
+    const address = natAddress(host);
+    this.#nats[host] = new NatBox(address, access.nat, this.#random);
     this.#byNat.set(address, host);
+  }
+
+  accessOf(host: number): Access {
+    return this.#access[host] ?? plain;
   }
 
   isBehindNat(host: number): boolean {
@@ -117,16 +129,16 @@ export class SimNetwork {
     nowMs: number,
     fromHost: number,
     to: Endpoint,
-    what: Pick<Packet, "kind" | "session" | "bytes" | "size">,
+    what: Pick<Packet, "kind" | "session" | "bytes" | "frame" | "size">,
     deliver: (atMs: number, packet: Packet) => void,
   ): void {
     const { loss, duplicate, reorder, reorderMs, mtu } = this.conditions;
-    const from = this.#leave(nowMs, fromHost, to);
-    const toHost = this.#arrive(nowMs, from, to);
-    if (toHost === undefined || !this.reaches(fromHost, toHost) || what.size > mtu) {
+    const way = this.#way(nowMs, fromHost, to);
+    if (way === undefined || !this.reaches(fromHost, way.toHost) || what.size > mtu) {
       this.refused += 1;
       return;
     }
+    const { toHost, from } = way;
     const copies = duplicate > 0 && this.#random.chance(duplicate) ? 2 : 1;
     this.duplicated += copies - 1;
     for (let i = 0; i < copies; i += 1) {
@@ -139,59 +151,45 @@ export class SimNetwork {
       ] as number;
       delayMs += this.#random.below(3);
       if (reorder > 0 && this.#random.chance(reorder)) delayMs += this.#random.below(reorderMs);
-      const { kind, session, bytes, size } = what;
-      deliver(nowMs + delayMs, { fromHost, toHost, from, kind, session, bytes, size });
+      const { kind, session, bytes, frame, size } = what;
+      deliver(nowMs + delayMs, { fromHost, toHost, from, kind, session, bytes, frame, size });
     }
   }
 
-  /** The source as others see it. */
-  #leave(nowMs: number, host: number, to: Endpoint): Endpoint {
-    const nat = this.#nats[host];
-    if (nat === undefined) return hostEndpoint(host);
-    const target = `${to.address} ${to.port}`;
-    const key = nat.kind === "symmetric" ? target : "";
-    let mapping = nat.mappings.get(key);
-    if (mapping === undefined || mapping.untilMs < nowMs) {
-      const port = natPortFirst + this.#random.below(40_000);
-      mapping = { port, untilMs: 0, sentTo: new Set() };
-      nat.mappings.set(key, mapping);
+  /** For whom it is, and where it comes from as he sees it. */
+  #way(
+    nowMs: number,
+    fromHost: number,
+    to: Endpoint,
+  ): { readonly toHost: number; readonly from: Endpoint } | undefined {
+    const access = this.#access[fromHost];
+    const carried = to.address.startsWith("127.") ? streamTo(to) : undefined;
+    if (carried !== undefined) {
+      const isOurs = to.address === "127.0.0.1";
+      return {
+        toHost: carried,
+        from: isOurs ? carriedEndpoint(fromHost) : streamEndpoint(fromHost),
+      };
     }
-    mapping.untilMs = nowMs + natTimeoutMs;
-    mapping.sentTo.add(target);
-    return { address: nat.address, port: mapping.port };
-  }
-
-  #arrive(nowMs: number, from: Endpoint, to: Endpoint): number | undefined {
-    const host = hostAt(to);
-    if (host !== undefined) return this.#nats[host] === undefined ? host : undefined;
+    if (access?.blocked === true) return undefined;
+    const isIpv6 = to.address.includes(":");
+    if (isIpv6 ? access?.ipv6 !== true : access?.ipv4 === false) return undefined;
+    if (isIpv6) {
+      const toHost = hostAt(to)?.host;
+      const isThere = toHost !== undefined && this.#access[toHost]?.ipv6 === true;
+      return isThere ? { toHost, from: hostEndpoint6(fromHost) } : undefined;
+    }
+    const from = this.#nats[fromHost]?.leave(nowMs, to) ?? hostEndpoint(fromHost);
+    const toHost = hostAt(to)?.host;
+    if (toHost !== undefined) {
+      const { blocked, ipv4 = true } = this.#access[toHost] ?? {};
+      return this.#nats[toHost] === undefined && ipv4 && blocked !== true
+        ? { toHost, from }
+        : undefined;
+    }
     const behind = this.#byNat.get(to.address);
-    const nat = behind === undefined ? undefined : this.#nats[behind];
-    if (nat === undefined) return undefined;
-    for (const mapping of nat.mappings.values()) {
-      if (mapping.port !== to.port || mapping.untilMs < nowMs) continue;
-      const isLetIn = nat.kind === "open" || mapping.sentTo.has(`${from.address} ${from.port}`);
-      return isLetIn ? behind : undefined;
-    }
-    return undefined;
+    const socket = behind === undefined ? 0 : this.#nats[behind]?.arrive(nowMs, from, to.port);
+    if (behind === undefined || socket === undefined) return undefined;
+    return { toHost: behind, from: socket === 0 ? from : { ...from, socket } };
   }
-}
-
-const endpoints: Endpoint[] = [];
-
-export function hostEndpoint(host: number): Endpoint {
-  endpoints[host] ??= { address: addressOf(host), port: nodePort };
-  return endpoints[host] as Endpoint;
-}
-
-const hostsByAddress = new Map<string, number>();
-
-function hostAt({ address, port }: Endpoint): number | undefined {
-  if (port !== nodePort || !address.startsWith("10.")) return undefined;
-  let host = hostsByAddress.get(address);
-  if (host === undefined) {
-    const [, a, b, c] = address.split(".").map(Number) as [number, number, number, number];
-    host = a * 65536 + b * 256 + c;
-    hostsByAddress.set(address, host);
-  }
-  return host;
 }

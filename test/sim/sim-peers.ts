@@ -4,42 +4,67 @@
  * keepalives and new attempts where nobody answers) without its cryptography. What arrives was
  * sent by the node that it names, as Noise would prove; forging lower than this is left to the
  * engine's own tests. It stands where `mesh/peer-table.ts` and the data plane stand in a daemon.
+ * With `paths` a member's endpoint moves as in zig/rx.zig; without it is where it was last heard.
  */
 import type { Instant } from "../../src/base/clock.ts";
-import { Deadlines } from "../../src/base/deadlines.ts";
-import type { Endpoint } from "../../src/base/endpoint.ts";
+import { type Endpoint, sameEndpoint } from "../../src/base/endpoint.ts";
 import { Fifo } from "../../src/base/fifo.ts";
-import type { PeerRef } from "../../src/mesh/dataplane.ts";
+import type { DataplaneEvent, PeerRef, Prefix } from "../../src/mesh/dataplane.ts";
 import type { Peer, PeerTableEvent } from "../../src/mesh/peer.ts";
+import type { Frame } from "./sim-relay.ts";
+import { Waits } from "./sim-waits.ts";
 
-export const initiationBytes = 148;
-export const responseBytes = 92;
-export const keepaliveBytes = 32;
+const initiationBytes = 148;
+const responseBytes = 92;
+const keepaliveBytes = 32;
 const rekeyAfterMs = 120_000;
 const rejectAfterMs = 180_000;
 const retryMs = 5_000;
 const giveUpMs = 90_000;
 const noAnswerMs = 15_000;
 const keepaliveMs = 10_000;
+/** Who began a session renews it before it ends, if something comes in it (WireGuard paper, 6.2). */
+const renewOnReceiveMs = 165_000;
+/** Of a path that members need kept open: the only interval that is asked for. */
+const persistentMs = 25_000;
+/** zig/constants.zig. */
+const silentAfterMs = 1_000;
+const pathYieldsAfterMs = 2_000;
+const pathHeardIntervalMs = 5_000;
 const strangersWaitingMax = 64;
 const never = Number.POSITIVE_INFINITY;
 
 export type PeerMessage = "initiation" | "response" | "message";
 
+const sessionOverhead = 32;
+
+/** As WireGuard would send it: padded to 16 bytes, with header and tag. */
+export function datagramBytes(kind: PeerMessage, bytes: Uint8Array | undefined): number {
+  if (kind === "initiation") return initiationBytes;
+  if (kind === "response") return responseBytes;
+  if (bytes === undefined) return keepaliveBytes;
+  return sessionOverhead + 16 * Math.ceil(bytes.length / 16);
+}
+
 /** What a node sends to another's peer layer. */
 export interface PeerOutput {
   send(to: Endpoint, kind: PeerMessage, session: number, bytes: Uint8Array | undefined): void;
+  /** To an address alone. */
+  sendFrame(to: Endpoint, session: number, frame: Frame): void;
   /** The peer of a member whose initiation came, by the identity that it proves. */
   peerOf(identity: Uint8Array): Peer | undefined;
 }
 
-class SimPeer implements Peer {
+const nowhere: readonly Endpoint[] = [];
+const nothing: readonly Prefix[] = [];
+
+/** Its own reference: of sessions there are millions at once. */
+class SimPeer implements Peer, PeerRef {
   readonly publicKey: Uint8Array;
-  readonly ref: PeerRef;
+  readonly slot: number;
+  readonly generation: number;
   endpoint: Endpoint | undefined;
-  readonly keepaliveSeconds = 0;
-  readonly allowedIps = [];
-  readonly presharedKey = undefined;
+  keepaliveSeconds = 0;
   lastHandshakeWallMs = 0;
   /** 0: none. */
   session = 0;
@@ -52,12 +77,32 @@ class SimPeer implements Peer {
   triedMs = Number.NEGATIVE_INFINITY;
   unansweredMs = never;
   keepaliveDueMs = never;
-  /** In the heap; the true deadline may be later. */
-  armedMs = never;
+  persistentDueMs = never;
+  fanout = nowhere;
+  /** Its newest initiation that was taken: an older one, or the same by another way, is a replay. */
+  initiation = 0;
+  /** When something last came by its path; and of what else was heard, what the node was told. */
+  heardMs = Number.NEGATIVE_INFINITY;
+  other: Endpoint | undefined;
+  otherToldMs = Number.NEGATIVE_INFINITY;
+  silentDueMs = never;
 
-  constructor(publicKey: Uint8Array, ref: PeerRef) {
+  constructor(publicKey: Uint8Array, slot: number, generation: number) {
     this.publicKey = publicKey;
-    this.ref = ref;
+    this.slot = slot;
+    this.generation = generation;
+  }
+
+  get ref(): PeerRef {
+    return this;
+  }
+
+  get allowedIps(): readonly Prefix[] {
+    return nothing;
+  }
+
+  get presharedKey(): undefined {
+    return undefined;
   }
 
   get sessionLive(): boolean {
@@ -72,14 +117,36 @@ export class SimPeers {
   readonly #slots: (SimPeer | undefined)[] = [];
   readonly #free: number[] = [];
   readonly #sessions = new Map<number, SimPeer>();
-  readonly #deadlines = new Deadlines<SimPeer>();
+  /** Each compares with the very sums that it was set with: a difference may round to just below. */
+  readonly #ends = new Waits<SimPeer>(
+    ({ session, madeMs }, atMs) => session !== 0 && madeMs + rejectAfterMs === atMs,
+  );
+  readonly #retries = new Waits<SimPeer>(
+    ({ pending, triedMs }, atMs) => pending !== 0 && triedMs + retryMs === atMs,
+  );
+  readonly #answers = new Waits<SimPeer>(
+    ({ unansweredMs }, atMs) => unansweredMs + noAnswerMs === atMs,
+  );
+  readonly #keepalives = new Waits<SimPeer>(({ keepaliveDueMs }, atMs) => keepaliveDueMs === atMs);
+  readonly #persistents = new Waits<SimPeer>(
+    ({ persistentDueMs }, atMs) => persistentDueMs === atMs,
+  );
+  readonly #silences = new Waits<SimPeer>(({ silentDueMs }, atMs) => silentDueMs === atMs);
   readonly #events = new Fifo<PeerTableEvent>();
+  readonly #planeEvents = new Fifo<DataplaneEvent>();
+  readonly #paths: boolean;
   #generation = 0;
   #nextSession: number;
   #strangersWaiting = 0;
 
   /** `firstSession`: session numbers of one node are not another's. */
-  constructor(output: PeerOutput, localPublicKey: Uint8Array, firstSession: number) {
+  constructor(
+    output: PeerOutput,
+    localPublicKey: Uint8Array,
+    firstSession: number,
+    paths: boolean,
+  ) {
+    this.#paths = paths;
     this.#output = output;
     this.localPublicKey = localPublicKey;
     this.#nextSession = firstSession;
@@ -87,7 +154,12 @@ export class SimPeers {
 
   /** Whether the node has to hear something before what came with it. */
   get hasNews(): boolean {
-    return this.#events.size > 0;
+    return this.#events.size > 0 || this.#planeEvents.size > 0;
+  }
+
+  /** What the data plane says of itself. */
+  pollPlaneEvent(): DataplaneEvent | undefined {
+    return this.#planeEvents.shift();
   }
 
   get sessionCount(): number {
@@ -102,7 +174,7 @@ export class SimPeers {
   addPeer(_now: Instant, publicKey: Uint8Array): Peer {
     const slot = this.#free.pop() ?? this.#slots.length;
     this.#generation += 1;
-    const peer = new SimPeer(publicKey, { slot, generation: this.#generation });
+    const peer = new SimPeer(publicKey, slot, this.#generation);
     this.#slots[slot] = peer;
     return peer;
   }
@@ -111,7 +183,12 @@ export class SimPeers {
     const peer = gone as SimPeer;
     if (peer.session !== 0) this.counters.ended_early += 1;
     for (const id of [peer.session, peer.previous, peer.next, peer.pending]) this.#forget(id);
-    this.#deadlines.set(peer, undefined);
+    peer.session = 0;
+    peer.pending = 0;
+    peer.unansweredMs = never;
+    peer.keepaliveDueMs = never;
+    peer.persistentDueMs = never;
+    peer.silentDueMs = never;
     this.#slots[peer.ref.slot] = undefined;
     this.#free.push(peer.ref.slot);
   }
@@ -122,20 +199,26 @@ export class SimPeers {
 
   at(ref: PeerRef): Peer | undefined {
     const peer = this.#slots[ref.slot];
-    return peer?.ref === ref ? peer : undefined;
+    return peer?.generation === ref.generation ? peer : undefined;
   }
 
   setEndpoint(_now: Instant, peer: Peer, endpoint: Endpoint): void {
     (peer as SimPeer).endpoint = endpoint;
   }
 
-  /** Nothing here moves by itself, and initiations go to one endpoint. */
   pin(): void {
-    // A data plane's.
+    // All are members.
   }
 
-  setFanout(): void {
-    // A socket's.
+  setFanout(peer: Peer, endpoints: readonly Endpoint[]): void {
+    if (this.#paths) (peer as SimPeer).fanout = endpoints;
+  }
+
+  setKeepalive(now: Instant, wanted: Peer, seconds: number): void {
+    const peer = wanted as SimPeer;
+    peer.keepaliveSeconds = seconds;
+    peer.persistentDueMs = seconds === 0 ? never : now.ms + persistentMs;
+    if (seconds !== 0) this.#persistents.set(peer, peer.persistentDueMs);
   }
 
   initiate(now: Instant, wanted: Peer): void {
@@ -144,17 +227,27 @@ export class SimPeers {
     this.#try(now, peer);
   }
 
-  /** A control message for the peer; false where no session is there to carry it. */
-  send(now: Instant, ref: PeerRef, bytes: Uint8Array): boolean {
+  /** A control message for the peer, by a way if one is named; false where no session can carry it. */
+  send(now: Instant, ref: PeerRef, bytes: Uint8Array, by?: Endpoint): boolean {
     const peer = this.at(ref) as SimPeer | undefined;
-    if (peer === undefined || peer.session === 0 || peer.endpoint === undefined) return false;
-    peer.keepaliveDueMs = never;
-    if (peer.unansweredMs === never) {
-      peer.unansweredMs = now.ms;
-      this.#arm(peer, now.ms + noAnswerMs);
+    const to = (this.#paths ? by : undefined) ?? peer?.endpoint;
+    if (peer === undefined || peer.session === 0 || to === undefined) return false;
+    this.#sent(now, peer);
+    this.#output.send(to, "message", peer.session, bytes);
+    return true;
+  }
+
+  /** In the session with a peer that is at an address. */
+  sendFrame(now: Instant, carrier: Peer, frame: Frame): boolean {
+    const peer = carrier as SimPeer;
+    const { endpoint, session } = peer;
+    if (endpoint === undefined || endpoint.port === 0) return false;
+    if (session === 0) {
+      this.initiate(now, peer);
+      return false;
     }
-    this.#output.send(peer.endpoint, "message", peer.session, bytes);
-    if (peer.initiator && now.ms - peer.madeMs >= rekeyAfterMs) this.initiate(now, peer);
+    this.#sent(now, peer);
+    this.#output.sendFrame(endpoint, session, frame);
     return true;
   }
 
@@ -168,10 +261,12 @@ export class SimPeers {
       this.#events.push({ kind: "stranger", remote: from });
       return;
     }
+    if (session <= peer.initiation) return;
+    peer.initiation = session;
     this.#forget(peer.next);
     peer.next = session;
     this.#sessions.set(session, peer);
-    peer.endpoint = from;
+    if (!this.#paths) peer.endpoint = from;
     this.#output.send(from, "response", session, undefined);
   }
 
@@ -182,7 +277,8 @@ export class SimPeers {
       return;
     }
     peer.pending = 0;
-    peer.endpoint = from;
+    if (this.#paths) this.#settleAt(now, peer, from);
+    else peer.endpoint = from;
     this.#install(now, peer, session, true);
     // The first message confirms the session to the other side.
     this.#output.send(from, "message", session, undefined);
@@ -195,29 +291,70 @@ export class SimPeers {
       this.counters.sessions_unknown += 1;
       return undefined;
     }
-    peer.endpoint = from;
+    if (this.#paths) this.#learnPath(now, peer, from);
+    else peer.endpoint = from;
     peer.unansweredMs = never;
+    peer.silentDueMs = never;
     if (peer.next === session) {
       peer.next = 0;
       this.#install(now, peer, session, false);
     }
+    const ageMs = now.ms - peer.madeMs;
+    if (peer.initiator && peer.session === session && ageMs >= renewOnReceiveMs) {
+      this.initiate(now, peer);
+    }
     if (empty) return undefined;
     if (peer.keepaliveDueMs === never) {
       peer.keepaliveDueMs = now.ms + keepaliveMs;
-      this.#arm(peer, peer.keepaliveDueMs);
+      this.#keepalives.set(peer, peer.keepaliveDueMs);
     }
     return peer;
   }
 
-  handleTimeout(now: Instant): void {
-    for (let peer = this.#deadlines.takeDue(now.ms); peer; peer = this.#deadlines.takeDue(now.ms)) {
-      peer.armedMs = never;
-      this.#due(now, peer);
-    }
+  /** The host calls `tick` when that is due: most of what comes due here is no news to the node. */
+  handleTimeout(): void {
+    // See above.
   }
 
-  nextTimeout(): number | undefined {
-    return this.#deadlines.next();
+  nextTimeout(): undefined {
+    return undefined;
+  }
+
+  /** When `tick` has something to do; infinite where it has not. */
+  dueMs(): number {
+    return Math.min(
+      this.#ends.nextMs(),
+      this.#retries.nextMs(),
+      this.#answers.nextMs(),
+      this.#keepalives.nextMs(),
+      this.#persistents.nextMs(),
+      this.#silences.nextMs(),
+    );
+  }
+
+  tick(now: Instant): void {
+    const { ms } = now;
+    for (let it = this.#ends.takeDue(ms); it; it = this.#ends.takeDue(ms)) this.#end(it);
+    for (let it = this.#retries.takeDue(ms); it; it = this.#retries.takeDue(ms)) {
+      this.#retry(now, it);
+    }
+    for (let it = this.#answers.takeDue(ms); it; it = this.#answers.takeDue(ms)) {
+      it.unansweredMs = never;
+      if (it.session !== 0) this.initiate(now, it);
+    }
+    for (let it = this.#keepalives.takeDue(ms); it; it = this.#keepalives.takeDue(ms)) {
+      it.keepaliveDueMs = never;
+      const { session, endpoint } = it;
+      if (session === 0 || endpoint === undefined) continue;
+      this.#output.send(endpoint, "message", session, undefined);
+    }
+    for (let it = this.#persistents.takeDue(ms); it; it = this.#persistents.takeDue(ms)) {
+      this.#keepOpen(now, it);
+    }
+    for (let it = this.#silences.takeDue(ms); it; it = this.#silences.takeDue(ms)) {
+      it.silentDueMs = never;
+      this.#planeEvents.push({ kind: "path_silent", peer: it.ref });
+    }
   }
 
   pollEvent(): PeerTableEvent | undefined {
@@ -242,41 +379,81 @@ export class SimPeers {
     // The host hands over what arrives by kind.
   }
 
-  /** Compares with the very sums that are armed: a difference may round to just below its share. */
-  #due(now: Instant, peer: SimPeer): void {
-    if (peer.session !== 0 && now.ms >= peer.madeMs + rejectAfterMs) {
-      this.#forget(peer.session);
-      this.#forget(peer.previous);
-      peer.session = 0;
-      peer.previous = 0;
-      peer.unansweredMs = never;
-      peer.keepaliveDueMs = never;
-      this.#events.push({ kind: "session_lost", peer });
-    }
-    if (peer.pending !== 0 && now.ms >= peer.triedMs + retryMs) {
-      if (now.ms >= peer.pendingSinceMs + giveUpMs) {
-        this.#forget(peer.pending);
-        peer.pending = 0;
-        this.#events.push({ kind: "handshake_failed", peer });
-      } else {
-        this.#try(now, peer);
-      }
-    }
-    if (peer.session !== 0 && now.ms >= peer.unansweredMs + noAnswerMs) {
-      peer.unansweredMs = never;
+  #keepOpen(now: Instant, peer: SimPeer): void {
+    this.setKeepalive(now, peer, peer.keepaliveSeconds);
+    if (peer.session === 0 || (peer.initiator && now.ms - peer.madeMs >= rekeyAfterMs)) {
       this.initiate(now, peer);
     }
-    if (now.ms >= peer.keepaliveDueMs && peer.endpoint !== undefined) {
-      peer.keepaliveDueMs = never;
-      if (peer.session !== 0) this.#output.send(peer.endpoint, "message", peer.session, undefined);
+    if (peer.session === 0 || peer.endpoint === undefined) return;
+    this.#output.send(peer.endpoint, "message", peer.session, undefined);
+  }
+
+  #sent(now: Instant, peer: SimPeer): void {
+    peer.keepaliveDueMs = never;
+    if (peer.unansweredMs === never) {
+      peer.unansweredMs = now.ms;
+      this.#answers.set(peer, now.ms + noAnswerMs);
     }
-    const next = Math.min(
-      peer.session === 0 ? never : peer.madeMs + rejectAfterMs,
-      peer.pending === 0 ? never : peer.triedMs + retryMs,
-      peer.unansweredMs + noAnswerMs,
-      peer.keepaliveDueMs,
-    );
-    if (next !== never) this.#arm(peer, next);
+    if (this.#paths && peer.silentDueMs === never) {
+      peer.silentDueMs = now.ms + silentAfterMs;
+      this.#silences.set(peer, peer.silentDueMs);
+    }
+    if (peer.initiator && now.ms - peer.madeMs >= rekeyAfterMs) this.initiate(now, peer);
+  }
+
+  /** The answer to an initiation came from there: a peer that has a session stays where it is. */
+  #settleAt(now: Instant, peer: SimPeer, from: Endpoint): void {
+    if (sameEndpoint(peer.endpoint, from)) return;
+    if (peer.session !== 0) {
+      this.#events.push({ kind: "endpoint_heard", peer, remote: from });
+      return;
+    }
+    this.#move(now, peer, from);
+  }
+
+  /** Something authentic came from there. */
+  #learnPath(now: Instant, peer: SimPeer, from: Endpoint): void {
+    if (sameEndpoint(peer.endpoint, from)) {
+      peer.heardMs = now.ms;
+      return;
+    }
+    const isSilent = now.ms - peer.heardMs >= pathYieldsAfterMs && from.port !== 0;
+    if (peer.session === 0 || isSilent) {
+      this.#move(now, peer, from);
+      return;
+    }
+    const isTold =
+      sameEndpoint(peer.other, from) && now.ms - peer.otherToldMs < pathHeardIntervalMs;
+    if (isTold) return;
+    peer.other = from;
+    peer.otherToldMs = now.ms;
+    this.#planeEvents.push({ kind: "path_heard", peer: peer.ref, remote: from });
+  }
+
+  #move(now: Instant, peer: SimPeer, to: Endpoint): void {
+    peer.heardMs = now.ms;
+    peer.endpoint = to;
+    this.#events.push({ kind: "endpoint_changed", peer });
+  }
+
+  #end(peer: SimPeer): void {
+    this.#forget(peer.session);
+    this.#forget(peer.previous);
+    peer.session = 0;
+    peer.previous = 0;
+    peer.unansweredMs = never;
+    peer.keepaliveDueMs = never;
+    this.#events.push({ kind: "session_lost", peer });
+  }
+
+  #retry(now: Instant, peer: SimPeer): void {
+    if (now.ms < peer.pendingSinceMs + giveUpMs) {
+      this.#try(now, peer);
+      return;
+    }
+    this.#forget(peer.pending);
+    peer.pending = 0;
+    this.#events.push({ kind: "handshake_failed", peer });
   }
 
   #try(now: Instant, peer: SimPeer): void {
@@ -287,8 +464,12 @@ export class SimPeers {
     this.#nextSession += 1;
     this.#sessions.set(peer.pending, peer);
     peer.triedMs = now.ms;
+    this.#retries.set(peer, now.ms + retryMs);
     this.#output.send(peer.endpoint, "initiation", peer.pending, undefined);
-    this.#arm(peer, now.ms + retryMs);
+    for (const to of peer.fanout) {
+      if (sameEndpoint(to, peer.endpoint)) continue;
+      this.#output.send(to, "initiation", peer.pending, undefined);
+    }
   }
 
   #install(now: Instant, peer: SimPeer, session: number, initiator: boolean): void {
@@ -299,17 +480,11 @@ export class SimPeers {
     peer.madeMs = now.ms;
     peer.lastHandshakeWallMs = now.wallMs;
     peer.unansweredMs = never;
-    this.#arm(peer, now.ms + rejectAfterMs);
+    this.#ends.set(peer, now.ms + rejectAfterMs);
     this.#events.push({ kind: "session_established", peer, initiator });
   }
 
   #forget(session: number): void {
     if (session !== 0) this.#sessions.delete(session);
-  }
-
-  #arm(peer: SimPeer, atMs: number): void {
-    if (peer.armedMs <= atMs) return;
-    peer.armedMs = atMs;
-    this.#deadlines.set(peer, atMs);
   }
 }

@@ -5,8 +5,9 @@
  */
 import type { Crypto, Secret } from "../../src/base/crypto.ts";
 import type { Endpoint } from "../../src/base/endpoint.ts";
+import { frameIdOf } from "../../src/nat/message.ts";
 import { type Profile, profileLan } from "../../src/swim/profile.ts";
-import { type MemberState, type MemberTable, stateCodes } from "../../src/swim/state.ts";
+import { type MemberState, type MemberTable, selfSlot, stateCodes } from "../../src/swim/state.ts";
 import { SignedStore } from "../../src/swim/store.ts";
 import { networkIdOf } from "../../src/trust/identity.ts";
 import type { Record, Verified } from "../../src/trust/record.ts";
@@ -16,10 +17,9 @@ import { SeededRandom } from "../support/seeded-random.ts";
 import { SimHost } from "./sim-host.ts";
 import { type Packet, SimNetwork, underlayBytes } from "./sim-network.ts";
 import { SimOrganisation } from "./sim-organisation.ts";
-import { initiationBytes, keepaliveBytes, type PeerMessage, responseBytes } from "./sim-peers.ts";
+import { datagramBytes } from "./sim-peers.ts";
+import { type Frame, frameHeaderBytes } from "./sim-relay.ts";
 import { Timeline } from "./timeline.ts";
-
-const sessionOverhead = 32;
 
 export interface SimulationOptions {
   readonly seed: number;
@@ -29,6 +29,8 @@ export interface SimulationOptions {
   readonly latencyMs?: readonly [number, number];
   /** Real signatures and sealed boxes: some hundred times slower. */
   readonly realCrypto?: boolean;
+  /** Members' paths move as a data plane moves them, and frames are forwarded. */
+  readonly paths?: boolean;
   /** Members are admitted by an organisation's certificates, not by being nodes. */
   readonly organised?: boolean;
 }
@@ -47,6 +49,7 @@ export class Simulation {
   readonly crypto: SimCrypto;
   readonly networkId: Uint8Array;
   readonly profile: Profile;
+  readonly simulatesPaths: boolean;
   readonly records = new SignedStore<Verified<Record>>();
   readonly statements = new SignedStore();
   readonly admitted = new Set<number>();
@@ -64,9 +67,12 @@ export class Simulation {
   events = 0;
   /** Called with every verdict of every node. */
   onState: ((observer: SimHost, slot: number, state: MemberState) => void) | undefined;
+  /** Called when a host has taken its turn. */
+  onTurn: ((host: SimHost) => void) | undefined;
   /** Called with every message that a node's session lets in, before the node sees it. */
-  onMessage: ((receiver: SimHost, packet: Packet) => void) | undefined;
+  onMessage: ((receiver: SimHost, packet: Pick<Packet, "fromHost">) => void) | undefined;
   readonly #byName = new Map<number, SimHost>();
+  readonly #byFrameId = new Map<number, Uint8Array>();
   #second = 0;
 
   constructor(options: SimulationOptions) {
@@ -74,6 +80,7 @@ export class Simulation {
     this.seed = seed;
     this.random = new SeededRandom(seed);
     this.profile = options.profile ?? profileLan;
+    this.simulatesPaths = options.paths ?? false;
     const random = new SeededRandom(this.random.u32());
     this.crypto =
       options.realCrypto === true ? new NobleCrypto({ random }) : new CheapCrypto(random);
@@ -136,15 +143,16 @@ export class Simulation {
   send(
     from: SimHost,
     to: Endpoint,
-    kind: PeerMessage | "datagram",
+    kind: Packet["kind"],
     session: number,
     bytes: Uint8Array | undefined,
+    frame?: Frame,
   ): void {
-    const size = sizeOf(kind, bytes) + underlayBytes;
+    const size = sizeOf(kind, bytes, frame) + underlayBytes;
     this.#countSeconds();
     this.bytesOut[from.index] = (this.bytesOut[from.index] as number) + size;
     this.#secondOut[from.index] = (this.#secondOut[from.index] as number) + size;
-    const what = { kind, session, bytes, size };
+    const what = { kind, session, bytes, frame, size };
     this.network.send(this.nowMs, from.index, to, what, this.#deliver);
   }
 
@@ -187,12 +195,28 @@ export class Simulation {
     }
   }
 
+  /** Whose frames bear that id. */
+  identityOfFrameId(id: number): Uint8Array | undefined {
+    if (this.#byFrameId.size === 0) {
+      for (const { identity } of this.hosts) {
+        this.#byFrameId.set(frameIdOf(identity.publicKey), identity.publicKey);
+      }
+    }
+    return this.#byFrameId.get(id);
+  }
+
   hostOf(identity: Uint8Array): SimHost | undefined {
     return this.#byName.get(nameOf(identity));
   }
 
   hostInSlot(observer: SimHost, slot: number): SimHost | undefined {
-    return this.hostOf(observer.running.membership.table.identity(slot));
+    const { table } = observer.running.membership;
+    if (slot === selfSlot) return observer;
+    const host = this.#byName.get(table.low(slot) + (table.high(slot) & 0x1fffff) * 2 ** 32);
+    if (host === undefined) return undefined;
+    const [{ publicKey }, record] = [host.identity, table.recordBytes(slot)];
+    for (let i = 0; i < publicKey.length; i += 1) if (record[i] !== publicKey[i]) return undefined;
+    return host;
   }
 
   #currentRecords(): Uint8Array {
@@ -209,11 +233,13 @@ export class Simulation {
       item();
     } else if (item instanceof SimHost) {
       item.tick();
+      this.onTurn?.(item);
     } else {
       const host = this.hosts[item.toHost];
       if (host === undefined || !host.isUp) return;
       this.#count(item);
       host.receive(item);
+      this.onTurn?.(host);
     }
   }
 
@@ -221,7 +247,7 @@ export class Simulation {
     this.timeline.schedule(atMs, packet);
   };
 
-  #count({ fromHost, toHost, size, bytes }: Packet): void {
+  #count({ fromHost, toHost, size, frame, bytes = frame?.bytes }: Packet): void {
     this.#countSeconds();
     this.bytesIn[toHost] = (this.bytesIn[toHost] as number) + size;
     this.#secondIn[toHost] = (this.#secondIn[toHost] as number) + size;
@@ -250,10 +276,10 @@ export class Simulation {
   }
 }
 
-/** As WireGuard would send it: padded to 16 bytes, with header and tag. */
-function sizeOf(kind: PeerMessage | "datagram", bytes: Uint8Array | undefined): number {
-  if (kind === "initiation") return initiationBytes;
-  if (kind === "response") return responseBytes;
-  if (bytes === undefined) return keepaliveBytes;
-  return kind === "datagram" ? bytes.length : sessionOverhead + 16 * Math.ceil(bytes.length / 16);
+/** On the wire, without UDP's headers. */
+function sizeOf(kind: Packet["kind"], bytes: Uint8Array | undefined, frame?: Frame): number {
+  if (kind === "datagram") return bytes?.length ?? 0;
+  if (kind !== "frame") return datagramBytes(kind, bytes);
+  const inside = frameHeaderBytes + (frame?.size ?? 0);
+  return 32 + 16 * Math.ceil(inside / 16);
 }
