@@ -22,6 +22,8 @@ export const errandsMax = 256;
 /** An errand that brought no ack in this share of the timeout is answered by a nack. */
 const nackShare = 0.8;
 const dueUnitMs = 100;
+/** In a mesh of so few the dead do not wait for their turn in the round, every other time at most. */
+const deadFirstMembersMax = 64;
 
 export type ProbeAction =
   | { readonly kind: "ping"; readonly to: number; readonly number: number }
@@ -65,6 +67,8 @@ export class Prober {
   #count = 0;
   #at = 0;
   #nextTickMs: number | undefined;
+  /** The last to be chosen was one of them. */
+  #choseDead = false;
   /** Chosen and not yet probed, in order. */
   readonly #ahead: number[] = [];
   /** Slots to probe before the round goes on. */
@@ -314,19 +318,43 @@ export class Prober {
 
   /** The next whose turn it is, of those that are not dead or are due. */
   #choose(nowMs: number): number | undefined {
+    const dead = this.#choseDead ? undefined : this.#dueDead(nowMs);
+    this.#choseDead = dead !== undefined;
+    if (dead !== undefined) return this.#delayDead(nowMs, dead);
     for (let tries = this.#count; tries > 0; tries -= 1) {
       if (this.#at >= this.#count) this.#startRound();
       const slot = this.#order[this.#at] as number;
       this.#at += 1;
       if (!this.#isDead(slot)) return slot;
-      if ((this.#deadDue[slot] as number) * dueUnitMs > nowMs) continue;
-      const delayMs = Math.min(2 * (this.#deadDelay[slot] as number), deadProbeDelayMaxMs);
-      const dueMs = nowMs + delayMs + this.#random.below(delayMs);
-      this.#deadDue[slot] = Math.ceil(dueMs / dueUnitMs);
-      this.#deadDelay[slot] = delayMs;
-      return slot;
+      if ((this.#deadDue[slot] as number) * dueUnitMs <= nowMs) return this.#delayDead(nowMs, slot);
     }
     return undefined;
+  }
+
+  /** The one that is due for longest. */
+  #dueDead(nowMs: number): number | undefined {
+    const table = this.#table;
+    const isAny = table.countOf("dead") + table.countOf("left") > 0;
+    if (!isAny || this.#count > deadFirstMembersMax) return undefined;
+    let first: number | undefined;
+    let firstDue = Math.floor(nowMs / dueUnitMs) + 1;
+    for (let place = 0; place < this.#count; place += 1) {
+      const slot = this.#order[place] as number;
+      const due = this.#deadDue[slot] as number;
+      if (!this.#isDead(slot) || due >= firstDue) continue;
+      first = slot;
+      firstDue = due;
+    }
+    return first;
+  }
+
+  /** It is probed now, and then not for longer than before. */
+  #delayDead(nowMs: number, slot: number): number {
+    const delayMs = Math.min(2 * (this.#deadDelay[slot] as number), deadProbeDelayMaxMs);
+    const dueMs = nowMs + delayMs + this.#random.below(delayMs);
+    this.#deadDue[slot] = Math.ceil(dueMs / dueUnitMs);
+    this.#deadDelay[slot] = delayMs;
+    return slot;
   }
 
   /** A new round in a new order (SWIM section 4.3: bounds the time until each is probed). */

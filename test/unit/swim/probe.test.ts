@@ -208,3 +208,16 @@ test("who was removed is not probed, and the others keep their turns", () => {
   for (const slot of slots) if (slot !== slots[2]) prober.remove(slot);
   expect(prober.nextTimeout()).toBeUndefined();
 });
+
+test("in a small mesh the dead do not wait for their turn, nor do they keep others from theirs", () => {
+  const { table, prober, slots } = setUp(50);
+  const dead = slots.slice(0, 10);
+  for (const slot of dead) {
+    table.setState(slot, stateCodes.dead);
+    prober.setDead(0, slot);
+  }
+  // Due after 5 s, and chosen 6 s ahead; half of the turns are theirs until all ten had one.
+  const targets = run(prober, 0, 34_000, true);
+  for (const slot of dead) expect(targets).toContain(slot);
+  expect(targets.filter((slot) => !dead.includes(slot)).length).toBeGreaterThanOrEqual(15);
+});
