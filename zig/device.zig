@@ -176,6 +176,7 @@ pub const Device = struct {
         tx.stopping = &self.stopping;
         rx.udp = &self.sockets.members[number];
         rx.stopping = &self.stopping;
+        rx.transmit = tx;
         tx.connected = &self.connected;
         rx.connected = &self.connected;
         tx.outbound.use = &self.io_uring;

@@ -249,6 +249,33 @@ test "what waited on a responder goes before what comes when its keypair is just
     }.body);
 }
 
+test "what is answered to a packet at once leaves in the turn that wrote it, unless transmit is awake" {
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
+            pair.b.device.stop();
+            const path = &pair.b.device.paths[0];
+            var room: [100]u8 = undefined;
+            const sent_before = pair.b.counter(.udp_send_datagrams);
+            for ([_]u64{ 0, std.math.maxInt(u64) }, 0..) |asleep_until_ns, number| {
+                path.tx.asleep_until_ns.store(asleep_until_ns, .release);
+                try pair.a.link.inject(makePacket(&room, .{ .way = .a_to_b, .number = @intCast(number) }));
+                // The answer that the kernel would give to what the turn writes.
+                const answer = makePacket(&room, .{ .way = .b_to_a, .number = @intCast(number) });
+                try pair.b.link.inject(answer);
+                const deadline: scene.Deadline = .start();
+                while (!path.rx.turn()) try deadline.wait(path.rx.udp.fd);
+                try testing.expectEqual(2 * number, pair.b.counter(.udp_send_datagrams) - sent_before);
+            }
+            for (0..2) |number| {
+                try pair.a.link.expectNext(makePacket(&room, .{ .way = .b_to_a, .number = @intCast(number) }));
+            }
+            // Its timers are nearer than it sleeps: it is woken.
+            var count: [8]u8 = undefined;
+            try testing.expectEqual(8, linux.read(path.tx.lane.wake_transmit, &count, count.len));
+        }
+    }.body);
+}
+
 test "destinations without an owner or an endpoint are counted and go nowhere" {
     try withPair(.{}, struct {
         fn body(pair: *Pair) anyerror!void {

@@ -33,6 +33,7 @@ const Peer = peer_.Peer;
 const Session = tables_.Session;
 const Tables = tables_.Tables;
 const Tun = @import("tun_linux.zig").Tun;
+const Tx = @import("tx.zig").Tx;
 const Udp = udp_linux.Udp;
 
 const segments_max = constants.receive_batch_segments;
@@ -54,6 +55,8 @@ pub const Rx = struct {
     tun: ?*const Tun = null,
     udp: *const Udp = undefined,
     stopping: *const std.atomic.Value(bool) = undefined,
+    /// The lane's other thread.
+    transmit: ?*Tx = null,
     counters: Counters = .{},
     batch: *udp_linux.ReceiveBatch,
     inbound: uring_use.Inbound = .{},
@@ -165,6 +168,7 @@ pub const Rx = struct {
             if (self.forwarded) lane_.wake(self.lane.wake_transmit);
             self.forwarded = false;
             self.writeTun();
+            if (self.coalescer.count() > 0) if (self.transmit) |tx| tx.assist();
             self.sendReplies();
         }
         return true;

@@ -19,6 +19,10 @@ pub const Mutex = struct {
         while (self.state.swap(2, .acquire) != 0) futexWait(&self.state, 2);
     }
 
+    pub fn tryLock(self: *Mutex) bool {
+        return self.state.cmpxchgStrong(0, 1, .acquire, .monotonic) == null;
+    }
+
     pub fn unlock(self: *Mutex) void {
         if (self.state.swap(0, .release) == 2) futexWake(&self.state, 1);
     }

@@ -4,6 +4,8 @@
 //! A turn reads what waits (no lock), lays out and seals it (the transmit side held), and sends it
 //! (no lock), so a full socket holds up the TUN and nothing else. What the arena has no room for
 //! stays where it is, and the turn goes on with it. Owns nonces and staging; reads the tables.
+//!
+//! While it sleeps the receive thread makes a turn for it (`assist`); a turn has one maker.
 const std = @import("std");
 const linux = std.os.linux;
 const assert = std.debug.assert;
@@ -31,6 +33,7 @@ const Lane = lane_.Lane;
 const Keypair = @import("keypair.zig").Keypair;
 const Path = @import("peer.zig").Path;
 const Peer = @import("peer.zig").Peer;
+const Mutex = @import("table_lock.zig").Mutex;
 const Tables = tables_.Tables;
 const Way = ways.Way;
 const Tun = @import("tun_linux.zig").Tun;
@@ -109,6 +112,11 @@ pub const Tx = struct {
     /// ICMP to whoever sent into the TUN what can go nowhere; written at the end of the turn.
     answers: icmp.Answers = .{},
 
+    /// Held by whoever makes a turn, or waits for the timers.
+    turns: Mutex = .{},
+    /// Until when the thread sleeps, unless it is woken; 0 = it is awake.
+    asleep_until_ns: std.atomic.Value(u64) = .init(0),
+
     now_ns: u64 = 0,
     /// When the timers have to be looked at; 0 = now.
     timers_due_ns: u64 = 0,
@@ -149,12 +157,31 @@ pub const Tx = struct {
         self.outbound.start(self.tables.allocator, &self.counters);
         defer self.outbound.stop();
         while (!self.stopping.load(.acquire)) {
-            if (self.turn()) continue;
+            if (self.turnAlone()) continue;
             // Whoever writes into the TUN may only wait for this processor: to let him run first costs
             // less than to sleep and be woken by him.
             _ = linux.syscall0(.sched_yield);
-            if (!self.turn()) self.wait();
+            if (!self.turnAlone()) self.wait();
         }
+    }
+
+    fn turnAlone(self: *Tx) bool {
+        self.turns.lock();
+        defer self.turns.unlock();
+        return self.turn();
+    }
+
+    /// A turn of the receive thread's, which wrote into the TUN: what is answered to it at once (an
+    /// acknowledgement, a ping's answer) leaves before this thread has woken up on another processor.
+    /// Only where nothing waits in the socket, so that it need not wait for it.
+    pub fn assist(self: *Tx) void {
+        const asleep_until_ns = self.asleep_until_ns.load(.acquire);
+        if (asleep_until_ns == 0 or !self.turns.tryLock()) return;
+        defer self.turns.unlock();
+        if (self.outbound.isBound() or !self.udp.isDrained()) return;
+        _ = self.turn();
+        // The poll sleeps on where nothing is left to be read.
+        if (self.timers_due_ns < asleep_until_ns) lane_.wake(self.lane.wake_transmit);
     }
 
     /// One turn; false where there was nothing to do.
@@ -630,17 +657,24 @@ pub const Tx = struct {
 
     /// Sleeps until a packet, a wake, a change of the link or a timer.
     fn wait(self: *Tx) void {
+        self.turns.lock();
+        const due_ns = @max(self.timers_due_ns, 1);
         const tun_fd = if (self.tun != null and !self.link_gone) self.tun.?.fd else -1;
+        self.asleep_until_ns.store(due_ns, .release);
+        self.turns.unlock();
         const monitor_fd = if (self.monitor) |monitor| monitor.fd else -1;
         var polled = [_]linux.pollfd{
             .{ .fd = tun_fd, .events = linux.POLL.IN, .revents = 0 },
             .{ .fd = self.lane.wake_transmit, .events = linux.POLL.IN, .revents = 0 },
             .{ .fd = monitor_fd, .events = linux.POLL.IN, .revents = 0 },
         };
-        const now_ns = tables_.nowNs();
-        const wait_ns = self.timers_due_ns -| now_ns;
+        const wait_ns = due_ns -| tables_.nowNs();
         const timeout_ms: i32 = @intCast(@min(wait_ns / constants.ns_per_ms + 1, 60_000));
         sleep.poll(&polled, timeout_ms);
+        self.asleep_until_ns.store(0, .release);
+        if (polled[1].revents == 0 and polled[2].revents == 0) return;
+        self.turns.lock();
+        defer self.turns.unlock();
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;
             _ = linux.read(self.lane.wake_transmit, &count, count.len);

@@ -197,6 +197,13 @@ pub const Udp = struct {
         return linux.errno(rc) == .SUCCESS and rc == 1;
     }
 
+    /// Whether all that was sent has left the machine, or at least the socket's queue.
+    pub fn isDrained(udp: *const Udp) bool {
+        var bytes: c_int = 0;
+        const rc = linux.ioctl(udp.fd, linux.SIOCOUTQ, @intFromPtr(&bytes));
+        return linux.errno(rc) == .SUCCESS and bytes == 0;
+    }
+
     fn setOptions(udp: *const Udp) OpenError!void {
         setBufferBytes(udp.fd, linux.SO.RCVBUFFORCE, linux.SO.RCVBUF);
         setBufferBytes(udp.fd, linux.SO.SNDBUFFORCE, linux.SO.SNDBUF);

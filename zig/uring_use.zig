@@ -221,6 +221,11 @@ pub const Outbound = struct {
         self.sender = null;
     }
 
+    /// Whether only the thread that started it may use it.
+    pub fn isBound(self: *const Outbound) bool {
+        return self.reader != null or self.sender != null;
+    }
+
     /// As Tun.read. After a small packet it reads ahead.
     pub fn read(self: *Outbound, tun: *const Tun, buffer: []u8) tun_linux.ReadError!usize {
         const reader = self.reader orelse return tun.read(buffer);
