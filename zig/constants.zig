@@ -148,6 +148,8 @@ pub const virtio_header_bytes: usize = 10;
 pub const tun_read_bytes_max: usize = virtio_header_bytes + ip_packet_bytes_max + 1;
 /// Packets read from the TUN before they are sealed together.
 pub const tun_batch_packets: usize = 128;
+/// A packet that may well come alone: a ping, an acknowledgement.
+pub const light_bytes: usize = 256;
 pub const tun_batch_bytes: usize = 512 * 1024;
 /// A TUN batch is full enough to be sealed at this many bytes: more only makes it cold in cache.
 pub const tun_batch_bytes_enough: usize = 48 * 1024;

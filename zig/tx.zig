@@ -112,6 +112,8 @@ pub const Tx = struct {
     /// ICMP to whoever sent into the TUN what can go nowhere; written at the end of the turn.
     answers: icmp.Answers = .{},
 
+    /// The next turn is the first after a sleep.
+    slept: bool = false,
     /// Held by whoever makes a turn, or waits for the timers.
     turns: Mutex = .{},
     /// Until when the thread sleeps, unless it is woken; 0 = it is awake.
@@ -229,7 +231,10 @@ pub const Tx = struct {
             self.reads[self.reads_count] = room[0..length];
             self.reads_count += 1;
             used += length;
+            // What comes first after a sleep mostly comes alone: it does not wait for another read.
+            if (self.slept and length <= constants.light_bytes) break;
         }
+        self.slept = false;
         if (used == 0) return;
         self.counters.add(.tun_read_calls, self.reads_count - handed);
         self.counters.add(.tun_read_bytes, used);
@@ -672,6 +677,7 @@ pub const Tx = struct {
         const timeout_ms: i32 = @intCast(@min(wait_ns / constants.ns_per_ms + 1, 60_000));
         sleep.poll(&polled, timeout_ms);
         self.asleep_until_ns.store(0, .release);
+        self.slept = true;
         if (polled[1].revents == 0 and polled[2].revents == 0) return;
         self.turns.lock();
         defer self.turns.unlock();
