@@ -226,6 +226,9 @@ pub const CommandKind = enum(u32) {
     rule_remove = 27,
     /// Closes the side sockets by which no peer is spoken to. Status.value: how many are left.
     side_sockets_close = 28,
+    /// peer, number: the longest inner packet that its path carries; 0 = not known, so the
+    /// interface's MTU. Longer ones are answered as those that are too long for the interface.
+    peer_mtu_set = 29,
     _,
 };
 
@@ -279,6 +282,9 @@ pub const EventKind = enum(u32) {
     path_silent = 11,
     /// Addresses or routes of this machine have changed.
     network_changed = 12,
+    /// peer, number: the interface's MTU. Packets go to a member that are longer than those whose way
+    /// is sure: whether its path carries them is to be found out.
+    path_mtu_wanted = 13,
     _,
 };
 
@@ -329,7 +335,9 @@ pub const Datagram = extern struct {
     /// Offset and length in the byte buffer.
     offset: u32 = 0,
     length: u32 = 0,
-    padding: u32 = 0,
+    /// On send of a session_message to `remote`: 0, or the length to which it is padded, to be sent
+    /// unfragmented or not at all.
+    padded: u32 = 0,
     /// session_message: the peer. On send of a handshake: whose counters and timers it moves.
     peer: PeerRef = .{},
     /// CLOCK_BOOTTIME, ns, of arrival.

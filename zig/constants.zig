@@ -67,6 +67,10 @@ pub const path_silent_after_ns: u64 = ns_per_s;
 pub const path_yields_after_ns: u64 = 2 * ns_per_s;
 /// The same other address of a member is told of no more often.
 pub const path_heard_interval_ns: u64 = 5 * ns_per_s;
+/// A packet of this length passes by every way: with a frame's and a message's headers it is IPv6's
+/// least MTU, 1,280. About longer ones the control plane is asked, while there are any, this often.
+pub const path_mtu_sure: u32 = 1280 - 48 - 2 * transport_overhead_bytes - 16;
+pub const path_mtu_asked_every_ns: u64 = 15 * ns_per_s;
 /// Sockets for birthday probing.
 pub const side_sockets_max: u32 = 256;
 /// Session messages with a path of their own, in one batch.

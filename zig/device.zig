@@ -411,6 +411,11 @@ pub const Device = struct {
                 command.key[0..stun_filter.id_bytes],
                 tables_.nowNs() + command.number * constants.ns_per_ms,
             ),
+            .peer_mtu_set => {
+                if (command.number > constants.mtu_max) return error.InvalidArgument;
+                const peer = try tables.peerAt(command.peer);
+                peer.path_mtu = @intCast(command.number);
+            },
             .side_sockets_close => status.value = tables.closeSideSockets(),
             else => try self.applySystem(command, status),
         }

@@ -2,6 +2,7 @@
 const std = @import("std");
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
+const packet_samples = @import("packet_samples.zig");
 const relay = @import("relay.zig");
 const scene = @import("device_scene.zig");
 const Netlink = @import("netlink.zig").Netlink;
@@ -154,6 +155,66 @@ test "a member's path is not moved by what comes another way, which the control 
             try testing.expectEqual(1, trio.pair.b.device.receive(&received, &bytes));
             try testing.expectEqual(trio.pair.a.endpoint(), received[0].remote);
             try testing.expectEqual(relayed, (try trio.pair.a.stats(Pair.peer_b)).remote);
+        }
+    }.body);
+}
+
+test "what the path to a member does not carry is answered, and what it carries is asked for and padded for" {
+    try withTrio(.{}, struct {
+        fn body(trio: *Trio) anyerror!void {
+            const a = &trio.pair.a;
+            const b = &trio.pair.b;
+            var room: [scene.packet_room]u8 = undefined;
+            // Nobody asks about packets that pass everywhere.
+            try trio.pair.cross(.a_to_b, 1);
+            const long = scene.makePacket(&room, .{ .length = 1392 });
+            for (0..3) |_| {
+                try a.link.inject(long);
+                try b.link.expectNext(long);
+            }
+            const wanted = try a.awaitEvent(.path_mtu_wanted);
+            try testing.expectEqual(Pair.peer_b, wanted.peer);
+            try testing.expectEqual(constants.mtu_default, wanted.number);
+            try testing.expectEqual(null, a.takeEvent(.path_mtu_wanted));
+
+            try a.apply(&.{.{ .kind = .peer_mtu_set, .peer = Pair.peer_b, .number = 1209 }});
+            const fits = packet_samples.write(&room, .{ .payload = 1209 - 52 });
+            try a.link.inject(fits);
+            try b.link.expectNext(fits);
+            const longer = packet_samples.write(&room, .{ .payload = 1210 - 52 });
+            try a.link.inject(longer);
+            var answer: [scene.packet_room]u8 = undefined;
+            const inner = (try a.link.receive(&answer)).packet;
+            try testing.expectEqualSlices(u8, &.{ 3, 4 }, inner[20..22]);
+            try testing.expectEqualSlices(u8, &.{ 1209 >> 8, 1209 & 0xff }, inner[26..28]);
+            try a.expectCounter(.too_big, 1);
+            try a.apply(&.{.{ .kind = .peer_mtu_set, .peer = Pair.peer_b }});
+            try a.link.inject(longer);
+            try b.link.expectNext(longer);
+
+            // A probe is as long on the wire as a packet of that length, by either way.
+            var probe: [32]u8 = @splat(0);
+            probe[0] = 13;
+            probe[2] = probe.len;
+            const frame_bytes = constants.transport_overhead_bytes + relay.header_bytes;
+            for ([_]u32{ 1300, 1337 }) |padded| for ([_]abi.Endpoint{
+                b.endpoint(),
+                relay.endpoint(Trio.r_at_ends, id_b),
+            }, [_]u64{ 0, frame_bytes }) |remote, frame| {
+                const before = b.counter(.udp_receive_bytes);
+                const messages = b.counter(.session_messages_received);
+                try testing.expectEqual(1, a.device.send(&.{.{
+                    .kind = .session_message,
+                    .length = probe.len,
+                    .padded = padded,
+                    .peer = Pair.peer_b,
+                    .remote = remote,
+                }}, &probe));
+                try b.awaitCounter(.session_messages_received, messages + 1);
+                const text = if (frame == 0) padded else std.mem.alignForward(u64, padded + frame, 16);
+                const wire = text + constants.transport_overhead_bytes;
+                try testing.expectEqual(wire, b.counter(.udp_receive_bytes) - before);
+            };
         }
     }.body);
 }

@@ -88,6 +88,10 @@ pub const Peer = struct {
     silent_due_ns: AtomicU64 = .init(0),
     /// Segmented sends to its path fail until then: transmit.
     unsegmented_until_ns: u64 = 0,
+    /// The longest packet that its path carries; 0 = not known. apply.
+    path_mtu: u32 = 0,
+    /// Not to be asked about before: transmit; apply.
+    path_mtu_due_ns: u64 = 0,
 
     tx_bytes: AtomicU64 = .init(0),
     tx_packets: AtomicU64 = .init(0),
@@ -100,6 +104,11 @@ pub const Peer = struct {
     /// This turn's chain of segments: transmit.
     batch: u64 = 0,
     batch_last: u16 = 0,
+
+    /// As long as a packet for it may be: no longer than the interface's.
+    pub fn mtuWithin(self: *const Peer, interface: u32) u32 {
+        return if (self.path_mtu == 0) interface else @min(self.path_mtu, interface);
+    }
 
     /// Transmit: an authenticated packet goes out.
     pub fn sent(self: *Peer, now_ns: u64, data: bool) void {

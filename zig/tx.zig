@@ -58,6 +58,8 @@ const Segment = struct {
     next: u16 = none,
     /// Not by its peer's path: which of `detours`.
     detour: u8 = no_detour,
+    /// Sent by itself, and not in fragments.
+    whole: bool = false,
 };
 
 /// Which segments one message carries: a part of a peer's chain.
@@ -375,7 +377,7 @@ pub const Tx = struct {
         if (routing_loop.leadsBack(&remote, &inner, packet)) return self.refuse(.no_route);
         const owner = self.tables.laneOf(peer.ref.slot);
         if (owner != self.lane_number) return self.handOver(owner, bytes);
-        if (tx_size.tooBig(self, packet, &inner, &split)) return self.refuse(.too_big);
+        if (tx_size.tooBig(self, peer, packet, &inner, &split)) return self.refuse(.too_big);
         if (remote.family == 0) self.answer(packet, &inner, .no_host);
         self.tables.policy.noteOutbound(self.lane_number, &inner, packet[0..inner.total_length], self.now_ns);
         while (self.segment_at < split.count) : (self.segment_at += 1) {
@@ -469,10 +471,9 @@ pub const Tx = struct {
     /// Room in the arena for a packet of a peer: its header is written, its padding zero, its
     /// counter taken. Null when the arena is full.
     pub fn lay(self: *Tx, peer: *Peer, pair: *Keypair, length: usize, way: Way) ?[]u8 {
-        const mtu = self.tables.mtu.load(.monotonic);
-        const padded = inner_packet.paddedLength(@intCast(length), mtu);
+        const padded = if (way.padded > 0) @max(length, way.padded) else self.paddedFor(peer, length);
         const total = padded + constants.transport_overhead_bytes;
-        if (way.carrier) |carrier| return ways.layInFrame(self, peer, pair, length, total, carrier);
+        if (way.carrier) |carrier| return ways.layInFrame(self, peer, pair, length, total, carrier, way.whole);
         if (self.segments_count == segments_max) return null;
         if (self.arena.len - self.arena_used < total) return null;
         const counter = pair.takeNonce();
@@ -487,11 +488,19 @@ pub const Tx = struct {
             .keypair = pair,
             .counter = counter,
             .detour = way.detour,
+            .whole = way.whole,
         });
         self.arena_used += total;
         _ = peer.tx_bytes.fetchAdd(total, .monotonic);
         _ = peer.tx_packets.fetchAdd(1, .monotonic);
         return text;
+    }
+
+    /// No longer than what passes, which the packet itself may be.
+    fn paddedFor(self: *const Tx, peer: *const Peer, length: usize) usize {
+        const interface = self.tables.mtu.load(.monotonic);
+        const mtu = peer.mtuWithin(interface);
+        return inner_packet.paddedLength(@intCast(length), if (length <= mtu) mtu else interface);
     }
 
     /// Appends a segment to its peer's chain.
@@ -564,6 +573,7 @@ pub const Tx = struct {
                     .iovecs = self.iovecs[origin.iovec..self.iovecs_count],
                     .segment_size = if (origin.count > 1) @intCast(size) else 0,
                     .tos = self.segments[origin.first].ecn,
+                    .whole = self.segments[origin.first].whole,
                 };
                 self.origins[self.messages_count] = .{
                     .first = origin.first,
@@ -582,16 +592,17 @@ pub const Tx = struct {
         var group: Group = .{ .first = first, .count = 0, .next = first, .iovec = self.iovecs_count };
         const size = self.segments[first].length;
         const bits = self.segments[first].ecn;
+        const whole = self.segments[first].whole;
         var total: usize = 0;
         while (group.next != none and group.count < count_max) {
             const segment = &self.segments[group.next];
-            if (segment.length > size or segment.ecn != bits) break;
+            if (segment.length > size or segment.ecn != bits or segment.whole != whole) break;
             if (group.count > 0 and total + segment.length > constants.udp_payload_bytes_max) break;
             self.addIovec(segment, group.count > 0);
             total += segment.length;
             group.count += 1;
             group.next = segment.next;
-            if (segment.length < size) break;
+            if (segment.length < size or whole) break;
         }
         return group;
     }
@@ -617,8 +628,15 @@ pub const Tx = struct {
         while (at < messages.len) {
             const run_end, const usual = self.connected.runOf(self.origins[0..messages.len], at);
             const udp = self.tables.side.of(&messages[at].remote, usual);
+            if (messages[at].whole) {
+                // One that is refused is a probe that is not answered.
+                if (udp.sendWhole(messages[at])) self.countSent(at, 1);
+                at += 1;
+                continue;
+            }
             var end = at + 1;
-            while (end < run_end and self.tables.side.of(&messages[end].remote, usual) == udp) end += 1;
+            while (end < run_end and !messages[end].whole and self.tables.side.of(&messages[end].remote, usual) == udp)
+                end += 1;
             const result = self.outbound.sendBatch(udp, messages[at..end]);
             if (result.sent > 0) self.countSent(at, result.sent);
             at += result.sent;

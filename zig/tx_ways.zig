@@ -16,7 +16,13 @@ pub const no_detour: u8 = std.math.maxInt(u8);
 /// The member in whose session a packet travels as a frame, and what the frame says.
 pub const Carrier = struct { peer: *Peer, keypair: *Keypair, far: relay.Id };
 /// The way that a packet takes: its peer's path, unless it is a detour.
-pub const Way = struct { carrier: ?Carrier = null, detour: u8 = no_detour };
+pub const Way = struct {
+    carrier: ?Carrier = null,
+    detour: u8 = no_detour,
+    /// 0 = as long as padding makes it.
+    padded: usize = 0,
+    whole: bool = false,
+};
 /// A message to be sealed before the frame around it is.
 pub const Inner = struct { message: transport.Message, keypair: *Keypair };
 
@@ -66,6 +72,8 @@ pub fn placeDetour(tx: *Tx, peer: *Peer, length: usize, datagram: *const abi.Dat
         return .dropped;
     };
     if (way.carrier == null) way.detour = tx.detours_count;
+    way.padded = @min(datagram.padded, constants.mtu_max);
+    way.whole = way.padded > 0;
     const into = tx.lay(peer, pair, length, way) orelse return .full;
     if (way.carrier == null) {
         tx.detours[tx.detours_count] = path;
@@ -100,10 +108,11 @@ pub fn layInFrame(
     length: usize,
     total: usize,
     carrier: Carrier,
+    whole: bool,
 ) ?[]u8 {
     const frame_bytes = relay.header_bytes + total;
     const text_bytes = std.mem.alignForward(usize, frame_bytes, constants.padding_multiple);
-    const into = tx.lay(carrier.peer, carrier.keypair, text_bytes, .{}) orelse return null;
+    const into = tx.lay(carrier.peer, carrier.keypair, text_bytes, .{ .whole = whole }) orelse return null;
     @memset(into[frame_bytes..], 0);
     const hops = constants.relay_hops_max;
     relay.writeHeader(into, frame_bytes, hops, tx.tables.relay.own, carrier.far);

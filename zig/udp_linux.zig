@@ -190,6 +190,21 @@ pub const Udp = struct {
         };
     }
 
+    /// One message that is to arrive as it is or not at all (IPv4's "don't fragment"), however long the
+    /// kernel takes its way to be. False where it is refused: too long for the interface that it leaves by.
+    pub fn sendWhole(udp: *const Udp, message: SendMessage) bool {
+        udp.setFragmenting(linux.IP.PMTUDISC_PROBE, linux.IPV6.PMTUDISC_PROBE) catch return false;
+        const sent = udp.sendMessage(message);
+        udp.setFragmenting(linux.IP.PMTUDISC_DONT, linux.IPV6.PMTUDISC_DONT) catch return false;
+        sent catch return false;
+        return true;
+    }
+
+    fn setFragmenting(udp: *const Udp, v4: c_int, v6: c_int) OpenError!void {
+        try require(setOption(udp.fd, linux.SOL.IP, linux.IP.MTU_DISCOVER, v4));
+        if (udp.dual_stack) try require(setOption(udp.fd, linux.SOL.IPV6, linux.IPV6.MTU_DISCOVER, v6));
+    }
+
     /// Waits until the socket takes datagrams again; false when it does not within the time.
     pub fn waitWritable(udp: *const Udp, timeout_ms: u31) bool {
         var polled = [1]linux.pollfd{.{ .fd = udp.fd, .events = linux.POLL.OUT, .revents = 0 }};
@@ -210,13 +225,12 @@ pub const Udp = struct {
         const IP = linux.IP;
         const IPV6 = linux.IPV6;
         // As the kernel's WireGuard: what is too long for the path is fragmented, never refused.
-        try require(setOption(udp.fd, linux.SOL.IP, IP.MTU_DISCOVER, IP.PMTUDISC_DONT));
+        try udp.setFragmenting(IP.PMTUDISC_DONT, IPV6.PMTUDISC_DONT);
         try require(setOption(udp.fd, linux.SOL.IP, IP.PKTINFO, 1));
         try require(setOption(udp.fd, linux.SOL.IP, IP.RECVTOS, 1));
         try require(setOption(udp.fd, linux.SOL.SOCKET, linux.SO.RXQ_OVFL, 1));
         if (!udp.dual_stack) return;
         try require(setOption(udp.fd, linux.SOL.IPV6, IPV6.V6ONLY, 0));
-        try require(setOption(udp.fd, linux.SOL.IPV6, IPV6.MTU_DISCOVER, IPV6.PMTUDISC_DONT));
         try require(setOption(udp.fd, linux.SOL.IPV6, IPV6.RECVPKTINFO, 1));
         try require(setOption(udp.fd, linux.SOL.IPV6, IPV6.RECVTCLASS, 1));
     }
@@ -255,6 +269,8 @@ pub const SendMessage = struct {
     segment_size: u16 = 0,
     /// The outer header's traffic class, ECN included.
     tos: u8 = 0,
+    /// To be sent by `sendWhole`.
+    whole: bool = false,
 
     fn header(message: *const SendMessage, address: *SocketAddress, control: *SendControl) linux.msghdr {
         return .{

@@ -4,7 +4,7 @@ import type { MemberStatus } from "../daemon/status.ts";
 import { nameOf } from "./member.ts";
 import { formatSeconds, printRows } from "./print.ts";
 
-const header = ["MEMBER", "", "WAY", "FROM", "STATE", "RTT", "LOSS"];
+const header = ["MEMBER", "", "WAY", "FROM", "STATE", "RTT", "LOSS", "MTU"];
 
 /** A line for each way to each member; in a pipe with `path` before it. */
 export function pathRows(members: readonly MemberStatus[], terminal: boolean): string {
@@ -32,7 +32,15 @@ export function pathStory(member: MemberStatus): string {
 
 function cells(path: PathStatus, terminal: boolean): string[] {
   const rtt = path.rtt_ms === null ? "-" : `${path.rtt_ms.toFixed(1)}${terminal ? " ms" : ""}`;
-  return [path.used ? "*" : "-", path.way, path.source, stateOf(path), rtt, `${path.loss}`];
+  return [
+    path.used ? "*" : "-",
+    path.way,
+    path.source,
+    stateOf(path),
+    rtt,
+    `${path.loss}`,
+    `${path.mtu ?? "-"}`,
+  ];
 }
 
 function stateOf({ failed_s_ago: failed, state }: PathStatus): string {

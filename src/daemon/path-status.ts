@@ -14,6 +14,8 @@ export interface PathStatus {
   readonly rtt_ms: number | null;
   /** Of the probes, 0 to 1. */
   readonly loss: number;
+  /** The longest packet that it carries inside; null: nothing says that there is a limit. */
+  readonly mtu: number | null;
   readonly answered_s_ago: number | null;
   readonly failed_s_ago: number | null;
 }
@@ -49,6 +51,7 @@ export function memberPaths({ candidates, ways }: NodeMember, nowMs: number): Me
       state: stateOf(way),
       rtt_ms: way.rttMs === undefined ? null : Math.round(way.rttMs * 1000) / 1000,
       loss: Math.round(way.loss * 1000) / 1000,
+      mtu: way.mtu === 0 ? null : way.mtu,
       answered_s_ago: ago(way.answeredMs),
       failed_s_ago: ago(way.failedMs),
     })),

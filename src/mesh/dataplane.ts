@@ -77,6 +77,8 @@ export type Command =
   | { readonly kind: "stun_expect"; readonly id: Uint8Array; readonly ms: number }
   /** Side sockets for birthday probing; and that all go by which no peer is spoken to. */
   | { readonly kind: "side_sockets_open" | "side_sockets_close" }
+  /** No longer packet goes to the peer than passes on its path; 0: than the interface lets in. */
+  | { readonly kind: "peer_mtu_set"; readonly peer: PeerRef; readonly bytes: number }
   | { readonly kind: "listen_port_set"; readonly port: number }
   | { readonly kind: "fwmark_set"; readonly fwmark: number }
   | { readonly kind: "mtu_set"; readonly mtu: number }
@@ -106,6 +108,8 @@ export type DataplaneEvent =
   | { readonly kind: "path_heard"; readonly peer: PeerRef; readonly remote: Endpoint }
   /** A member was sent data, and nothing came back for a second. */
   | { readonly kind: "path_silent"; readonly peer: PeerRef }
+  /** Long packets go to a member: whether its path carries them is to be asked. `mtu`: the interface's. */
+  | { readonly kind: "path_mtu_wanted"; readonly peer: PeerRef; readonly mtu: number }
   /** Addresses or routes of this machine have changed. */
   | { readonly kind: "network_changed" }
   | { readonly kind: "link_gone" }
@@ -148,6 +152,8 @@ export type Transmit =
       /** By this way, and not where the peer is taken to be. */
       readonly to?: Endpoint;
       readonly from?: Endpoint;
+      /** With `to`: padded to so many bytes, and then sent unfragmented or not at all. */
+      readonly padded?: number;
     };
 
 export interface PeerStats {

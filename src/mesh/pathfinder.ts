@@ -64,6 +64,8 @@ export interface WayStatus {
   readonly rttMs: number | undefined;
   /** Share of probes lost. */
   readonly loss: number;
+  /** The longest packet that it carries; 0: nothing says that there is a limit. */
+  readonly mtu: number;
   /** Of the last probe; undefined: none was sent. */
   readonly probedMs: number | undefined;
   /** Of its last answer; undefined: it never answered. */
@@ -210,6 +212,11 @@ export class Pathfinder {
         if (member !== undefined) this.#paths.handleSilent(now, member.slot);
         return;
       }
+      case "path_mtu_wanted": {
+        const member = this.#options.members.ofPeer(event.peer);
+        if (member !== undefined) this.#paths.handleSizeWanted(now, member.slot, event.mtu);
+        return;
+      }
       case "network_changed":
         this.networkChanged(now);
         return;
@@ -274,6 +281,9 @@ export class Pathfinder {
         case "observed":
           this.#observe(now, it.by, it.seen);
           break;
+        case "size":
+          this.#commands.push({ kind: "peer_mtu_set", peer: member.peer.ref, bytes: it.bytes });
+          break;
         case "lost":
           // Perhaps the other side has forgotten the session.
           this.shakeHands(now, member);
@@ -299,7 +309,11 @@ export class Pathfinder {
       if (member === undefined) continue;
       const { ref } = member.peer;
       const message = { kind: "session_message", peer: ref, bytes: it.bytes } as const;
-      out.push(it.by === undefined ? message : { ...message, to: it.by });
+      out.push(
+        it.by === undefined
+          ? message
+          : { ...message, to: it.by, ...(it.padded && { padded: it.padded }) },
+      );
     }
   }
 
@@ -335,6 +349,7 @@ export class Pathfinder {
       used: way === paths?.current,
       rttMs: way.rttMs,
       loss: way.loss,
+      mtu: way.size?.limit ?? 0,
       probedMs: way.sentMs < 0 ? undefined : way.sentMs,
       answeredMs: way.confirmedMs,
       failedMs: way.failedMs,

@@ -85,6 +85,7 @@ export const counterHelp: Readonly<Record<string, string>> = {
   paths_switches: "Members that were moved to another path",
   paths_guesses: "Guesses at the ports of members behind symmetric NATs",
   paths_sprays: "Probes from side sockets, to be guessed at",
+  paths_size_probes: "Probes as long as packets are, for what a path carries",
   paths_lost: "Members that no path reached any more",
   paths_dropped: "Path messages that found no place on their way out",
   hints_refused: "Hints of DNS and of the LAN that are of a wrong form, or too many",
@@ -186,5 +187,5 @@ export const counterHelp: Readonly<Record<string, string>> = {
   dataplane_relayed_ring_full: "Relayed frames that found no place on their way out",
   dataplane_relay_unavailable: "Packets whose path is a member without a session",
   dataplane_stun_received: "STUN answers that were waited for",
-  dataplane_too_big: "Packets that are longer than the interface's MTU",
+  dataplane_too_big: "Packets that are longer than the interface's MTU, or than their path carries",
 };

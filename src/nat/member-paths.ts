@@ -4,6 +4,7 @@
  * paths.ts sends, paces and keeps the clock. Pure.
  */
 import { type Endpoint, isCarried, relayWayOf, sameEndpoint } from "../base/endpoint.ts";
+import type { PathSize } from "./path-size.ts";
 
 /** Where a way comes from; what was heard is kept least long. */
 export type WaySource = "told" | "heard" | "relay";
@@ -25,6 +26,8 @@ export interface Way {
   failedMs: number | undefined;
   /** Answers since it failed. */
   streak: number;
+  /** How long a packet it carries, where that was asked. */
+  size: PathSize | undefined;
 }
 
 /** Why the way in use was taken, or changed. */
@@ -164,6 +167,7 @@ export class MemberPaths {
       loss: 0,
       failedMs: undefined,
       streak: 0,
+      size: undefined,
     };
     this.#ways.push(way);
     return way;

@@ -5,7 +5,8 @@
  * one in use when the data plane says that it is silent. Members are named by slot. Pure: five verbs.
  *
  * At most 64 probes to a member at once and 120 a minute for long, answers not counted; and where one
- * NAT is symmetric and the other restricted, 1,024 guesses or 256 sprayed probes in a minute.
+ * NAT is symmetric and the other restricted, 1,024 guesses or 256 sprayed probes in a minute. What a way
+ * carries (path-size.ts) is asked only while long packets go by it.
  */
 
 import type { NatKind } from "../base/candidate.ts";
@@ -21,6 +22,7 @@ import {
   encodePathMessage,
   type PathMessage,
 } from "./message.ts";
+import { PathSize } from "./path-size.ts";
 
 export const probesBurst = 64;
 export const probesPerMinute = 120;
@@ -49,6 +51,8 @@ const socketsMs = 60_000;
 const directRoundsMax = 2;
 /** Searches in vain before ports are guessed at. */
 const searchesBeforeBirthday = 0;
+/** Whoever was sent long packets so recently is probably still. */
+const sizeAskedMs = 60_000;
 /** Whereabouts are told again no sooner, but for an answer. */
 const tellMsMin = 500;
 const queueMax = 8_192;
@@ -59,6 +63,8 @@ export interface PathTransmit {
   /** undefined: where the data plane takes the member to be. */
   readonly by: Endpoint | undefined;
   readonly bytes: Uint8Array;
+  /** To how many bytes it is padded inside the session, and then not fragmented. */
+  readonly padded?: number;
 }
 
 export type PathEvent =
@@ -75,6 +81,8 @@ export type PathEvent =
       readonly by: Endpoint;
       readonly seen: Endpoint;
     }
+  /** No longer packet than this goes by the way in use; 0: nothing says that there is a limit. */
+  | { readonly kind: "size"; readonly slot: number; readonly bytes: number }
   /** Side sockets are needed, for the transmits that follow; or no more than are in use. */
   | { readonly kind: "sockets"; readonly open: boolean }
   /** Nothing answers by any way: perhaps the other side has forgotten the session. */
@@ -92,6 +100,7 @@ export interface PathCounters {
   guesses: number;
   sprays: number;
   lost: number;
+  sizeProbes: number;
   dropped: number;
 }
 
@@ -115,6 +124,10 @@ interface State {
   /** Where birthday probing was tried. */
   guesses: Guesses | undefined;
   sprays: Sprays | undefined;
+  /** As the data plane knows it. */
+  sizeTold: number;
+  /** When long packets went to it, and as long as any may be. */
+  sizeAsked: { readonly atMs: number; readonly bytesMax: number } | undefined;
 }
 
 /** What a session begins with. */
@@ -138,6 +151,7 @@ export class Paths {
     guesses: 0,
     sprays: 0,
     lost: 0,
+    sizeProbes: 0,
     dropped: 0,
   };
   readonly #random: Random;
@@ -183,6 +197,7 @@ export class Paths {
     const isNew = !state.linked;
     if (endpoint !== undefined && (isNew || state.paths.current === undefined)) {
       state.paths.use(endpoint, "handshake");
+      this.#sizeAnew(now, state);
     }
     state.linked = true;
     const { current } = state.paths;
@@ -199,6 +214,7 @@ export class Paths {
     if (state === undefined) return;
     this.#deadlines.set(state, undefined);
     this.#states.delete(slot);
+    if (state.sizeTold !== 0) this.#emit({ kind: "size", slot, bytes: 0 });
   }
 
   paths(slot: number): MemberPaths | undefined {
@@ -223,6 +239,7 @@ export class Paths {
     if (state === undefined || sameEndpoint(state.paths.current?.endpoint, remote)) return;
     state.paths.fail(now.ms);
     state.paths.use(remote, "silent");
+    this.#sizeAnew(now, state);
     this.#startCheck(now, state);
     this.#schedule(state);
   }
@@ -231,6 +248,15 @@ export class Paths {
     const state = this.#states.get(slot);
     if (state === undefined || !state.linked) return;
     this.#startCheck(now, state);
+    this.#schedule(state);
+  }
+
+  /** Packets of up to so many bytes are sent to the member: whether they pass is not known, or was long ago. */
+  handleSizeWanted(now: Instant, slot: number, bytesMax: number): void {
+    const state = this.#states.get(slot);
+    if (state === undefined || !state.linked) return;
+    state.sizeAsked = { atMs: now.ms, bytesMax };
+    this.#sizeAnew(now, state);
     this.#schedule(state);
   }
 
@@ -302,6 +328,7 @@ export class Paths {
       if (state.retries > searchesBeforeBirthday) this.#celebrate(now, state);
     }
     this.#guess(now, state);
+    this.#probeSize(now, state);
   }
 
   /** Where one NAT has a mapping for each destination, chance is helped along: birthday.ts. */
@@ -405,8 +432,7 @@ export class Paths {
   #startCheck(now: Instant, state: State): void {
     const { current } = state.paths;
     if (state.check !== undefined) return;
-    const waitMs = Math.max(checkMsMin, checkRtts * (current?.rttMs ?? 0));
-    state.check = { startedMs: now.ms, round: 0, atMs: now.ms + waitMs };
+    state.check = { startedMs: now.ms, round: 0, atMs: now.ms + checkMs(current) };
     if (current !== undefined) this.#probe(now, state, current);
   }
 
@@ -453,6 +479,7 @@ export class Paths {
     state.paths.use(way.endpoint, why);
     this.counters.switches += 1;
     this.#emit({ kind: "use", slot: state.slot, endpoint: way.endpoint, why });
+    this.#sizeAnew(now, state);
     state.retries = 0;
     // It worked a moment ago, so it is looked for eagerly again.
     if (way.relayed) state.retryAtMs ??= now.ms + this.#retryMs(state);
@@ -462,12 +489,53 @@ export class Paths {
     }
   }
 
+  /** The way in use is another, or is asked about: what it carries is told, and looked for. */
+  #sizeAnew(now: Instant, state: State): void {
+    const { sizeAsked } = state;
+    const way = state.paths.current;
+    if (way !== undefined && sizeAsked !== undefined && now.ms - sizeAsked.atMs < sizeAskedMs) {
+      way.size ??= new PathSize();
+      way.size.start(now.ms, sizeAsked.bytesMax);
+    }
+    this.#tellSize(state);
+  }
+
+  #tellSize(state: State): void {
+    const bytes = state.paths.current?.size?.limit ?? 0;
+    if (bytes === state.sizeTold) return;
+    state.sizeTold = bytes;
+    this.#emit({ kind: "size", slot: state.slot, bytes });
+  }
+
+  /** A probe as long as the packets are, and a short one beside it: which of both is lost says why. */
+  #probeSize(now: Instant, state: State): void {
+    const way = state.paths.current;
+    const due = way?.size?.atMs;
+    if (way?.size === undefined || due === undefined || due > now.ms) return;
+    way.size.missed(now.ms, way.confirmedMs);
+    this.#tellSize(state);
+    const number = (this.#number + 1) % 2 ** 32;
+    const padded = way.size.take(now.ms, number, checkMs(way));
+    if (padded === undefined) return;
+    this.#number = number;
+    this.#refill(now, state);
+    state.tokens -= 1;
+    this.counters.sizeProbes += 1;
+    this.#send(state, way.endpoint, encodePathMessage({ kind: "probe", number }), padded);
+    this.#probe(now, state, way);
+  }
+
   #handleReply(now: Instant, state: State, reply: PathMessage & { kind: "reply" }): void {
     const guess = state.guesses?.answered(reply.number);
     // Chance has found a way: from now on it is probed like any other.
     if (guess !== undefined) this.#probe(now, state, state.paths.hear(guess));
     const way = state.paths.answered(now.ms, reply.number);
     if (guess !== undefined) return;
+    if (state.paths.current?.size?.answered(now.ms, reply.number)) {
+      this.counters.probesAnswered += 1;
+      this.#tellSize(state);
+      return;
+    }
     if (way === undefined) {
       this.counters.answersUnexpected += 1;
       return;
@@ -551,9 +619,9 @@ export class Paths {
     return encodePathMessage({ kind: "whereabouts", ask, nat: this.#nat, candidates: this.#own });
   }
 
-  #send(state: State, by: Endpoint | undefined, bytes: Uint8Array): void {
+  #send(state: State, by: Endpoint | undefined, bytes: Uint8Array, padded?: number): void {
     if (this.#transmits.length >= queueMax) this.counters.dropped += 1;
-    else this.#transmits.push({ to: state.slot, by, bytes });
+    else this.#transmits.push({ to: state.slot, by, bytes, ...(padded && { padded }) });
   }
 
   #emit(event: PathEvent): void {
@@ -564,7 +632,8 @@ export class Paths {
   #schedule(state: State): void {
     let next = state.check?.atMs;
     const searchAtMs = state.searching === undefined ? undefined : state.searchAtMs;
-    for (const at of [searchAtMs, state.retryAtMs, state.guesses?.atMs]) {
+    const sizeAtMs = state.paths.current?.size?.atMs;
+    for (const at of [searchAtMs, state.retryAtMs, state.guesses?.atMs, sizeAtMs]) {
       if (at !== undefined && (next === undefined || at < next)) next = at;
     }
     this.#deadlines.set(state, next);
@@ -590,8 +659,15 @@ export class Paths {
       told: nowhere,
       guesses: undefined,
       sprays: undefined,
+      sizeTold: 0,
+      sizeAsked: undefined,
     };
     this.#states.set(slot, state);
     return state;
   }
+}
+
+/** How long an answer by a way may take. */
+function checkMs(way: Way | undefined): number {
+  return Math.max(checkMsMin, checkRtts * (way?.rttMs ?? 0));
 }

@@ -127,6 +127,7 @@ export const abi = {
       rule_add: 26,
       rule_remove: 27,
       side_sockets_close: 28,
+      peer_mtu_set: 29,
     },
     EventKind: {
       handshake_wanted: 1,
@@ -141,6 +142,7 @@ export const abi = {
       path_heard: 10,
       path_silent: 11,
       network_changed: 12,
+      path_mtu_wanted: 13,
     },
     HandshakeReason: {
       no_keypair: 1,
@@ -321,7 +323,7 @@ export const abi = {
       kind: 0,
       offset: 4,
       length: 8,
-      padding: 12,
+      padded: 12,
       peer: 16,
       at_ns: 24,
       remote: 32,

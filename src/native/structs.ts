@@ -69,6 +69,7 @@ export class StructCodec {
         bytes.set(command.publicKey, base + layout.key);
         break;
       case "handshake_received":
+      case "peer_mtu_set":
         put(command.bytes);
         break;
       case "peer_endpoint_set":
@@ -179,6 +180,9 @@ export class StructCodec {
     view.setUint32(base + layout.kind, kindOf(transmit), true);
     view.setUint32(base + layout.offset, offset, true);
     view.setUint32(base + layout.length, length, true);
+    if (transmit.kind === "session_message" && transmit.padded !== undefined) {
+      view.setUint32(base + layout.padded, transmit.padded, true);
+    }
     if (transmit.peer !== undefined) encodePeer(view, base + layout.peer, transmit.peer);
     if (transmit.to !== undefined) {
       this.#encodeEndpoint(records, base + layout.remote, transmit.to);
@@ -212,6 +216,8 @@ export class StructCodec {
       }
       case "path_silent":
         return { kind, peer };
+      case "path_mtu_wanted":
+        return { kind, peer, mtu: number() };
       case "mtu_changed":
         return { kind, mtu: number() };
       case "link_changed":

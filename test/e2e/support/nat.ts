@@ -157,6 +157,18 @@ export class NatHost {
     await this.#nft(["table ip block {}", "delete table ip block"]);
   }
 
+  /** The router drops what is longer, and says nothing. */
+  async narrow(bytes: number): Promise<void> {
+    await this.#nft([
+      "table ip narrow {",
+      "  chain through {",
+      "    type filter hook forward priority filter - 2;",
+      `    meta length > ${bytes} drop`,
+      "  }",
+      "}",
+    ]);
+  }
+
   /** Forgets every mapping, as a router that restarts. */
   async forget(): Promise<void> {
     await this.inRouter(["conntrack", "-F"]).catch((error: unknown) => {

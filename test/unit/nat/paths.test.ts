@@ -16,8 +16,10 @@ class End {
   relays: readonly Endpoint[] = [];
   readonly paths = new Paths(new SeededRandom(5), () => this.relays);
   readonly open = new Map<string, number>();
+  /** The longest that a way carries, where it does not carry everything. */
+  readonly longest = new Map<string, number>();
   readonly events: PathEvent[] = [];
-  readonly sent: { atMs: number; by: string; type: number }[] = [];
+  readonly sent: { atMs: number; by: string; type: number; padded: number }[] = [];
   readonly #arriving: { atMs: number; bytes: Uint8Array; by: Endpoint }[] = [];
   nowMs = 1_000;
 
@@ -67,9 +69,11 @@ class End {
       if (by === undefined) continue;
       const way = formatEndpoint(by);
       const type = it.bytes[0] as number;
-      this.sent.push({ atMs: this.nowMs, by: way, type });
+      const padded = it.padded ?? 0;
+      this.sent.push({ atMs: this.nowMs, by: way, type, padded });
       const rttMs = this.open.get(way);
       if (type !== 13 || rttMs === undefined) continue;
+      if (padded > (this.longest.get(way) ?? padded)) continue;
       const number = new DataView(it.bytes.buffer, it.bytes.byteOffset).getUint32(4, true);
       const observed = by.port === 0 ? undefined : { address: "192.0.2.1", port: 7 };
       const bytes = encodePathMessage({ kind: "reply", number, observed });
@@ -273,6 +277,62 @@ describe("a member that is reached directly", () => {
     end.paths.unlink(slot);
     expect(end.paths.paths(slot)).toBeUndefined();
     expect(end.paths.nextTimeout()).toBeUndefined();
+  });
+});
+
+describe("how long a packet the way in use carries", () => {
+  function sizes(end: End): number[] {
+    return end.events.flatMap((it) => (it.kind === "size" ? [it.bytes] : []));
+  }
+
+  function probes(end: End): string[] {
+    return end.sent.filter(({ padded }) => padded > 0).map(({ by, padded }) => `${by} ${padded}`);
+  }
+
+  test("is asked when long packets go there, by one probe where it carries them", () => {
+    const end = relayed();
+    end.run(5_000);
+    expect(probes(end)).toEqual([]);
+    end.paths.handleSizeWanted(end.now, slot, 1_360);
+    end.run(5_000);
+    expect(probes(end)).toEqual([`${formatEndpoint(relay)} 1360`]);
+    expect(sizes(end)).toEqual([]);
+  });
+
+  test("is told within a second where it does not, and again when another way is used", () => {
+    const end = relayed();
+    end.longest.set(formatEndpoint(relay), 1_210);
+    end.paths.handleSizeWanted(end.now, slot, 1_360);
+    end.run(1_000);
+    expect(sizes(end)).toEqual([1_152]);
+    end.run(10_000);
+    expect(sizes(end).at(-1)).toBe(1_200);
+    // The address carries more, and that is found without being asked for again.
+    end.openWay(direct, 10);
+    end.longest.set(formatEndpoint(direct), 1_310);
+    end.tell(direct);
+    end.run(1_000);
+    expect(end.used).toEqual(direct);
+    end.run(10_000);
+    expect(sizes(end).at(-1)).toBe(1_296);
+    // Back at the relay what was found there is known at once.
+    end.close(direct);
+    end.paths.handleSilent(end.now, slot);
+    end.run(1_000);
+    expect(end.used).toEqual(relay);
+    expect(sizes(end).at(-1)).toBe(1_200);
+    end.paths.unlink(slot);
+    end.run(0);
+    expect(sizes(end).at(-1)).toBe(0);
+  });
+
+  test("is not said to be little where the way answers nothing", () => {
+    const end = relayed();
+    end.close(relay);
+    end.paths.handleSizeWanted(end.now, slot, 1_360);
+    end.run(60_000);
+    expect(sizes(end)).toEqual([]);
+    expect(probes(end).length).toBeLessThanOrEqual(8);
   });
 });
 
