@@ -160,6 +160,7 @@ pub const Tx = struct {
     pub fn run(self: *Tx) void {
         self.outbound.start(self.tables.allocator, &self.counters);
         defer self.outbound.stop();
+        defer self.slept = false;
         while (!self.stopping.load(.acquire)) {
             if (self.turnAlone()) continue;
             // Whoever writes into the TUN may only wait for this processor: to let him run first costs
