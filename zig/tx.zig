@@ -205,7 +205,7 @@ pub const Tx = struct {
             worked = worked or self.messages_count > 0;
             self.send();
             self.lane.sending.store(false, .release);
-            self.writeAnswers();
+            tx_size.writeAnswers(self);
         }
         return worked;
     }
@@ -660,23 +660,6 @@ pub const Tx = struct {
         for (self.origins[from..][0..count]) |origin| datagrams += origin.count;
         self.counters.add(.udp_send_calls, 1);
         self.counters.add(.udp_send_datagrams, datagrams);
-    }
-
-    fn writeAnswers(self: *Tx) void {
-        const tun = self.tun orelse return;
-        const plain: [offload.VirtioNetHdr.size]u8 = @splat(0);
-        for (0..self.answers.count) |index| {
-            const bytes = self.answers.at(index);
-            _ = tun.writev(&.{
-                .{ .base = &plain, .len = plain.len },
-                .{ .base = bytes.ptr, .len = bytes.len },
-            }) catch {
-                self.counters.add(.tun_write_failed, 1);
-                continue;
-            };
-            self.counters.add(.icmp_sent, 1);
-        }
-        self.answers.count = 0;
     }
 
     /// Sleeps until a packet, a wake, a change of the link or a timer.

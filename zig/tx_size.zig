@@ -47,3 +47,21 @@ fn askFor(tx: *Tx, peer: *Peer, interface: u32) void {
         .at_ns = tx.now_ns,
     });
 }
+
+/// The turn's answers, to whoever sent what could go nowhere.
+pub fn writeAnswers(tx: *Tx) void {
+    const tun = tx.tun orelse return;
+    const plain: [offload.VirtioNetHdr.size]u8 = @splat(0);
+    for (0..tx.answers.count) |index| {
+        const bytes = tx.answers.at(index);
+        _ = tun.writev(&.{
+            .{ .base = &plain, .len = plain.len },
+            .{ .base = bytes.ptr, .len = bytes.len },
+        }) catch {
+            tx.counters.add(.tun_write_failed, 1);
+            continue;
+        };
+        tx.counters.add(.icmp_sent, 1);
+    }
+    tx.answers.count = 0;
+}
