@@ -14,7 +14,8 @@ const stepBytes = 16;
 /** So many lost ones, while short probes are answered, say that the length does not pass. */
 const lostMax = 3;
 const triesMax = 8;
-/** After so long a longer packet may pass than did before. */
+/** After so long a longer packet may pass than did before; what was found first may have been a jam. */
+const firstRaiseMs = 30_000;
 const raiseMs = 600_000;
 
 export class PathSize {
@@ -24,11 +25,13 @@ export class PathSize {
   #lost = Number.POSITIVE_INFINITY;
   /** As long as a packet can be. */
   #bytesMax = 0;
-  #raisedMs = Number.NEGATIVE_INFINITY;
+  #raiseAtMs = Number.NEGATIVE_INFINITY;
   #trying = 0;
   #tries = 0;
   #losses = 0;
-  #number: number | undefined;
+  /** Of the probes of this length: an answer may be late. */
+  readonly #numbers = new Set<number>();
+  #waits = false;
   #sentMs = 0;
   #atMs: number | undefined;
 
@@ -47,8 +50,8 @@ export class PathSize {
   /** What was found still holds, or does not: packets of up to so many bytes are sent now. */
   start(nowMs: number, bytesMax: number): void {
     if (this.#atMs !== undefined) return;
-    if (bytesMax !== this.#bytesMax || nowMs - this.#raisedMs >= raiseMs) {
-      this.#raisedMs = nowMs;
+    if (bytesMax !== this.#bytesMax || nowMs >= this.#raiseAtMs) {
+      this.#raiseAtMs = nowMs + (bytesMax === this.#bytesMax ? raiseMs : firstRaiseMs);
       this.#bytesMax = bytesMax;
       this.#try(nowMs, bytesMax);
     } else this.#try(nowMs, this.#passed > 0 ? this.#passed : sureBytes);
@@ -57,17 +60,20 @@ export class PathSize {
   /** The length of the probe that is due now. `waitMs`: for its answer. */
   take(nowMs: number, number: number, waitMs: number): number | undefined {
     if (this.#atMs === undefined || nowMs < this.#atMs) return undefined;
-    this.#number = number;
+    this.#numbers.add(number);
+    this.#waits = true;
     this.#sentMs = nowMs;
+    // Where short ones are not answered in time either, the way has become slow.
+    this.#atMs = nowMs + waitMs * (1 + this.#tries - this.#losses);
     this.#tries += 1;
-    this.#atMs = nowMs + waitMs;
     return this.#trying;
   }
 
   /** Whether the answer is to a probe of this search. */
   answered(nowMs: number, number: number): boolean {
-    if (this.#number !== number) return false;
-    this.#number = undefined;
+    if (!this.#numbers.has(number)) return false;
+    this.#numbers.clear();
+    this.#waits = false;
     this.#passed = this.#trying;
     if (this.#lost <= this.#passed) this.#lost = Number.POSITIVE_INFINITY;
     this.#next(nowMs);
@@ -76,8 +82,8 @@ export class PathSize {
 
   /** The probe that went out last was not answered, though a short one was since `confirmedMs`. */
   missed(nowMs: number, confirmedMs: number | undefined): void {
-    if (this.#number === undefined) return;
-    this.#number = undefined;
+    if (!this.#waits) return;
+    this.#waits = false;
     if (confirmedMs !== undefined && confirmedMs >= this.#sentMs) this.#losses += 1;
     if (this.#losses >= lostMax) {
       this.#lost = this.#trying;
@@ -102,7 +108,8 @@ export class PathSize {
     this.#trying = bytes;
     this.#tries = 0;
     this.#losses = 0;
-    this.#number = undefined;
+    this.#numbers.clear();
+    this.#waits = false;
     this.#atMs = nowMs;
   }
 }

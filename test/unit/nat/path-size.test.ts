@@ -71,6 +71,29 @@ test("what was found is confirmed by one probe, and found anew where it holds no
   expect(way.size.limit).toBe(1_200);
 });
 
+test("an answer that is late counts, and a way that has become slow is not said to be narrow", () => {
+  const size = new PathSize();
+  size.start(0, interfaceBytes);
+  expect(size.take(0, 1, waitMs)).toBe(interfaceBytes);
+  expect(size.atMs).toBe(waitMs);
+  size.missed(waitMs, undefined);
+  expect(size.take(waitMs, 2, waitMs)).toBe(interfaceBytes);
+  expect(size.atMs).toBe(3 * waitMs);
+  expect(size.answered(300, 1)).toBe(true);
+  expect(size.atMs).toBeUndefined();
+  expect(size.answered(310, 2)).toBe(false);
+  expect(size.limit).toBe(0);
+});
+
+test("what a jam made look narrow is tried again soon", () => {
+  const way = new Carrier(1_200);
+  way.ask();
+  way.longest = 1_500;
+  way.nowMs += 30_000;
+  way.ask();
+  expect(way.size.limit).toBe(0);
+});
+
 test("a longer packet is tried after ten minutes, and nothing is promised until it has passed", () => {
   const way = new Carrier(1_200);
   way.ask();
