@@ -5,8 +5,8 @@ export interface TokenBucket {
   atMs: number;
 }
 
-/** True where there was one to take. */
-export function takeToken(
+/** True where there is one to take. */
+export function hasToken(
   bucket: TokenBucket,
   nowMs: number,
   perSecond: number,
@@ -14,7 +14,17 @@ export function takeToken(
 ): boolean {
   bucket.tokens = Math.min(burst, bucket.tokens + ((nowMs - bucket.atMs) * perSecond) / 1000);
   bucket.atMs = nowMs;
-  if (bucket.tokens < 1) return false;
+  return bucket.tokens >= 1;
+}
+
+/** True where there was one to take. */
+export function takeToken(
+  bucket: TokenBucket,
+  nowMs: number,
+  perSecond: number,
+  burst: number,
+): boolean {
+  if (!hasToken(bucket, nowMs, perSecond, burst)) return false;
   bucket.tokens -= 1;
   return true;
 }

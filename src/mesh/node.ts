@@ -266,14 +266,13 @@ export class MeshNode {
   }
 
   nextTimeout(): number | undefined {
-    let next = this.#swim.nextTimeout() ?? never;
-    next = Math.min(next, this.peers.nextTimeout() ?? never);
-    next = Math.min(next, this.#pathfinder.nextTimeout() ?? never);
-    next = Math.min(next, this.#introducer.nextTimeout() ?? never);
-    next = Math.min(next, this.#admission.nextTimeout() ?? never);
-    next = Math.min(next, this.#openings.nextTimeout() ?? never);
+    const parts = [this.peers, this.#pathfinder, this.#introducer, this.#swim, this.#admission];
+    let next = Math.min(
+      this.#started ? this.#own.dueMs : never,
+      this.#openings.nextTimeout() ?? never,
+    );
     next = Math.min(next, this.#addressing.settlesAtMs ?? never);
-    if (this.#started) next = Math.min(next, this.#own.dueMs);
+    for (const part of parts) next = Math.min(next, part.nextTimeout() ?? never);
     return next === never ? undefined : next;
   }
 
@@ -348,6 +347,7 @@ export class MeshNode {
         else if (it.kind === "open") this.open(now, it.slot);
         else this.#handleState(now, it.slot, it.state);
       }
+      for (const slot of this.#pathfinder.takeWanted()) this.open(now, slot);
       if (this.#admission.takeChanged()) {
         quiet = false;
         this.#sweep(now);
@@ -395,10 +395,8 @@ export class MeshNode {
         this.#swim.syncForLack(now);
         return;
       case "session_established":
-        this.#setLinked(now, event.peer, true);
-        return;
       case "session_lost":
-        this.#setLinked(now, event.peer, false);
+        this.#setLinked(now, event.peer, event.kind === "session_established");
         return;
       case "handshake_failed":
         if (this.#onDemand) this.#deactivate(now, this.#members.ofPeer(event.peer.ref));
@@ -429,13 +427,13 @@ export class MeshNode {
     if (this.#onDemand) this.#deactivate(now, member);
   }
 
-  /** A session with the member is wanted: for a probe, soon. Whoever asks from outside has it settled. */
+  /** A session with the member is wanted soon; whoever asks from outside has it settled. */
   open(now: Instant, slot: number): void {
     if (!this.#swim.table.has(slot)) return;
     const member = this.#activate(now, slot);
     if (member.linked || member.openAtMs !== undefined) return;
     if (member.attempts >= attempts.lazyMax && !this.#swim.eager) member.attempts = 0;
-    this.#openings.schedule(member, now.ms);
+    this.#openings.schedule(member, now.ms + this.#pathfinder.headStartMs(member));
   }
 
   #activate(now: Instant, slot: number): Member {
@@ -536,6 +534,7 @@ export class MeshNode {
       this.#reports.warn("members_full", formatIdentity(record.identity));
       return undefined;
     }
+    this.#pathfinder.recordTaken(slot, record);
     const known = this.#members.inSlot(slot);
     if (known !== undefined) {
       const rotated = !equalBytes(known.record.wireguardKey, record.wireguardKey);

@@ -15,14 +15,17 @@ import {
 } from "../base/endpoint.ts";
 import { Fifo } from "../base/fifo.ts";
 import type { Random } from "../base/random.ts";
+import { outsideOf } from "../nat/birthday.ts";
 import { Observations } from "../nat/kind.ts";
 import { type Choice, relayWaysMax, type Way, type WaySource } from "../nat/member-paths.ts";
 import { encodeFrame, frameIdOf, isCandidate } from "../nat/message.ts";
-import { type PathCounters, Paths } from "../nat/paths.ts";
+import type { PathCounters } from "../nat/path-counters.ts";
+import { Paths } from "../nat/paths.ts";
 import type { MemberTable } from "../swim/state.ts";
 import type { Command, DataplaneEvent, Transmit } from "./dataplane.ts";
+import { HomeRelays } from "./home-relays.ts";
 import type { Member, Members } from "./member.ts";
-import type { PeerTable, PeerTableEvent } from "./peer-table.ts";
+import type { Peer, PeerTable, PeerTableEvent } from "./peer-table.ts";
 
 /** What a member that offers no relay forwards for each pair all the same: enough for handshakes. */
 const forwardKibPerSecond = 16;
@@ -34,6 +37,12 @@ const fanoutMax = 8;
 const rankMs = 10_000;
 /** In a mesh of so many sessions are kept, and each begins with both sides' whereabouts. */
 const tellAlwaysMax = 64;
+/** What keeps a NAT's mapping, and the session, for those through whom others come. */
+const homeKeepaliveSeconds = 25;
+/** Whether its own relays are linked is looked at so often. */
+const homesEveryMs = 5_000;
+/** Time for sessions with another's relays, before they are needed. */
+const homesFirstMs = 400;
 /** So many members' word where they see this node is kept fresh. */
 const observersWanted = 4;
 /** No turn for so long: the machine slept, or this process did. */
@@ -100,6 +109,14 @@ export class Pathfinder {
   #rankAtMs = Number.NEGATIVE_INFINITY;
   /** Members that were reached through another, and may be still. */
   readonly #relayed = new Set<Member>();
+  /** Slots of those for whom there is data. */
+  readonly #sought = new Set<number>();
+  readonly #homeRelays: HomeRelays;
+  /** Those of this node, as peers that are kept. */
+  #homes: readonly Peer[] = [];
+  #homesAtMs = 0;
+  /** Slots with whom a session is wanted, to reach others or be reached through them. */
+  readonly #wanted: number[] = [];
   #turnMs: number | undefined;
 
   constructor(options: PathfinderOptions) {
@@ -109,6 +126,7 @@ export class Pathfinder {
       return member === undefined ? [] : this.relayWays(member);
     });
     this.#id = frameIdOf(options.identity);
+    this.#homeRelays = new HomeRelays(options.table);
   }
 
   get counters(): Readonly<PathCounters> {
@@ -176,9 +194,30 @@ export class Pathfinder {
     this.#paths.link(now, member.slot, endpoint, {
       tell,
       observe: this.#observations.observers(now.ms) < observersWanted,
+      seek: !this.#isLarge || this.#sought.has(member.slot),
     });
     if (endpoint !== undefined && relayWayOf(endpoint) !== undefined) this.#relayed.add(member);
     this.#consider(now, member);
+  }
+
+  /** What the record in the slot says of relaying. */
+  recordTaken(slot: number, { relay }: { readonly relay: boolean }): void {
+    this.#homeRelays.set(slot, relay);
+  }
+
+  /** With whom sessions are wanted for others' sake. */
+  takeWanted(): readonly number[] {
+    return this.#wanted.length === 0 ? noSlots : this.#wanted.splice(0);
+  }
+
+  /** How long the member is to wait for sessions with those that it is reached through. */
+  headStartMs(member: Member): number {
+    if (!this.#isLarge || !this.#isHidden(member, member.attempts)) return 0;
+    const { table } = this.#options;
+    const homes = this.#homeRelays.of(frameIdOf(member.identity));
+    const missing = homes.filter((slot) => slot !== member.slot && !table.isLinked(slot));
+    this.#wanted.push(...missing);
+    return missing.length === 0 ? 0 : homesFirstMs;
   }
 
   /** What a member's record says of relaying may have changed. */
@@ -189,13 +228,16 @@ export class Pathfinder {
   /** Every other place where an initiation to the member may find it. */
   fanout(member: Member): readonly Endpoint[] {
     const direct = member.endpoints().slice(0, fanoutMax - 2);
+    if (this.#isLarge && !this.#isHidden(member, member.attempts - 1)) return direct;
     return [...direct, ...this.relayWays(member).slice(0, 2)];
   }
 
   relayWays(member: Member): readonly Endpoint[] {
     const far = frameIdOf(member.identity);
-    return this.#relays
-      .filter((relay) => relay !== member)
+    const homes = this.#isLarge ? this.#homeRelays.of(far) : [];
+    const first = homes.flatMap((slot) => this.#options.members.inSlot(slot) ?? []);
+    return [...first.filter((it) => this.#isAble(it)), ...this.#relays]
+      .filter((relay, at, all) => relay !== member && all.indexOf(relay) === at)
       .slice(0, relayWaysMax)
       .map(({ peer }) => relayEndpoint({ ...peer.ref, far }));
   }
@@ -215,6 +257,13 @@ export class Pathfinder {
       case "path_mtu_wanted": {
         const member = this.#options.members.ofPeer(event.peer);
         if (member !== undefined) this.#paths.handleSizeWanted(now, member.slot, event.mtu);
+        return;
+      }
+      case "handshake_wanted": {
+        const member = this.#options.members.ofPeer(event.peer);
+        if (member === undefined || event.reason !== "no_keypair") return;
+        this.#sought.add(member.slot);
+        this.#paths.seek(now, member.slot);
         return;
       }
       case "network_changed":
@@ -248,6 +297,7 @@ export class Pathfinder {
 
   handleTimeout(now: Instant): void {
     this.#paths.handleTimeout(now);
+    if (now.ms >= this.#homesAtMs) this.#keepHomes(now);
   }
 
   /** Whether no turn was taken for long: what lives only by being kept up has ended. */
@@ -258,7 +308,9 @@ export class Pathfinder {
   }
 
   nextTimeout(): number | undefined {
-    return this.#paths.nextTimeout();
+    const next = this.#paths.nextTimeout();
+    if (!this.#isLarge) return next;
+    return next === undefined ? this.#homesAtMs : Math.min(next, this.#homesAtMs);
   }
 
   /** Carries out what was decided. */
@@ -438,8 +490,39 @@ export class Pathfinder {
       .slice(0, relayWaysMax + 1);
   }
 
+  /** More members than a session is kept with. */
+  get #isLarge(): boolean {
+    return this.#options.table.size > tellAlwaysMax;
+  }
+
+  /** Whether the member is unlikely to be reached by an address that its record names. */
+  #isHidden({ record }: Member, attempts: number): boolean {
+    const { natKind } = record;
+    if (attempts > 0 || this.#kind === "unknown") return true;
+    if (natKind !== "none" && natKind !== "unknown") return true;
+    return natKind === "unknown" && !isOpenTo(record.candidates, this.#own);
+  }
+
+  /** Who is not reached by an address keeps sessions with those that others reach it through. */
+  #keepHomes(now: Instant): void {
+    const { members, peers, table } = this.#options;
+    this.#homesAtMs = now.ms + homesEveryMs;
+    const isNeeded = this.#isLarge && this.#kind !== "none" && !this.offersRelay;
+    const slots = isNeeded ? this.#homeRelays.of(this.#id) : [];
+    const homes = slots.flatMap((slot) => members.inSlot(slot)?.peer ?? []);
+    for (const peer of homes) {
+      if (peer.keepaliveSeconds === 0) peers.setKeepalive(now, peer, homeKeepaliveSeconds);
+    }
+    for (const peer of this.#homes) {
+      if (!homes.includes(peer) && peers.at(peer.ref) === peer) peers.setKeepalive(now, peer, 0);
+    }
+    this.#homes = homes;
+    this.#wanted.push(...slots.filter((slot) => !table.isLinked(slot)));
+  }
+
   #unlink(now: Instant, member: Member): void {
     this.#paths.unlink(member.slot);
+    this.#sought.delete(member.slot);
     this.#relayed.delete(member);
     if (!this.#relays.includes(member)) return;
     this.#rank(now);
@@ -451,6 +534,18 @@ export class Pathfinder {
     }
   }
 }
+
+/** Addresses of the internet, of families that the other side has too. */
+function isOpenTo(candidates: readonly Candidate[], own: readonly Candidate[]): boolean {
+  const isIpv6 = ({ address }: Candidate): boolean => address.includes(":");
+  const hasFamily = (candidate: Candidate): boolean =>
+    own.length === 0 || own.some((it) => isIpv6(it) === isIpv6(candidate));
+  return candidates.some(
+    (it) => it.kind !== "tls" && hasFamily(it) && (isIpv6(it) || outsideOf([it]) !== undefined),
+  );
+}
+
+const noSlots: readonly number[] = [];
 
 function placeOf({ address, port }: Candidate): Endpoint {
   return { address, port };

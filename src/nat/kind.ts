@@ -3,7 +3,7 @@
  * as many observers as possible, each by its own address. Pure.
  */
 import type { NatKind } from "../base/candidate.ts";
-import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
+import { type Endpoint, formatEndpoint, sameEndpoint } from "../base/endpoint.ts";
 
 export interface Observation {
   /** Who saw it: two at one address are one observer. */
@@ -89,4 +89,20 @@ export class Observations {
       ({ atMs }) => nowMs - atMs < observationLifetimeMs,
     );
   }
+}
+
+/**
+ * Whether who was told the one need not be told the other: the order is no news, and of a NAT that has a
+ * mapping for each destination only its addresses help anybody.
+ */
+export function knowsEnough(
+  nat: NatKind,
+  next: readonly Endpoint[],
+  told: readonly Endpoint[],
+): boolean {
+  if (nat === "hard") {
+    return next.every(({ address }) => told.some((known) => known.address === address));
+  }
+  const isTold = (endpoint: Endpoint): boolean => told.some((it) => sameEndpoint(it, endpoint));
+  return next.length === told.length && next.every(isTold);
 }

@@ -5,8 +5,9 @@
  * one in use when the data plane says that it is silent. Members are named by slot. Pure: five verbs.
  *
  * At most 64 probes to a member at once and 120 a minute for long, answers not counted; and where one
- * NAT is symmetric and the other restricted, 1,024 guesses or 256 sprayed probes in a minute. What a way
- * carries (path-size.ts) is asked only while long packets go by it.
+ * NAT is symmetric and the other restricted, 1,024 guesses or 256 sprayed probes in a minute. To all
+ * members together searches send at most 60 a second (probe-limits.ts), and guesses or sprays go to four
+ * in a minute. What a way carries (path-size.ts) is asked only while long packets go by it.
  */
 
 import type { NatKind } from "../base/candidate.ts";
@@ -15,6 +16,7 @@ import { Deadlines } from "../base/deadlines.ts";
 import { type Endpoint, relayWayOf, sameEndpoint } from "../base/endpoint.ts";
 import type { Random } from "../base/random.ts";
 import { birthdayRole, Guesses, outsideOf, Sprays } from "./birthday.ts";
+import { knowsEnough } from "./kind.ts";
 import { type Choice, isDown, MemberPaths, type Way } from "./member-paths.ts";
 import {
   candidatesMax,
@@ -22,10 +24,19 @@ import {
   encodePathMessage,
   type PathMessage,
 } from "./message.ts";
+import { pathCounters } from "./path-counters.ts";
 import { PathSize } from "./path-size.ts";
+import { ProbeLimits } from "./probe-limits.ts";
 
 export const probesBurst = 64;
 export const probesPerMinute = 120;
+/** Of one that is not sought: so many rounds of a search, and the next no sooner. */
+const idleRounds = 3;
+const idleRetryMs = 60_000;
+/** A way by which a member is heard is not asked again sooner for that. */
+const heardAgainMs = 1_000;
+/** For so long one is sought that asked for it. */
+const askedMs = 15_000;
 /** Answers and whereabouts that a member gets for what it sends, a second. */
 const answersPerSecond = 40;
 /** Between the probes of a search, in ms. */
@@ -88,22 +99,6 @@ export type PathEvent =
   /** Nothing answers by any way: perhaps the other side has forgotten the session. */
   | { readonly kind: "lost"; readonly slot: number };
 
-export interface PathCounters {
-  probesSent: number;
-  probesAnswered: number;
-  probesHeld: number;
-  answersSent: number;
-  answersHeld: number;
-  answersUnexpected: number;
-  malformed: number;
-  switches: number;
-  guesses: number;
-  sprays: number;
-  lost: number;
-  sizeProbes: number;
-  dropped: number;
-}
-
 interface State {
   readonly slot: number;
   readonly paths: MemberPaths;
@@ -119,6 +114,8 @@ interface State {
   /** A check of the way in use. */
   check: { startedMs: number; round: number; atMs: number } | undefined;
   toldAtMs: number;
+  /** Until then a better way than a relay is looked for with all means. */
+  soughtUntilMs: number;
   nat: NatKind;
   told: readonly Endpoint[];
   /** Where birthday probing was tried. */
@@ -136,24 +133,12 @@ export interface LinkTerms {
   readonly tell: boolean;
   /** The way in use is asked, although there is no other: for where the member sees this node. */
   readonly observe: boolean;
+  /** There is something for it, or the mesh is small: else it is only asked whether it lives. */
+  readonly seek: boolean;
 }
 
 export class Paths {
-  readonly counters: PathCounters = {
-    probesSent: 0,
-    probesAnswered: 0,
-    probesHeld: 0,
-    answersSent: 0,
-    answersHeld: 0,
-    answersUnexpected: 0,
-    malformed: 0,
-    switches: 0,
-    guesses: 0,
-    sprays: 0,
-    lost: 0,
-    sizeProbes: 0,
-    dropped: 0,
-  };
+  readonly counters = pathCounters();
   readonly #random: Random;
   /** Ways through members that relay, the best first: asked for where an address does not do. */
   readonly #relaysOf: (slot: number) => readonly Endpoint[];
@@ -164,6 +149,7 @@ export class Paths {
   readonly #events: PathEvent[] = [];
   /** When side sockets are closed. */
   #socketsAtMs: number | undefined;
+  readonly #limits = new ProbeLimits();
   #own: readonly Endpoint[] = [];
   #nat: NatKind = "unknown";
   #number: number;
@@ -177,10 +163,7 @@ export class Paths {
   /** Where this node may be: told to members where it is news. */
   setOwn(now: Instant, candidates: readonly Endpoint[], nat: NatKind): void {
     const next = candidates.slice(0, candidatesMax);
-    const same =
-      nat === this.#nat &&
-      next.length === this.#own.length &&
-      next.every((endpoint, at) => sameEndpoint(endpoint, this.#own[at]));
+    const same = nat === this.#nat && knowsEnough(nat, next, this.#own);
     if (same) return;
     this.#own = next;
     this.#nat = nat;
@@ -200,11 +183,22 @@ export class Paths {
       this.#sizeAnew(now, state);
     }
     state.linked = true;
+    if (terms.seek) state.soughtUntilMs = Number.POSITIVE_INFINITY;
     const { current } = state.paths;
     if (terms.observe && current?.relayed === false) this.#probe(now, state, current);
     if (!isNew) return;
     if (terms.tell || current?.relayed !== false) this.#tell(now, state, false);
     this.#search(now, state);
+    this.#schedule(state);
+  }
+
+  /** There is something for the member. */
+  seek(now: Instant, slot: number): void {
+    const state = this.#states.get(slot);
+    if (state === undefined || state.soughtUntilMs === Number.POSITIVE_INFINITY) return;
+    state.soughtUntilMs = Number.POSITIVE_INFINITY;
+    if (!state.linked || state.paths.current?.relayed === false) return;
+    state.retryAtMs = now.ms;
     this.#schedule(state);
   }
 
@@ -226,7 +220,8 @@ export class Paths {
     const state = this.#states.get(slot);
     if (state === undefined || !state.linked) return;
     const way = state.paths.hear(remote);
-    this.#probe(now, state, way);
+    // Its answer is heard too: of two that are heard in turn each would have the other asked for ever.
+    if (now.ms - way.sentMs >= heardAgainMs) this.#probe(now, state, way);
     // It may have left the way in use, or never been there: that is asked too.
     const proven = state.paths.current?.confirmedMs !== undefined;
     if (!way.relayed || !proven) this.#startCheck(now, state);
@@ -323,7 +318,7 @@ export class Paths {
       state.retryAtMs = undefined;
       state.retries += 1;
       // Both probe at once: what a NAT lets in, it lets in because something went out.
-      this.#tell(now, state, true);
+      this.#tell(now, state, state.soughtUntilMs === Number.POSITIVE_INFINITY);
       this.#search(now, state);
       if (state.retries > searchesBeforeBirthday) this.#celebrate(now, state);
     }
@@ -335,14 +330,16 @@ export class Paths {
   #celebrate(now: Instant, state: State): void {
     const role = birthdayRole(this.#nat, state.nat);
     const outside = outsideOf(state.told);
-    if (role === undefined || outside === undefined) return;
+    if (role === undefined || outside === undefined || !isSought(now, state)) return;
+    if (!this.#limits.hasBirthday(now.ms)) return;
     if (role === "guess") {
       state.guesses ??= new Guesses(this.#random);
-      state.guesses.start(now.ms, outside.address);
+      if (state.guesses.start(now.ms, outside.address)) this.#limits.takeBirthday();
       return;
     }
     state.sprays ??= new Sprays();
     if (state.sprays.start(now.ms)) {
+      this.#limits.takeBirthday();
       this.#emit({ kind: "sockets", open: true });
       this.#socketsAtMs = now.ms + sprayedMs;
       for (let socket = 1; socket <= sideSocketsMax; socket += 1) {
@@ -397,10 +394,11 @@ export class Paths {
         return;
       }
     } else this.#probeAll(now, state, round);
-    const wait = searchWaitsMs[round];
+    const wait =
+      direct || isSought(now, state) || round < idleRounds ? searchWaitsMs[round] : undefined;
     state.searching = wait === undefined ? undefined : round + 1;
     if (wait !== undefined) state.searchAtMs = now.ms + wait;
-    else if (!direct) state.retryAtMs = now.ms + this.#retryMs(state);
+    else if (!direct) state.retryAtMs = now.ms + this.#retryMs(now, state);
   }
 
   /** Whether another address is better than the one in use. False where there is none to ask. */
@@ -419,13 +417,17 @@ export class Paths {
       // Relays are asked once: they answer, or they are not there.
       const again = way.relayed && round > 0;
       const settled = way === paths.current && way.rttMs !== undefined && !isDown(way);
-      if (!settled && (way === paths.current || !again)) this.#probe(now, state, way);
+      if (settled || (way !== paths.current && again)) continue;
+      if (this.#limits.takeSearch(now.ms, isSought(now, state))) this.#probe(now, state, way);
+      else this.counters.probesHeld += 1;
     }
   }
 
-  #retryMs(state: State): number {
+  #retryMs(now: Instant, state: State): number {
     const over = Math.max(0, state.retries - retriesAtOnce);
-    const wait = Math.min(retryMsMax, retryMsMin * retryGrowth ** over);
+    const wait = !isSought(now, state)
+      ? idleRetryMs
+      : Math.min(retryMsMax, retryMsMin * retryGrowth ** over);
     return wait * (0.75 + this.#random.below(500) / 1_000);
   }
 
@@ -457,7 +459,7 @@ export class Paths {
       paths.fail(now.ms);
       this.counters.lost += 1;
       this.#emit({ kind: "lost", slot: state.slot });
-      state.retryAtMs ??= now.ms + this.#retryMs(state);
+      state.retryAtMs ??= now.ms + this.#retryMs(now, state);
       return;
     }
     check.round += 1;
@@ -482,7 +484,7 @@ export class Paths {
     this.#sizeAnew(now, state);
     state.retries = 0;
     // It worked a moment ago, so it is looked for eagerly again.
-    if (way.relayed) state.retryAtMs ??= now.ms + this.#retryMs(state);
+    if (way.relayed) state.retryAtMs ??= now.ms + this.#retryMs(now, state);
     else {
       state.retryAtMs = undefined;
       this.#endSpray(now, state);
@@ -564,7 +566,10 @@ export class Paths {
     state.paths.setTold(message.candidates);
     state.told = message.candidates;
     state.nat = message.nat;
-    if (message.ask) this.#send(state, undefined, this.#whereabouts(false));
+    if (message.ask) {
+      state.soughtUntilMs = Math.max(state.soughtUntilMs, now.ms + askedMs);
+      this.#send(state, undefined, this.#whereabouts(false));
+    }
     if (state.searching === undefined || state.searching > 1) this.#search(now, state);
     else {
       // A search has just begun: what it did not know of yet is probed too.
@@ -655,6 +660,7 @@ export class Paths {
       retryAtMs: undefined,
       check: undefined,
       toldAtMs: Number.NEGATIVE_INFINITY,
+      soughtUntilMs: Number.NEGATIVE_INFINITY,
       nat: "unknown",
       told: nowhere,
       guesses: undefined,
@@ -670,4 +676,8 @@ export class Paths {
 /** How long an answer by a way may take. */
 function checkMs(way: Way | undefined): number {
   return Math.max(checkMsMin, checkRtts * (way?.rttMs ?? 0));
+}
+
+function isSought(now: Instant, { soughtUntilMs }: State): boolean {
+  return now.ms < soughtUntilMs;
 }

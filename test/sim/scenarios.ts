@@ -2,7 +2,7 @@
  * What is made to happen to a mesh, and what must hold: one function for each scenario, from its
  * settings to its figures. `holds` says whether the bounds were kept; they stand beside the figures.
  */
-import { profileLan, suspicionMinMs, syncDelayMs } from "../../src/swim/profile.ts";
+import { type Profile, profileLan, suspicionMinMs, syncDelayMs } from "../../src/swim/profile.ts";
 import type { SimHost } from "./sim-host.ts";
 import { Simulation, type SimulationOptions } from "./simulation.ts";
 
@@ -12,6 +12,8 @@ export interface Settings {
   /** Of virtual time, where the scenario leaves it open. */
   readonly minutes: number | undefined;
   readonly realCrypto: boolean;
+  /** Of failure detection; a local network's unless said. */
+  readonly profile?: Profile;
 }
 
 export interface Outcome {
@@ -65,7 +67,9 @@ export function kill(settings: Settings): Outcome {
     deaths.expected.add(host.index);
     host.crash(true);
   }
-  const allowedMs = suspicionMinMs(profileLan, nodes) + (nodes >= 5_000 ? 20_000 : 10_000);
+  const { profile } = simulation;
+  const probes = nodes >= 5_000 ? 20 : 10;
+  const allowedMs = suspicionMinMs(profile, nodes) + probes * profile.probeIntervalMs;
   const isDone = (): boolean => deaths.expectedSeen >= killed.length * (nodes - killed.length);
   const done = simulation.run(killedMs + allowedMs, 250, isDone);
   const seconds = (simulation.nowMs - killedMs) / 1000;
@@ -96,7 +100,9 @@ export function idle(settings: Settings): Outcome {
 export function slow(settings: Settings): Outcome {
   const minutes = settings.minutes ?? 10;
   const runs = [true, false].map((lifeguard) => {
-    const simulation = settled(settings, 20_000, { profile: { ...profileLan, lifeguard } });
+    const simulation = settled(settings, 20_000, {
+      profile: { ...(settings.profile ?? profileLan), lifeguard },
+    });
     const slowHosts = simulation.hosts.filter((_, i) => i % 10 === 7);
     const deaths = watchDeaths(simulation);
     for (const host of slowHosts) deaths.expected.add(host.index);
@@ -130,7 +136,7 @@ export function split(settings: Settings): Outcome {
   const apart = shareOf(simulation);
   simulation.network.heal();
   const healedMs = simulation.nowMs;
-  const allowedMs = 2 * syncDelayMs(profileLan, nodes);
+  const allowedMs = 2 * syncDelayMs(simulation.profile, nodes);
   const merged = simulation.run(healedMs + allowedMs, 2_000, () => shareOf(simulation) === 1);
   return outcome(simulation, merged, {
     pairs_correct_percent_while_split: percent(apart),
@@ -214,8 +220,8 @@ export function watchDeaths(simulation: Simulation): Deaths {
 }
 
 export function make(settings: Settings, more: Partial<SimulationOptions> = {}): Simulation {
-  const { seed, nodes, realCrypto } = settings;
-  return new Simulation({ seed, nodes, realCrypto, ...more });
+  const { seed, nodes, realCrypto, profile = profileLan } = settings;
+  return new Simulation({ seed, nodes, realCrypto, profile, ...more });
 }
 
 export function shareOf(simulation: Simulation): number {

@@ -64,6 +64,8 @@ export class SimHost {
   #records: Uint8Array[] = [];
   #lives = 0;
   readonly #random: SeededRandom;
+  /** By peer. */
+  readonly #probesTo = new Map<number, number>();
   /** Peers by frame id, as the data plane knows them. */
   readonly #members = new Map<number, PeerRef>();
 
@@ -281,7 +283,7 @@ export class SimHost {
     }
     for (let it = node.pollTransmit(); it; it = node.pollTransmit()) {
       if (it.kind === "session_message") {
-        if (it.bytes[0] === typeProbe) this.probes += 1;
+        if (it.bytes[0] === typeProbe && this.relay !== undefined) this.#countProbe(it.peer);
         peers.send(now, it.peer, it.bytes, it.to);
       } else this.simulation.send(this, it.to, "datagram", 0, it.bytes);
     }
@@ -351,6 +353,12 @@ export class SimHost {
     return next !== undefined && this.peers?.sendFrame(this.now, next, frame) === true;
   }
 
+  #countProbe({ slot, generation }: PeerRef): void {
+    this.probes += 1;
+    const key = slot + generation * 2 ** 20;
+    this.#probesTo.set(key, 1 + (this.#probesTo.get(key) ?? 0));
+  }
+
   #obey(relay: SimRelay, command: Command): void {
     if (command.kind === "peer_member_set") this.#members.set(command.id, command.peer);
     if (command.kind !== "relay_set") return;
@@ -358,12 +366,30 @@ export class SimHost {
     relay.bytesPerSecond = 1024 * command.kibPerSecond;
   }
 
+  /** Where the member is, if a session with it lives. */
+  endpointOf(identity: Uint8Array): Endpoint | undefined {
+    const { table } = this.running.membership;
+    const slot = table.find(identity);
+    if (slot === undefined || !table.isLinked(slot)) return undefined;
+    return this.running.peerOf(this.now, identity)?.endpoint;
+  }
+
+  /** The most probes that any one member was sent since this was last asked. */
+  takeBusiest(): number {
+    const most = Math.max(0, ...this.#probesTo.values());
+    this.#probesTo.clear();
+    return most;
+  }
+
   /** Data waits for the member. */
   want(identity: Uint8Array): void {
     const slot = this.running.membership.table.find(identity);
     if (slot === undefined || slot === selfSlot) return;
     this.running.open(this.now, slot);
-    this.running.handleEvent(this.now, look);
+    const ref = this.running.peerOf(this.now, identity)?.ref;
+    const reason = "no_keypair";
+    const event = ref && ({ kind: "handshake_wanted", peer: ref, reason } as const);
+    this.running.handleEvent(this.now, event ?? look);
     this.settle();
   }
 }

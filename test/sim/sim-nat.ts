@@ -106,7 +106,7 @@ const byAddress = new Map<string, HostEndpoint>();
 
 /** IPv4. */
 export function hostEndpoint(host: number): HostEndpoint {
-  endpoints[host] ??= entered(`10.${(host >> 16) & 255}.${(host >> 8) & 255}.${host & 255}`, host);
+  endpoints[host] ??= entered(`11.${(host >> 16) & 255}.${(host >> 8) & 255}.${host & 255}`, host);
   return endpoints[host] as HostEndpoint;
 }
 

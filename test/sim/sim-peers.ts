@@ -232,7 +232,7 @@ export class SimPeers {
     const peer = this.at(ref) as SimPeer | undefined;
     const to = (this.#paths ? by : undefined) ?? peer?.endpoint;
     if (peer === undefined || peer.session === 0 || to === undefined) return false;
-    this.#sent(now, peer);
+    if (to === peer.endpoint) this.#sent(now, peer);
     this.#output.send(to, "message", peer.session, bytes);
     return true;
   }

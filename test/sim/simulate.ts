@@ -4,8 +4,10 @@
  */
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
+import { type ProfileName, profiles } from "../../src/swim/profile.ts";
 import { faults } from "./faults.ts";
 import { hostile } from "./hostile.ts";
+import { nat } from "./nat.ts";
 import { revoke } from "./revoke.ts";
 import { idle, join, kill, loss, type Outcome, type Scenario, slow, split } from "./scenarios.ts";
 
@@ -18,10 +20,11 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   split,
   hostile,
   revoke,
+  nat,
   faults,
 };
 
-const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--minutes M] [--seed S] [--seeds COUNT] [--json] [--crypto real]
+const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--minutes M] [--seed S] [--seeds COUNT] [--json] [--crypto real] [--detection wan]
   --scenario  ${Object.keys(scenarios).join(", ")}
   --nodes     how many (default 1000; faults: 3 to 60, by the seed)
   --minutes   of virtual time, where the scenario leaves it open
@@ -29,7 +32,8 @@ const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--minutes M]
   --seeds     so many runs, with this seed and those after it
   --workers   so many processes for them (default: as many as there are processors)
   --json      one line for each run, for machines
-  --crypto    real: real signatures, for small meshes`;
+  --crypto    real: real signatures, for small meshes
+  --detection lan or wan: as a node's setting of that name (default lan)`;
 
 /** What a worker says of its seeds to whoever started it. */
 const tallyWord = "tally";
@@ -47,6 +51,7 @@ async function main(): Promise<number> {
         workers: { type: "string" },
         tally: { type: "boolean" },
         crypto: { type: "string" },
+        detection: { type: "string" },
         json: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
@@ -68,7 +73,8 @@ async function main(): Promise<number> {
   const numbers = ["nodes", "minutes", "seed", "seeds", "workers"].map((option) =>
     wholeNumber(values, option),
   );
-  if (numbers.includes(Number.NaN)) {
+  const detection = String(values.detection ?? "lan");
+  if (numbers.includes(Number.NaN) || !(detection in profiles)) {
     console.error(usage);
     return 2;
   }
@@ -86,6 +92,7 @@ async function main(): Promise<number> {
       minutes,
       seed: at,
       realCrypto: values.crypto === "real",
+      profile: profiles[detection as ProfileName],
     };
     const outcome = scenario(settings);
     if (outcome.holds) held += 1;
@@ -94,8 +101,9 @@ async function main(): Promise<number> {
     if (!outcome.holds) {
       const nodesOption = nodes === undefined ? "" : ` --nodes ${nodes}`;
       const minutesOption = minutes === undefined ? "" : ` --minutes ${minutes}`;
+      const detectionOption = detection === "lan" ? "" : ` --detection ${detection}`;
       console.error(
-        `does not hold: seed ${at}; again with: scripts/simulate --scenario ${name}${nodesOption}${minutesOption} --seed ${at}`,
+        `does not hold: seed ${at}; again with: scripts/simulate --scenario ${name}${nodesOption}${minutesOption}${detectionOption} --seed ${at}`,
       );
     }
   }

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import { type Profile, profileLan, profileWan } from "../../src/swim/profile.ts";
 import { faults } from "./faults.ts";
 import { hostile } from "./hostile.ts";
+import { nat } from "./nat.ts";
 import { revoke } from "./revoke.ts";
 import { join, kill, loss, type Outcome, type Scenario, slow, split } from "./scenarios.ts";
 import type { SimHost } from "./sim-host.ts";
@@ -13,10 +15,10 @@ const faultSeeds = 20;
 function run(
   scenario: Scenario,
   nodes: number,
-  more: { seed?: number; minutes?: number; realCrypto?: boolean } = {},
+  more: { seed?: number; minutes?: number; realCrypto?: boolean; profile?: Profile } = {},
 ): Outcome {
-  const { seed = 1, minutes, realCrypto = false } = more;
-  return scenario({ nodes, seed, minutes, realCrypto });
+  const { seed = 1, minutes, realCrypto = false, profile = profileLan } = more;
+  return scenario({ nodes, seed, minutes, realCrypto, profile });
 }
 
 /** With the figures, where it does not hold. */
@@ -54,6 +56,10 @@ describe("the scenarios hold in a small mesh:", () => {
     holds(run(kill, 120));
   }, 60_000);
 
+  test("one in a hundred is killed, where paths are slow", () => {
+    holds(run(kill, 120, { profile: profileWan }));
+  }, 60_000);
+
   test("a twentieth of all datagrams is lost, for two minutes", () => {
     holds(run(loss, 60, { minutes: 2 }));
   }, 60_000);
@@ -69,6 +75,10 @@ describe("the scenarios hold in a small mesh:", () => {
   test("a third are hostile", () => {
     holds(run(hostile, 30, { minutes: 1 }));
   }, 60_000);
+
+  test("behind NATs of every kind all reach all, and probing keeps its bounds", () => {
+    holds(run(nat, 70, { minutes: 1 }));
+  }, 120_000);
 
   test("the revoked are cut off, and stay so", () => {
     holds(run(revoke, 80));

@@ -89,11 +89,11 @@ class End {
   }
 }
 
-function relayed(): End {
+function relayed(seek = true): End {
   const end = new End();
   end.relays = [relay, relay2];
   end.openWay(relay, 20);
-  end.paths.link(end.now, slot, relay, { tell: true, observe: false });
+  end.paths.link(end.now, slot, relay, { tell: true, observe: false, seek });
   return end;
 }
 
@@ -124,6 +124,55 @@ describe("a member that is reached through a relay", () => {
     end.openWay(direct, 10);
     end.run(10_000);
     expect(end.used).toEqual(direct);
+  });
+
+  test("is looked for once a minute while there is nothing for it, and at once when there is", () => {
+    const end = relayed(false);
+    end.tell(direct);
+    end.run(600_000);
+    const tried = (): number =>
+      end.sent.filter(({ by, type }) => type === 13 && by === formatEndpoint(direct)).length;
+    expect(tried()).toBeGreaterThanOrEqual(4 * 8);
+    expect(tried()).toBeLessThanOrEqual(4 * 14);
+    end.openWay(direct, 10);
+    end.paths.seek(end.now, slot);
+    end.run(50);
+    expect(end.used).toEqual(direct);
+  });
+
+  test("that is heard by two relays in turn is not asked by both for ever", () => {
+    const end = relayed();
+    end.openWay(relay2, 20);
+    end.run(1_000);
+    const before = end.sent.length;
+    // Each answer comes by the other relay as it were, and is heard there.
+    for (let i = 0; i < 100; i += 1) {
+      end.paths.handleHeard(end.now, slot, i % 2 === 0 ? relay : relay2);
+      end.run(10);
+    }
+    expect(end.sent.length - before).toBeLessThan(20);
+  });
+
+  test("is told where this node may be when that is news, in whichever order it comes", () => {
+    const end = relayed();
+    end.paths.setOwn(end.now, [direct, other], "none");
+    end.run(2_000);
+    const told = (): number => end.sent.filter(({ type }) => type === 11).length;
+    const before = told();
+    end.paths.setOwn(end.now, [other, direct], "none");
+    end.run(1);
+    expect(told()).toBe(before);
+    end.paths.setOwn(end.now, [other], "none");
+    end.run(1);
+    expect(told()).toBe(before + 1);
+    // Of a mapping for each destination only the address helps anybody.
+    end.run(2_000);
+    end.paths.setOwn(end.now, [direct], "hard");
+    end.run(2_000);
+    const hard = told();
+    end.paths.setOwn(end.now, [{ ...direct, port: 7 }], "hard");
+    end.run(1);
+    expect(told()).toBe(hard);
   });
 
   test("costs no more probes than are stated, over any minute and over an hour", () => {
@@ -237,7 +286,7 @@ describe("a member that is reached directly", () => {
     end.relays = [relay];
     end.openWay(direct, 10);
     end.openWay(other, 4);
-    end.paths.link(end.now, slot, direct, { tell: false, observe: false, ...terms });
+    end.paths.link(end.now, slot, direct, { tell: false, observe: false, seek: true, ...terms });
     return end;
   }
 
@@ -253,7 +302,7 @@ describe("a member that is reached directly", () => {
     end.run(60_000);
     expect(end.sent.map(({ type }) => type)).toEqual([13]);
     expect(end.events.map(({ kind }) => kind)).toEqual(["observed"]);
-    end.paths.link(end.now, slot, direct, { tell: false, observe: true });
+    end.paths.link(end.now, slot, direct, { tell: false, observe: true, seek: true });
     end.run(60_000);
     expect(end.sent.map(({ type }) => type)).toEqual([13, 13]);
   });
