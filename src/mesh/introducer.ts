@@ -54,6 +54,8 @@ export const seedsMax = 64;
 export const hintsMax = 64;
 /** Members dialled at once because their sessions do not come about, or have fallen silent. */
 export const dialledMembersMax = 256;
+/** In a large mesh: each dial costs keys' work and 1,200 bytes, and a few that come back bring the others. */
+export const dialledMembersMaxLarge = 32;
 /** A seed without a key is tried for each trusted identity, up to this many. */
 export const unkeyedIdentitiesMax = 16;
 
@@ -110,6 +112,8 @@ export interface IntroducerOptions {
   readonly held: (identity: Uint8Array) => Record | undefined;
   /** Whether a mesh that this node is part of already holds it alive: then it is not looked for. */
   readonly isAlive: (identity: Uint8Array) => boolean;
+  /** Whether there are more members than a session is kept with. */
+  readonly isLarge: () => boolean;
   /** undefined: this node invites nobody. */
   readonly redeemer?: Redeemer | undefined;
   /** Where it is noted what came of introductions, for those who are to read it. */
@@ -228,7 +232,8 @@ export class Introducer {
     if (this.#live.has(name) || this.#members.has(name)) return;
     const [endpoint] = endpoints();
     if (endpoint === undefined) return; // it must come to us
-    if (this.#members.size >= dialledMembersMax) {
+    const most = this.#options.isLarge() ? dialledMembersMaxLarge : dialledMembersMax;
+    if (this.#members.size >= most) {
       this.counters.overflow += 1;
       return;
     }

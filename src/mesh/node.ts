@@ -121,6 +121,7 @@ export class MeshNode {
       record: () => this.#own.bytes,
       held: (identity) => this.#records.held(this.#swim.table, identity),
       isAlive: (identity) => this.#swim.isAlive(identity),
+      isLarge: () => !this.#swim.eager,
       redeemer: this.#admission.redeemer,
       arrivals: options.arrivals,
     });
