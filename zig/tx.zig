@@ -114,7 +114,7 @@ pub const Tx = struct {
     /// ICMP to whoever sent into the TUN what can go nowhere; written at the end of the turn.
     answers: icmp.Answers = .{},
 
-    /// The next turn is the first after a sleep.
+    /// This turn is the thread's first after a sleep.
     slept: bool = false,
     /// Held by whoever makes a turn, or waits for the timers.
     turns: Mutex = .{},
@@ -160,19 +160,26 @@ pub const Tx = struct {
     pub fn run(self: *Tx) void {
         self.outbound.start(self.tables.allocator, &self.counters);
         defer self.outbound.stop();
-        defer self.slept = false;
+        var slept = false;
         while (!self.stopping.load(.acquire)) {
-            if (self.turnAlone()) continue;
+            const worked = self.turnAlone(slept);
+            slept = false;
+            if (worked) continue;
             // Whoever writes into the TUN may only wait for this processor: to let him run first costs
             // less than to sleep and be woken by him.
             _ = linux.syscall0(.sched_yield);
-            if (!self.turnAlone()) self.wait();
+            if (self.turnAlone(false)) continue;
+            self.wait();
+            slept = true;
         }
     }
 
-    fn turnAlone(self: *Tx) bool {
+    /// `slept`: it is the first since the thread slept.
+    fn turnAlone(self: *Tx, slept: bool) bool {
         self.turns.lock();
         defer self.turns.unlock();
+        self.slept = slept;
+        defer self.slept = false;
         return self.turn();
     }
 
@@ -237,7 +244,6 @@ pub const Tx = struct {
             // What comes first after a sleep mostly comes alone: it does not wait for another read.
             if (self.slept and length <= constants.light_bytes) break;
         }
-        self.slept = false;
         if (used == 0) return;
         self.counters.add(.tun_read_calls, self.reads_count - handed);
         self.counters.add(.tun_read_bytes, used);
@@ -679,7 +685,6 @@ pub const Tx = struct {
         const timeout_ms: i32 = @intCast(@min(wait_ns / constants.ns_per_ms + 1, 60_000));
         sleep.poll(&polled, timeout_ms);
         self.asleep_until_ns.store(0, .release);
-        self.slept = true;
         if (polled[1].revents == 0 and polled[2].revents == 0) return;
         self.turns.lock();
         defer self.turns.unlock();
