@@ -99,6 +99,12 @@ pub fn build(b: *std.Build) void {
     const cipher_free_step = b.step("cipher-free", "Build a library that seals nothing, to measure the rest");
     cipher_free_step.dependOn(&b.addInstallArtifact(cipher_free, .{}).step);
 
+    var hostile_parts = parts;
+    hostile_parts.optimize = .debug;
+    const hostile_relay = addLibmeshvpn(b, "meshvpn-hostile-relay", "zig/hostile_relay.zig", hostile_parts);
+    const hostile_step = b.step("hostile-relay", "Build a library that ill-treats what it relays, for tests");
+    hostile_step.dependOn(&b.addInstallArtifact(hostile_relay, .{}).step);
+
     const tests = b.addTest(.{
         .root_module = b.createModule(.{
             .root_source_file = b.path("zig/tests.zig"),

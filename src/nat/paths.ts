@@ -416,7 +416,9 @@ export class Paths {
     for (const way of paths.ways) {
       // Relays are asked once: they answer, or they are not there.
       const again = way.relayed && round > 0;
-      const settled = way === paths.current && way.rttMs !== undefined && !isDown(way);
+      const known = way === paths.current && way.rttMs !== undefined && !isDown(way);
+      // A relay in use that loses much is silent for nobody: it is measured with the others.
+      const settled = known && (round > 0 || !way.relayed);
       if (settled || (way !== paths.current && again)) continue;
       if (this.#limits.takeSearch(now.ms, isSought(now, state))) this.#probe(now, state, way);
       else this.counters.probesHeld += 1;

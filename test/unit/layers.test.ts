@@ -60,7 +60,7 @@ const zigMayUseSystem = [
   ...zigSystem,
 ];
 /** Roots of libraries beside exports.zig itself. */
-const zigRoots = ["cipher_free"];
+const zigRoots = ["cipher_free", "hostile_relay"];
 const zigMayUseSodium = ["crypto", "primitives"];
 
 describe("the tree keeps its rules:", () => {

@@ -58,7 +58,7 @@ const built = new Map<string, Promise<string>>();
 
 /** A program of test/attack, built where that is needed. */
 export async function attackProgram(
-  name: "attacker" | "relay" | "libwall_clock.so",
+  name: "attacker" | "relay" | "libwall_clock.so" | "libmeshvpn-hostile-relay.so",
 ): Promise<string> {
   const command = [join(root, "scripts/lib/attack-program"), name];
   const building = built.get(name) ?? runOk(command, { timeoutMs: buildTimeoutMs });

@@ -1,6 +1,11 @@
 /** Paths on a virtual clock: two ends, and ways between them that work or do not. */
 import { describe, expect, test } from "bun:test";
-import { type Endpoint, formatEndpoint, relayEndpoint } from "../../../src/base/endpoint.ts";
+import {
+  type Endpoint,
+  formatEndpoint,
+  relayEndpoint,
+  sameEndpoint,
+} from "../../../src/base/endpoint.ts";
 import { encodePathMessage } from "../../../src/nat/message.ts";
 import { type PathEvent, Paths, probesBurst, probesPerMinute } from "../../../src/nat/paths.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
@@ -201,6 +206,22 @@ describe("a member that is reached through a relay", () => {
       expect(end.used).toEqual(expected);
     }
   });
+});
+
+test("a relay that loses every other probe is left for one that does not, though it is nearer", () => {
+  const end = relayed();
+  end.openWay(relay2, 40);
+  end.run(20_000);
+  expect(end.used).toEqual(relay);
+  const number = (): number =>
+    end.sent.filter(({ by, type }) => type === 13 && by === formatEndpoint(relay)).length;
+  for (let second = 0; second < 60 && sameEndpoint(end.used, relay); second += 1) {
+    if (number() % 2 === 0) end.openWay(relay, 20);
+    else end.close(relay);
+    end.run(1_000);
+  }
+  expect(end.used).toEqual(relay2);
+  expect(end.uses()).toEqual([`faster ${formatEndpoint(relay2)}`]);
 });
 
 describe("a way in use", () => {
