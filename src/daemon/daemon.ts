@@ -49,9 +49,9 @@ import {
   statusSchema,
 } from "./status.ts";
 import { Supervisor } from "./supervisor.ts";
-import { Surroundings } from "./surroundings.ts";
-import { TcpListener } from "./tcp.ts";
-import { TcpFallback } from "./tcp-fallback.ts";
+import { Surroundings, systemResolver } from "./surroundings.ts";
+import type { TcpListener } from "./tcp.ts";
+import { listenForTcp, TcpFallback } from "./tcp-fallback.ts";
 import { tellLog } from "./tell-log.ts";
 import { lanesFor, workersFor } from "./threads.ts";
 import { TimestampStore } from "./timestamps.ts";
@@ -259,6 +259,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       {
         settings: () => this.#live?.config ?? config,
         members: () => this.#node.status().members,
+        streamed: () => this.#tcpFallback?.addresses ?? [],
         givenName: (identity) => this.#givenNames.get(identity) ?? "",
         accept: (prefixes) => dataplane.setDestinations(prefixes),
         lead: (routes) => this.#outside(() => this.#node.setRoutes(routes)),
@@ -304,11 +305,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   #startTcp(): void {
     const { config, dataplane } = this.#parts;
     const { listenPort: udpPort } = dataplane.deviceState();
-    if (config.tcp_listen !== 0) {
-      this.#tcpListener = new TcpListener(udpPort);
-      const { tcp_cert: cert, tcp_key: key } = config;
-      this.#tcpListener.listen(config.tcp_listen, cert === "" ? undefined : { cert, key });
-    }
+    this.#tcpListener = listenForTcp(config, udpPort);
     this.#tcpFallback = new TcpFallback({
       seeds: config.tcp,
       udpPort,
@@ -318,7 +315,8 @@ class MeshDaemon implements Duties<NodeEvent> {
         this.#tcpSeeds = seeds;
         this.#setSeeds();
       },
-      warn: this.warn,
+      moved: () => this.#routes.update(),
+      resolver: systemResolver(this.warn),
     });
     this.#tcpFallback.start();
   }

@@ -4,7 +4,7 @@
  * process that is killed, so what such a one left is removed at the next start.
  */
 import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
-import { canonicalAddress, formatPrefix, type IpPrefix, parsePrefix } from "../base/ip.ts";
+import { formatPrefix, type IpPrefix, parsePrefix } from "../base/ip.ts";
 import type { Command } from "../mesh/dataplane.ts";
 import type { MemberStatus } from "../mesh/report.ts";
 import { planChanges, type RoutingPlace, routingPlan } from "../mesh/route-plan.ts";
@@ -23,10 +23,7 @@ import { type ApprovedRoutes, readRoutes } from "./routes-file.ts";
 import type { MeshConfig } from "./setting.ts";
 import type { MeshStatus } from "./status.ts";
 
-type Settings = Pick<
-  MeshConfig,
-  "offer" | "offer_exit" | "forward" | "accept" | "exit_node" | "tcp"
->;
+type Settings = Pick<MeshConfig, "offer" | "offer_exit" | "forward" | "accept" | "exit_node">;
 type Offering = Pick<
   MemberStatus,
   "identity" | "name" | "nameClash" | "certificate" | "offered" | "state" | "sessionLive"
@@ -35,6 +32,8 @@ type Offering = Pick<
 export interface RouteDuties {
   settings(): Settings;
   members(): readonly Offering[];
+  /** Addresses that streams over TCP lead to. */
+  streamed(): readonly string[];
   /** The operator's own word; empty: there is none. */
   givenName(identity: string): string;
   /** Packets of members may go there, and nowhere else. */
@@ -135,11 +134,7 @@ export class RouteKeeper {
 
   /** Streams over TCP are not the data plane's, and carry no mark. */
   #direct(): readonly IpPrefix[] {
-    return this.#duties.settings().tcp.flatMap(({ target }): IpPrefix[] => {
-      const address = canonicalAddress(target.host);
-      if (address === undefined) return [];
-      return [{ address, bits: address.includes(":") ? 128 : 32 }];
-    });
+    return this.#duties.streamed().map(hostPrefix);
   }
 
   /** Nothing is approved and nothing is left of it: members need no look. */
@@ -197,11 +192,7 @@ export class RouteKeeper {
 
   /** A kernel that forwards would do so for members wherever it can. */
   #accept(): void {
-    const own = this.#own.map((address) => ({
-      address,
-      bits: address.includes(":") ? 128 : 32,
-    }));
-    const all = [...own, ...this.offered];
+    const all = [...this.#own.map(hostPrefix), ...this.offered];
     const text = all.map(formatPrefix).join();
     if (text === this.#accepted) return;
     this.#accepted = text;
@@ -243,6 +234,10 @@ export class RouteKeeper {
     const meant = given.length > 0 ? given : certified;
     return meant.length === 1 ? meant[0]?.identity : undefined;
   }
+}
+
+function hostPrefix(address: string): IpPrefix {
+  return { address, bits: address.includes(":") ? 128 : 32 };
 }
 
 /** Networks in which this machine has an address, but those of the tunnel and of itself alone. */

@@ -1,10 +1,14 @@
 /**
  * When to use TCP: where members that listen are named, and no session lives for a while. What it opens
- * stands for a seed on loopback; that the seed is spoken to by TCP, the node need not know.
+ * stands for a seed on loopback; that the seed is spoken to by TCP, the node need not know. Owns the
+ * addresses of those members: routes through an exit node must not lead there, and names are resolved
+ * before one is in use.
  */
 import type { Seed } from "../mesh/introducer.ts";
 import { parseIdentity } from "../trust/identity.ts";
-import { parseTcpTarget, TcpDialer, type TcpTarget } from "./tcp.ts";
+import { HostResolver, type ResolverClock } from "./host-resolver.ts";
+import type { MeshConfig } from "./setting.ts";
+import { parseTcpTarget, TcpDialer, TcpListener, type TcpTarget } from "./tcp.ts";
 
 export interface TcpSeed {
   readonly identity?: Uint8Array;
@@ -35,26 +39,60 @@ export interface TcpFallbackOptions {
   readonly isAlone: () => boolean;
   /** These too are seeds from now on. */
   readonly opened: (seeds: readonly Seed[]) => void;
-  readonly warn: (text: string) => void;
+  /** `addresses` are others now. */
+  readonly moved: () => void;
+  readonly resolver: ResolverClock;
+}
+
+/** For members that cannot send UDP, where that is configured. */
+export function listenForTcp(config: MeshConfig, udpPort: number): TcpListener | undefined {
+  const { tcp_listen: port, tcp_cert: cert, tcp_key: key } = config;
+  if (port === 0) return undefined;
+  const listener = new TcpListener(udpPort);
+  listener.listen(port, cert === "" ? undefined : { cert, key });
+  return listener;
 }
 
 export class TcpFallback {
   readonly #options: TcpFallbackOptions;
   readonly #dialers: TcpDialer[] = [];
+  readonly #resolver: HostResolver<TcpTarget>;
+  #known: ReadonlyMap<TcpTarget, readonly string[]> = new Map();
   #timer: ReturnType<typeof setInterval> | undefined;
   #aloneSinceMs: number | undefined;
 
   constructor(options: TcpFallbackOptions) {
     this.#options = options;
+    this.#resolver = new HostResolver(
+      options.seeds.map(({ target }) => target),
+      {
+        ...options.resolver,
+        what: "the member to reach by TCP",
+        changed: (found) => {
+          const by = Map.groupBy(found, ({ place }) => place);
+          this.#known = new Map(
+            [...by].map(([target, each]) => [target, each.map(({ address }) => address)]),
+          );
+          options.moved();
+        },
+      },
+    );
+  }
+
+  /** Where the streams lead, or may. */
+  get addresses(): readonly string[] {
+    return [...this.#known.values()].flat();
   }
 
   start(): void {
     if (this.#options.seeds.length === 0) return;
+    this.#resolver.start();
     this.#timer = setInterval(() => this.#look(), lookMs);
   }
 
   stop(): void {
     clearInterval(this.#timer);
+    this.#resolver.stop();
     for (const dialer of this.#dialers) dialer.close();
   }
 
@@ -71,11 +109,11 @@ export class TcpFallback {
   }
 
   async #open(): Promise<void> {
-    const { seeds, udpPort, opened, warn } = this.#options;
-    warn("no member answers over UDP; TCP is tried as well");
+    const { seeds, udpPort, opened, resolver } = this.#options;
+    resolver.warn("no member answers over UDP; TCP is tried as well");
     const open: Seed[] = [];
     for (const { identity, target } of seeds) {
-      const dialer = new TcpDialer(target, udpPort);
+      const dialer = new TcpDialer(target, () => this.#known.get(target) ?? [], udpPort);
       this.#dialers.push(dialer);
       const endpoint = { address: "127.0.0.1", port: await dialer.open() };
       open.push(identity === undefined ? { endpoint } : { identity, endpoint });

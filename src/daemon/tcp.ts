@@ -107,6 +107,7 @@ export class TcpListener {
 /** Keeps a stream to a member that listens, for as long as it is wanted. */
 export class TcpDialer {
   readonly #target: TcpTarget;
+  readonly #addresses: () => readonly string[];
   readonly #udpPort: number;
   #socket: Socket<Link> | undefined;
   #udp: Bun.udp.Socket<"buffer"> | undefined;
@@ -114,8 +115,10 @@ export class TcpDialer {
   #failures = 0;
   #closed = false;
 
-  constructor(target: TcpTarget, udpPort: number) {
+  /** `addresses`: those of the target's host now, tried in turn. */
+  constructor(target: TcpTarget, addresses: () => readonly string[], udpPort: number) {
     this.#target = target;
+    this.#addresses = addresses;
     this.#udpPort = udpPort;
   }
 
@@ -142,10 +145,13 @@ export class TcpDialer {
 
   async #dial(): Promise<void> {
     const { host, port, tls } = this.#target;
+    const addresses = this.#addresses();
+    const address = addresses[this.#failures % Math.max(1, addresses.length)];
+    if (address === undefined) return this.#again();
     const late = setTimeout(() => this.#again(), connectMs);
     try {
       await Bun.connect<Link>({
-        hostname: host,
+        hostname: address,
         port,
         ...(tls ? { tls: { rejectUnauthorized: false, serverName: host } } : {}),
         socket: {
@@ -167,7 +173,7 @@ export class TcpDialer {
         },
       });
     } catch {
-      // Said by connectError too, or the name has no address now: it is tried again either way.
+      // Said by connectError too: it is tried again either way.
       this.#again();
     } finally {
       clearTimeout(late);

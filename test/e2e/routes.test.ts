@@ -60,7 +60,7 @@ beforeAll(async () => {
   alphaConfig = join(stage.directory, "alpha.toml");
   offer(`offer = ["192.168.7.0/24", "fd07::/64"]\noffer_exit = true\nforward = "masquerade"\n`);
   await alpha.up("--config", alphaConfig);
-  await beta.up("--seed", `${alphaAddress}:51820`);
+  await beta.up("--seed", `${alphaAddress}:51820`, "--tcp", "localhost:1");
   await untilConnected([alpha, beta], 15_000);
   await serve(lanHost);
   await serve(farHost);
@@ -237,6 +237,8 @@ describe("an exit node", () => {
       expect.stringContaining("direct "),
       expect.stringContaining("direct "),
     ]);
+    // Where a stream over TCP would go, it goes by the main table, though it was given as a name.
+    expect(await beta.host.ip("rule show")).toMatch(/to 127\.0\.0\.1 fwmark \S+ lookup main/);
     // The local network stays where it is.
     expect(await beta.host.ip("route get 192.0.2.254")).toContain("dev eth0");
     expect(await beta.host.ip("route get 198.51.100.10")).toContain(`dev ${beta.interfaceName}`);

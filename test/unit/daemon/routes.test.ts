@@ -22,6 +22,7 @@ let complaints: number;
 let led: ReadonlyMap<string, readonly IpPrefix[]>;
 let accepted: readonly string[];
 let looks: number;
+let streamed: readonly string[];
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "meshvpn-routes-"));
@@ -33,6 +34,7 @@ beforeEach(() => {
   led = new Map();
   accepted = [];
   looks = 0;
+  streamed = [];
 });
 
 afterEach(() => rmSync(directory, { recursive: true }));
@@ -59,8 +61,8 @@ function keeperOf(said: Said): RouteKeeper {
         return { who, prefix: prefix(network) };
       }),
       exit_node: settings.exit_node ?? "",
-      tcp: [],
     }),
+    streamed: () => streamed,
     members: () => {
       looks += 1;
       return members;
@@ -148,6 +150,26 @@ describe("routes that are approved", () => {
     keeper.update();
     expect(keeper.status().exit_node).toBe(keyTwo);
     expect(keeper.status().routes.map(({ state }) => state)).toEqual(["used", "offered", "used"]);
+  });
+
+  test("do not lead to where streams over TCP go, wherever that is now", () => {
+    members = [member(keyOne, ["0.0.0.0/0"])];
+    const keeper = keeperOf({ exit_node: keyOne });
+    keeper.start();
+    streamed = ["192.0.2.7", "2001:db8::7"];
+    keeper.update();
+    const ruled = (): string[] =>
+      applied.flatMap((it) =>
+        it.kind === "rule_add" && it.rule.table === 254 && it.rule.suppress === undefined
+          ? [formatPrefix(it.rule.prefix)]
+          : [],
+      );
+    expect(ruled()).toEqual(["192.0.2.7/32"]);
+    streamed = ["192.0.2.8"];
+    keeper.update();
+    expect(ruled()).toEqual(["192.0.2.7/32", "192.0.2.8/32"]);
+    const gone = applied.filter(({ kind }) => kind === "rule_remove");
+    expect(gone).toHaveLength(1);
   });
 
   test("are gone from the kernel when nothing is approved any more, and at the end", () => {
