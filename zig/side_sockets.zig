@@ -107,8 +107,15 @@ pub const SideSockets = struct {
         var events: [8]linux.epoll_event = undefined;
         const rc = linux.epoll_wait(epoll, &events, @intCast(@min(events.len, numbers.len)), 0);
         if (linux.errno(rc) != .SUCCESS) return numbers[0..0];
-        for (events[0..rc], numbers[0..rc]) |*event, *number| number.* = event.data.u32;
-        return numbers[0..rc];
+        var count_ready: usize = 0;
+        for (events[0..rc]) |*event| {
+            const number = event.data.u32;
+            // One that `open` has not finished is seen at the next look.
+            if (self.slots[number - 1].state.load(.acquire) == .free) continue;
+            numbers[count_ready] = number;
+            count_ready += 1;
+        }
+        return numbers[0..count_ready];
     }
 
     /// One that `ready` named.
