@@ -7,6 +7,7 @@ import { descriptorsOf } from "./support/nat-birthday.ts";
 import { Matrix, type Outcome, type Pair } from "./support/nat-matrix.ts";
 import { until } from "./support/process.ts";
 import { closeStages, Stage } from "./support/stage.ts";
+import { transfer } from "./support/traffic.ts";
 
 let matrix: Matrix;
 
@@ -82,3 +83,34 @@ test("a node whose network lets no UDP out comes in by TLS on 443, and is relaye
     await door.daemon?.stop();
   }
 }, 90_000);
+
+test("two that have no relay in common are relayed by two, one behind the other", async () => {
+  const hosts = await Promise.all(Array.from({ length: 4 }, () => matrix.internet.behind("open")));
+  const nodes = await Promise.all(
+    hosts.map(({ host }, at) => Node.make(host, ["left", "near", "far", "right"][at] as string)),
+  );
+  const [left, near, far, right] = nodes as [Node, Node, Node, Node];
+  try {
+    for (const node of nodes) await node.trust(...nodes.filter((other) => other !== node));
+    await hosts[0]?.block(far.host.v4, right.host.v4);
+    await hosts[3]?.block(near.host.v4, left.host.v4);
+    const offer = ["--relay", "--relay-quota", "0"];
+    await near.up(...offer);
+    await far.up(...offer, "--seed", near.seed);
+    await left.up("--seed", near.seed);
+    await right.up("--seed", far.seed);
+    const address = await right.address(4);
+    await until("the two to meet", () => left.reaches(address), { timeoutMs: 40_000 });
+    const moved = await transfer(left.host, right.host, address, 2_000_000);
+    expect(moved.received).toMatchObject({ bytes: 2_000_000, sha256: moved.sent.sha256 });
+    expect((await left.member(right))?.path).toBe("relay near");
+    expect((await right.member(left))?.path).toBe("relay far");
+    for (const relay of [near, far]) {
+      const { counters } = JSON.parse(await relay.ok("status", "--json", "--counters"));
+      expect(counters.dataplane_relayed_forwarded).toBeGreaterThan(1_000);
+    }
+  } finally {
+    await Promise.all(nodes.map((node) => node.daemon?.stop()));
+    for (const host of hosts) host.drop();
+  }
+}, 120_000);

@@ -133,14 +133,14 @@ export class NatHost {
     }
   }
 
-  /** Lets nothing through, either way, between the host and that address. */
-  async block(address: string): Promise<void> {
+  /** Lets nothing through, either way, between the host and those addresses. */
+  async block(...addresses: string[]): Promise<void> {
     const chains = ["forward", "input", "output"].map((hook) =>
       [
         `  chain ${hook} {`,
         `    type filter hook ${hook} priority filter - 1;`,
-        `    ip daddr ${address} drop`,
-        `    ip saddr ${address} drop`,
+        `    ip daddr { ${addresses.join(", ")} } drop`,
+        `    ip saddr { ${addresses.join(", ")} } drop`,
         "  }",
       ].join("\n"),
     );
