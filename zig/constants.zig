@@ -134,6 +134,10 @@ pub const staged_packets_max: usize = 128;
 pub const staged_bytes_max: usize = 256 * 1024;
 pub const staging_peers_max: usize = 256;
 
+/// How often transmit asks the kernel where a way leads (source_address.zig).
+pub const route_questions_per_s: u64 = 1000;
+pub const route_questions_burst: u64 = 256;
+
 // Lanes: pairs of packet threads, each with a queue of the TUN and a socket of its own (lane.zig).
 /// A power of two: the lane of a session is in the low bits of its index.
 pub const lanes_max: usize = 8;

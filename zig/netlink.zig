@@ -227,6 +227,26 @@ pub const Netlink = struct {
         return search.found;
     }
 
+    /// The interface by which a datagram of ours would leave, as the kernel would send it. Null: by none,
+    /// since nothing leads there or the address to send from is not of this machine.
+    pub fn wayOut(netlink: *Netlink, datagram: message.Datagram4) Error!?u32 {
+        const Found = struct {
+            index: u32 = 0,
+            fn each(found: *@This(), answer: message.Message) void {
+                if (answer.kind != message.RTM_NEWROUTE) return;
+                const route = message.parseRoute(answer.body) orelse return;
+                found.index = route.interface_index;
+            }
+        };
+        var found: Found = .{};
+        var request = Request.way(datagram);
+        return switch (try netlink.ask(&request, &found, Found.each)) {
+            .SUCCESS => found.index,
+            .INVAL, .NETUNREACH, .HOSTUNREACH, .ACCES => null,
+            else => |e| fail(e, error.System),
+        };
+    }
+
     fn setLinkNumbers(netlink: *Netlink, interface_index: u32, numbers: []const struct { u16, u32 }) Error!void {
         var request = Request.link(message.RTM_NEWLINK, interface_index, 0, 0);
         for (numbers) |number| request.putNumber(number[0], number[1]);

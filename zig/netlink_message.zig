@@ -33,8 +33,13 @@ pub const IFLA_GSO_IPV4_MAX_SIZE: u16 = 63;
 pub const IFA_ADDRESS: u16 = 1;
 pub const IFA_LOCAL: u16 = 2;
 pub const RTA_DST: u16 = 1;
+pub const RTA_SRC: u16 = 2;
 pub const RTA_OIF: u16 = 4;
 pub const RTA_TABLE: u16 = 15;
+pub const RTA_MARK: u16 = 16;
+pub const RTA_IP_PROTO: u16 = 27;
+pub const RTA_SPORT: u16 = 28;
+pub const RTA_DPORT: u16 = 29;
 
 const FRA_DST: u16 = 1;
 const FRA_GOTO: u16 = 4;
@@ -117,6 +122,23 @@ pub const Request = struct {
         return request;
     }
 
+    /// RTM_GETROUTE of one datagram: the route that it would take.
+    pub fn way(datagram: Datagram4) Request {
+        var request: Request = .{};
+        const body = request.begin(RTM_GETROUTE, 0, route_bytes);
+        body[0] = linux.AF.INET;
+        body[1] = 32;
+        body[2] = 32;
+        request.put(RTA_DST, &datagram.to);
+        request.put(RTA_SRC, &datagram.from);
+        if (datagram.mark != 0) request.putNumber(RTA_MARK, datagram.mark);
+        // Rules may be of ports.
+        request.put(RTA_IP_PROTO, &.{linux.IPPROTO.UDP});
+        request.put(RTA_SPORT, &std.mem.toBytes(std.mem.nativeToBig(u16, datagram.from_port)));
+        request.put(RTA_DPORT, &std.mem.toBytes(std.mem.nativeToBig(u16, datagram.to_port)));
+        return request;
+    }
+
     /// RTM_*RULE; struct fib_rule_hdr, which is laid out as struct rtmsg (linux/fib_rules.h).
     pub fn rule(kind: u16, flags: u16, wanted: Rule) Request {
         const to_table = 1;
@@ -169,6 +191,16 @@ pub const Request = struct {
         request.length = header_bytes + body_bytes;
         return request.bytes[header_bytes..][0..body_bytes];
     }
+};
+
+/// A UDP datagram over IPv4 that is to be sent.
+pub const Datagram4 = struct {
+    to: [4]u8,
+    from: [4]u8,
+    to_port: u16,
+    from_port: u16,
+    /// 0: none.
+    mark: u32 = 0,
 };
 
 /// A rule of policy routing, of the family of its prefix.

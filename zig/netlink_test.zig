@@ -2,6 +2,7 @@
 //! others' changes are heard of. Needs root.
 const std = @import("std");
 const abi = @import("abi.zig");
+const message = @import("netlink_message.zig");
 const netlink_linux = @import("netlink.zig");
 const scene = @import("io_scene.zig");
 const system_errno = @import("system_errno.zig");
@@ -87,6 +88,34 @@ test "routes come and go; one that leads elsewhere already is told apart from on
             }
             try netlink.routeAdd(index, prefix4(.{ 10, 78, 1, 2 }, 16));
             try testing.expect(try fileHas("/proc/thread-self/net/route", "mvio0\t00004E0A\t00000000\t0001\t"));
+        }
+    }.body);
+}
+
+test "where a datagram would leave follows the routes; from an address that is not ours, nowhere" {
+    try inOwnNamespace(struct {
+        fn body(netlink: *Netlink) anyerror!void {
+            var one = try Tun.open("mvio0", .{});
+            defer one.close();
+            var two = try Tun.open("mvio1", .{});
+            defer two.close();
+            try netlink.linkUp(one.interface_index);
+            try netlink.linkUp(two.interface_index);
+            try netlink.addressAdd(one.interface_index, prefix4(.{ 10, 77, 1, 2 }, 24));
+            const datagram: message.Datagram4 = .{
+                .to = .{ 10, 78, 0, 1 },
+                .from = .{ 10, 77, 1, 2 },
+                .to_port = 51820,
+                .from_port = 51820,
+                .mark = 7,
+            };
+            try testing.expectEqual(null, try netlink.wayOut(datagram));
+            try netlink.routeAdd(one.interface_index, prefix4(.{ 10, 78, 0, 0 }, 16));
+            try testing.expectEqual(one.interface_index, try netlink.wayOut(datagram));
+            try netlink.routeAdd(two.interface_index, prefix4(.{ 10, 78, 0, 1 }, 32));
+            try testing.expectEqual(two.interface_index, try netlink.wayOut(datagram));
+            try netlink.addressRemove(one.interface_index, prefix4(.{ 10, 77, 1, 2 }, 24));
+            try testing.expectEqual(null, try netlink.wayOut(datagram));
         }
     }.body);
 }

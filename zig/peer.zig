@@ -86,6 +86,10 @@ pub const Peer = struct {
     other_told_ns: u64 = 0,
     /// A member was sent data and has to be heard from by then: transmit sets, receive clears.
     silent_due_ns: AtomicU64 = .init(0),
+    /// The path, and the routes, for which it was last asked where the way from our address leads, and
+    /// whether that address was given up: transmit.
+    source_asked: u64 = 0,
+    source_given_up: bool = false,
     /// Segmented sends to its path fail until then: transmit.
     unsegmented_until_ns: u64 = 0,
     /// The longest packet that its path carries; 0 = not known. apply.

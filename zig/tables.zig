@@ -51,6 +51,8 @@ pub const Tables = struct {
     stun: StunFilter = .{},
     side: side_sockets.SideSockets = .{},
     mtu: std.atomic.Value(u32),
+    /// Raised with the news of addresses, routes and links: transmit of the first lane.
+    routes_generation: std.atomic.Value(u32) = .init(0),
     /// Staging blocks in use: transmit of any lane; apply.
     staging_count: std.atomic.Value(u32) = .init(0),
     /// One or a power of two.

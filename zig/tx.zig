@@ -34,6 +34,7 @@ const Keypair = @import("keypair.zig").Keypair;
 const Path = @import("peer.zig").Path;
 const Peer = @import("peer.zig").Peer;
 const Mutex = @import("table_lock.zig").Mutex;
+const Sources = @import("source_address.zig").Sources;
 const Tables = tables_.Tables;
 const Way = ways.Way;
 const Tun = @import("tun_linux.zig").Tun;
@@ -80,6 +81,7 @@ pub const Tx = struct {
     link_is_up: bool = false,
 
     outbound: uring_use.Outbound = .{},
+    sources: Sources = .{},
     connected: *@import("connected_socket.zig").Sockets = undefined,
     // Packets as they were read or handed over, each behind its virtio header.
     read_bytes: []u8,
@@ -149,6 +151,7 @@ pub const Tx = struct {
     }
 
     pub fn destroy(self: *Tx, allocator: Allocator) void {
+        self.sources.close();
         std.crypto.secureZero(u8, self.read_bytes);
         std.crypto.secureZero(u8, self.arena);
         allocator.free(self.read_bytes);
@@ -565,7 +568,7 @@ pub const Tx = struct {
         for (self.heads[0..self.heads_count]) |head| {
             const peer = self.segments[head].peer;
             const detour = self.segments[head].detour;
-            const path = if (detour == no_detour) peer.path.load() else self.detours[detour];
+            const path = if (detour == no_detour) self.pathOf(peer) else self.detours[detour];
             const segmented = self.udp.segments_max > 1 and peer.unsegmented_until_ns <= self.now_ns;
             const count_max: u16 = if (segmented) @intCast(self.udp.segments_max) else 1;
             const socket = self.connected.pick(&self.counters, peer, &path, self.now_ns);
@@ -591,6 +594,10 @@ pub const Tx = struct {
                 self.messages_count += 1;
             }
         }
+    }
+
+    fn pathOf(self: *Tx, peer: *Peer) Path {
+        return self.sources.pathOf(peer, self.udp, self.tables.routes_generation.load(.monotonic), self.now_ns);
     }
 
     const Group = struct { first: u16, count: u16, next: u16, iovec: usize };

@@ -4,10 +4,15 @@ const tables_ = @import("tables.zig");
 const Tx = @import("tx.zig").Tx;
 
 pub fn read(tx: *Tx) void {
-    // Lost notices are no harm: the next one tells the state, and the TUN itself its end.
-    const said = tx.monitor.?.read(tx.interface_index) catch null;
+    // Of the link lost notices are no harm: the next one tells the state, and the TUN itself its end. Of
+    // routes they may have said anything.
+    const said = tx.monitor.?.read(tx.interface_index) catch lost: {
+        tx.monitor.?.elsewhere = true;
+        break :lost null;
+    };
     if (tx.monitor.?.elsewhere) {
         tx.monitor.?.elsewhere = false;
+        _ = tx.tables.routes_generation.fetchAdd(1, .monotonic);
         tx.tables.post(&tx.counters, .{ .kind = .network_changed, .at_ns = tables_.nowNs() });
     }
     const change = said orelse return;

@@ -121,6 +121,10 @@ pub const Udp = struct {
         };
     }
 
+    pub fn mark(udp: *const Udp) error{System}!u32 {
+        return @bitCast(try getOption(udp.fd, linux.SO.MARK));
+    }
+
     /// Takes what waits, up to constants.receive_batch_messages_max datagrams; returns how many (never
     /// 0). They stay in `batch` until the next call.
     pub fn receiveBatch(udp: *const Udp, batch: *ReceiveBatch) ReceiveError!usize {

@@ -29,7 +29,4 @@ export const differences: Readonly<Record<string, Readonly<Record<string, string
     "wireguard-go newest":
       "after a datagram to IPv4 the buffer of an IPv6 destination holds only its first 4 bytes",
   },
-  "a better way out over another interface is taken, with that interface's address": {
-    meshvpn: "not built yet: it speaks from the address it was spoken to until that one is gone",
-  },
 };
