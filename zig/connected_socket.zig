@@ -174,6 +174,11 @@ pub const Sockets = struct {
         return error.WouldBlock;
     }
 
+    /// The socket that was received from last; null: the lane's own.
+    pub fn lastSource(self: *const Sockets) ?*const Udp {
+        return if (self.source == sockets_max) null else &self.slots[self.source].udp;
+    }
+
     /// No thread uses them any more.
     pub fn close(self: *Sockets) void {
         for (&self.slots) |*slot| {

@@ -169,6 +169,10 @@ pub const receive_batch_messages: usize = 8;
 /// As many where most of the last were small: strangers' floods are not merged by the kernel, and
 /// what a tunnel carries waits between their datagrams.
 pub const receive_batch_messages_max: usize = 32;
+/// The socket of handshakes is read for no longer than this at once, and by a busy thread not again for as
+/// long as that took, or this.
+pub const handshakes_at_once_ns: u64 = 2 * ns_per_ms;
+pub const handshakes_rest_ns: u64 = ns_per_ms;
 pub const receive_small_bytes: usize = 2048;
 pub const receive_batch_segments: usize = 2048;
 /// Datagrams written to the TUN before the receive thread gives way to those who read them.

@@ -25,7 +25,6 @@ pub const level_socket = 1;
 pub const level_ip = 0;
 pub const level_ipv6 = 41;
 pub const level_udp = 17;
-pub const type_rxq_ovfl = 40;
 pub const type_ip_tos = 1;
 pub const type_ip_pktinfo = 8;
 pub const type_ipv6_pktinfo = 50;
@@ -41,8 +40,6 @@ pub const Control = struct {
     local: ?abi.Endpoint = null,
     /// IP_TOS or IPV6_TCLASS: the outer traffic class; its low two bits are ECN.
     traffic_class: ?u8 = null,
-    /// SO_RXQ_OVFL: datagrams the socket has dropped since it was opened, modulo 2^32.
-    dropped: ?u32 = null,
 };
 
 /// Reads the first `msg_controllen` bytes of a control buffer.
@@ -96,9 +93,6 @@ fn read(result: *Control, level: i32, kind: i32, data: []const u8) void {
             },
             else => {},
         },
-        level_socket => if (kind == type_rxq_ovfl and data.len >= 4) {
-            result.dropped = std.mem.readInt(u32, data[0..4], .little);
-        },
         else => {},
     }
 }
@@ -141,14 +135,12 @@ const Builder = struct {
 
 test "every message that is asked for is read" {
     var builder: Builder = .{};
-    builder.put(level_socket, type_rxq_ovfl, &.{ 1, 2, 3, 4 });
     builder.put(level_udp, type_udp_gro, &.{ 0xac, 0x05, 0, 0 });
     builder.put(level_ipv6, type_ipv6_tclass, &.{ 0xb9, 0, 0, 0 });
     const address = [16]u8{ 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8 };
     builder.put(level_ipv6, type_ipv6_pktinfo, &(address ++ [4]u8{ 3, 0, 0, 0 }));
     const control = builder.parsed();
     try testing.expectEqual(1452, control.segment_size);
-    try testing.expectEqual(0x04030201, control.dropped);
     try testing.expectEqual(0xb9, control.traffic_class);
     const local: abi.Endpoint = .{ .address = address, .scope = 3, .family = 6 };
     try testing.expectEqual(local, control.local);
@@ -189,7 +181,7 @@ test "unknown and short messages are passed over, and later ones still read" {
     var builder: Builder = .{};
     builder.put(level_ip, type_ip_pktinfo, &.{ 9, 0, 0, 0, 10, 0, 0, 1 });
     builder.put(level_ipv6, type_ipv6_pktinfo, &.{ 9, 0, 0, 0 });
-    builder.put(level_socket, type_rxq_ovfl, &.{ 1, 2, 3 });
+    builder.put(level_socket, 40, &.{ 1, 2, 3, 4 });
     builder.put(level_ipv6, type_ipv6_tclass, &.{1});
     builder.put(level_ip, type_ip_tos, &.{});
     builder.put(level_udp, 103, &.{ 1, 0, 0, 0 });

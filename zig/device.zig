@@ -116,8 +116,11 @@ pub const Device = struct {
         try self.openInterface(config, lanes > 1);
         errdefer self.closeInterface();
         opening(.udp);
+        // A ring has one socket to receive from.
+        const apart = config.io_uring == .auto or config.io_uring == .off;
         self.sockets = try .open(
             @intCast(lanes),
+            apart,
             @intCast(config.listen_port),
             config.fwmark,
             .{ .offload = udp_offload },
@@ -181,6 +184,7 @@ pub const Device = struct {
         rx.connected = &self.connected;
         tx.outbound.use = &self.io_uring;
         rx.inbound.use = &self.io_uring;
+        if (number == 0) rx.handshakes.udp = if (self.sockets.handshakes) |*socket| socket else null;
         const tun = if (path.tun) |*tun| tun else return;
         tx.tun = tun;
         rx.tun = tun;
@@ -431,7 +435,7 @@ pub const Device = struct {
             },
             .fwmark_set => {
                 if (command.number > std.math.maxInt(u32)) return error.InvalidArgument;
-                for (self.sockets.slice()) |*socket| try socket.setMark(@intCast(command.number));
+                try self.sockets.setMark(@intCast(command.number));
                 self.fwmark = @intCast(command.number);
                 self.socketsChanged();
                 return;
@@ -503,12 +507,8 @@ pub const Device = struct {
     /// poll that still waits on an old socket is woken, and lets go of it.
     fn rebind(self: *Device, port: u16) !void {
         if (port != 0 and port == self.udp().port) return;
-        var fresh: udp_group.Group = try .open(
-            self.paths_count,
-            port,
-            self.fwmark,
-            .{ .offload = self.udp_offload },
-        );
+        const options: udp_linux.Options = .{ .offload = self.udp_offload };
+        var fresh: udp_group.Group = try .open(self.paths_count, self.sockets.handshakes != null, port, self.fwmark, options);
         self.setBusyPoll(&fresh) catch |err| {
             fresh.close();
             return err;

@@ -442,7 +442,7 @@ fn controlMessage(input: []const u8) !u64 {
     if (!std.meta.eql(found, expected)) return error.AnotherReading;
     if (found.segment_size) |size| if (size == 0) return error.SegmentsOfNothing;
     return @as(u64, @intFromBool(found.segment_size != null)) | @as(u64, @intFromBool(found.local != null)) << 1 |
-        @as(u64, @intFromBool(found.traffic_class != null)) << 2 | @as(u64, @intFromBool(found.dropped != null)) << 3;
+        @as(u64, @intFromBool(found.traffic_class != null)) << 2;
 }
 
 fn apply(to: *control_message.Control, level: i32, kind: i32, data: []const u8) void {
@@ -460,8 +460,6 @@ fn apply(to: *control_message.Control, level: i32, kind: i32, data: []const u8) 
         to.local = .{ .address = data[0..16].*, .scope = std.mem.readInt(u32, data[16..20], .little), .family = if (is_mapped) 4 else 6 };
     } else if (level == 41 and kind == 67 and data.len >= 4) {
         to.traffic_class = data[0];
-    } else if (level == 1 and kind == 40 and data.len >= 4) {
-        to.dropped = std.mem.readInt(u32, data[0..4], .little);
     }
 }
 

@@ -12,10 +12,13 @@ const abi = @import("abi.zig");
 const constants = @import("constants.zig");
 const cookie_ = @import("cookie.zig");
 const crypto = @import("crypto.zig");
+const mac1_ = @import("mac1.zig");
 const rate_limiter = @import("rate_limiter.zig");
 const Cookies = cookie_.Cookies;
 const load_ = @import("load.zig");
+const Keys = mac1_.Keys;
 const Load = load_.Load;
+const Mac1 = mac1_.Mac1;
 const SourceLoad = load_.SourceLoad;
 const RateLimiter = rate_limiter.RateLimiter;
 
@@ -53,20 +56,6 @@ pub const Gate = struct {
     load: Load = .{},
     sources: SourceLoad = .{},
 
-    /// Both of what is public: they tell who knows this node, and keep nothing from who does.
-    const Keys = struct {
-        mac1: [crypto.key_bytes]u8,
-        cookie: [crypto.key_bytes]u8,
-
-        fn of(mac1_label: []const u8, cookie_label: []const u8, key: *const [32]u8) ?Keys {
-            if (crypto.isZero(key)) return null;
-            var keys: Keys = undefined;
-            crypto.hash(&keys.mac1, &.{ mac1_label, key });
-            crypto.hash(&keys.cookie, &.{ cookie_label, key });
-            return keys;
-        }
-    };
-
     pub fn init(allocator: Allocator, random: cookie_.Random) Allocator.Error!Gate {
         var hash_key: [rate_limiter.hash_key_bytes]u8 = undefined;
         random(&hash_key);
@@ -101,7 +90,19 @@ pub const Gate = struct {
         now_ns: u64,
         queued: usize,
     ) Admission {
-        const kind = switch (self.judge(datagram)) {
+        return self.admitKnown(datagram, .unknown, remote, now_ns, queued);
+    }
+
+    /// As `admit`, of a datagram whose first MAC `mac1s` has judged, perhaps.
+    pub fn admitKnown(
+        self: *Gate,
+        datagram: []const u8,
+        mac1: Mac1,
+        remote: *const abi.Endpoint,
+        now_ns: u64,
+        queued: usize,
+    ) Admission {
+        const kind = switch (self.judgeKnown(datagram, mac1)) {
             .refuse => |counter| return .{ .refuse = counter },
             .pass => |kind| kind,
         };
@@ -127,15 +128,30 @@ pub const Gate = struct {
 
     /// Judges a datagram that is no transport message by itself alone.
     pub fn judge(self: *const Gate, datagram: []const u8) Verdict {
+        return self.judgeKnown(datagram, .unknown);
+    }
+
+    /// The first MACs of handshakes and introductions, those of one kind side by side.
+    pub fn mac1s(self: *const Gate, datagrams: []const []const u8, out: []Mac1) void {
+        @memset(out, .unknown);
+        if (self.handshake) |*keys| {
+            keys.judge(constants.message_initiation, constants.initiation_bytes, datagrams, out);
+            keys.judge(constants.message_response, constants.response_bytes, datagrams, out);
+        }
+        if (self.introduction) |*keys|
+            keys.judge(constants.message_introduction, constants.introduction_bytes, datagrams, out);
+    }
+
+    fn judgeKnown(self: *const Gate, datagram: []const u8, mac1: Mac1) Verdict {
         if (datagram.len < 4) return .{ .refuse = .malformed };
         switch (std.mem.readInt(u32, datagram[0..4], .little)) {
             constants.message_initiation => {
                 if (datagram.len != constants.initiation_bytes) return .{ .refuse = .malformed };
-                return self.judgeHandshake(datagram, .initiation);
+                return self.judgeHandshake(datagram, mac1, .initiation);
             },
             constants.message_response => {
                 if (datagram.len != constants.response_bytes) return .{ .refuse = .malformed };
-                return self.judgeHandshake(datagram, .response);
+                return self.judgeHandshake(datagram, mac1, .response);
             },
             constants.message_cookie_reply => {
                 // Its own AEAD, keyed by our MAC1, is the judge.
@@ -147,7 +163,7 @@ pub const Gate = struct {
                 if (datagram.len != constants.introduction_bytes) return .{ .refuse = .malformed };
                 const keys = self.introduction orelse
                     return .{ .refuse = .introduction_mac_invalid };
-                if (!mac1Matches(&keys.mac1, datagram))
+                if (!keys.matches(datagram, mac1))
                     return .{ .refuse = .introduction_mac_invalid };
                 return .{ .pass = .introduction };
             },
@@ -161,9 +177,9 @@ pub const Gate = struct {
         }
     }
 
-    fn judgeHandshake(self: *const Gate, datagram: []const u8, kind: abi.DatagramKind) Verdict {
+    fn judgeHandshake(self: *const Gate, datagram: []const u8, mac1: Mac1, kind: abi.DatagramKind) Verdict {
         const keys = self.handshake orelse return .{ .refuse = .handshakes_refused_no_key };
-        if (!mac1Matches(&keys.mac1, datagram)) return .{ .refuse = .mac1_invalid };
+        if (!keys.matches(datagram, mac1)) return .{ .refuse = .mac1_invalid };
         return .{ .pass = kind };
     }
 
@@ -195,13 +211,6 @@ pub const Gate = struct {
         } };
     }
 };
-
-/// The last 32 bytes are two MACs; the first covers all before it.
-fn mac1Matches(key: *const [crypto.key_bytes]u8, datagram: []const u8) bool {
-    var expected: [constants.mac_bytes]u8 = undefined;
-    cookie_.mac(&expected, key, datagram[0 .. datagram.len - cookie_.macs_bytes]);
-    return crypto.equal(&expected, cookie_.mac1Of(datagram));
-}
 
 const testing = std.testing;
 const ns_per_s = constants.ns_per_s;

@@ -18,7 +18,9 @@ const cookie = @import("cookie.zig");
 const ecn = @import("ecn.zig");
 const inner_packet = @import("inner_packet.zig");
 const peer_ = @import("peer.zig");
+const Mac1 = @import("mac1.zig").Mac1;
 const relay = @import("relay.zig");
+const rx_handshakes = @import("rx_handshakes.zig");
 const sleep = @import("sleep.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
@@ -60,8 +62,9 @@ pub const Rx = struct {
     counters: Counters = .{},
     batch: *udp_linux.ReceiveBatch,
     inbound: uring_use.Inbound = .{},
+    handshakes: rx_handshakes.Handshakes = .{},
     connected: ?*connected_socket.Sockets = null,
-    /// What the kernel last said it had dropped on each socket; the device's own is the last.
+    /// What each socket had lost when it was last asked; the lane's own is the last.
     overflow_seen: [connected_socket.sockets_max + 1]u32 = @splat(0),
     /// By which socket this batch came.
     socket: u32 = 0,
@@ -76,6 +79,10 @@ pub const Rx = struct {
     /// One for each received message of the batch, then one for each that was handed over.
     message_paths: [paths_max]Path = undefined,
     message_ecns: [paths_max]u2 = undefined,
+    /// Of each message of the batch, where it is one datagram, what the gate says of its MAC; and of the
+    /// datagram that is sorted now.
+    mac1s: [constants.receive_batch_messages_max]Mac1 = undefined,
+    mac1: Mac1 = .unknown,
     /// The message, and the offset in it, that is sorted next.
     message_at: usize = 0,
     offset_at: usize = 0,
@@ -141,6 +148,7 @@ pub const Rx = struct {
     pub fn turn(self: *Rx) bool {
         var any = self.receiveFrom(null, 0);
         if (self.lane_number != gate_lane) return any;
+        if (rx_handshakes.receive(self)) any = true;
         var numbers: [8]u32 = undefined;
         for (self.tables.side.ready(&numbers)) |number| {
             if (self.receiveFrom(self.tables.side.at(number), number)) any = true;
@@ -151,13 +159,22 @@ pub const Rx = struct {
 
     /// `socket`: the number of a side socket, 0 for the lane's own.
     fn receiveFrom(self: *Rx, side: ?*const Udp, socket: u32) bool {
+        const wanted = self.batch.wanted;
         const received = if (side) |udp|
             udp.receiveBatch(self.batch) catch 0
         else
             self.receiveBatch() catch 0;
         self.socket = socket;
+        // Whatever was lost, the socket is full of datagrams now.
+        if (socket == 0 and received == wanted) self.countLost();
         if (socket == 0) self.takeHandover();
         if (received == 0 and self.handed == null) return false;
+        self.takeBatch(received);
+        return true;
+    }
+
+    /// All that was received, and what other lanes handed over.
+    pub fn takeBatch(self: *Rx, received: usize) void {
         if (received > 0) self.counters.add(.udp_receive_calls, 1);
         self.message_at = 0;
         self.offset_at = 0;
@@ -171,7 +188,6 @@ pub const Rx = struct {
             if (self.coalescer.count() > 0) if (self.transmit) |tx| tx.assist();
             self.sendReplies();
         }
-        return true;
     }
 
     fn receiveBatch(self: *Rx) udp_linux.ReceiveError!usize {
@@ -219,13 +235,15 @@ pub const Rx = struct {
 
     /// Sorts datagrams until the batch or the room for jobs ends.
     fn sortMessages(self: *Rx, received: usize) void {
+        if (self.message_at == 0 and self.offset_at == 0) rx_handshakes.judgeTogether(self, received);
+        defer self.mac1 = .unknown;
         while (self.message_at < received) : ({
             self.message_at += 1;
             self.offset_at = 0;
         }) {
             const message = self.batch.message(self.message_at);
             const control = control_message.parse(message.control);
-            if (self.offset_at == 0) self.countMessage(&message, &control);
+            if (self.offset_at == 0) self.counters.add(.udp_receive_bytes, message.payload.len);
             // Without its control messages nobody knows where one datagram ends.
             if (message.truncated or message.control_truncated) {
                 self.counters.add(.control_truncated, 1);
@@ -245,25 +263,24 @@ pub const Rx = struct {
                 const rest = message.payload[self.offset_at..];
                 self.counters.add(.udp_receive_datagrams, 1);
                 const path = &self.message_paths[self.message_at];
+                self.mac1 = if (size < message.payload.len) .unknown else self.mac1s[self.message_at];
                 self.sortDatagram(rest[0..@min(size, rest.len)], path, self.message_ecns[self.message_at]);
                 self.offset_at += size;
             }
         }
     }
 
-    fn countMessage(
-        self: *Rx,
-        message: *const udp_linux.ReceivedMessage,
-        control: *const control_message.Control,
-    ) void {
-        self.counters.add(.udp_receive_bytes, message.payload.len);
-        if (control.dropped) |dropped| if (self.socket == 0) {
-            // A socket that took the place of another counts from the start.
-            const seen = &self.overflow_seen[if (self.connected) |sockets| sockets.source else 0];
-            if (dropped < seen.*) seen.* = 0;
-            self.counters.add(.udp_receive_overflow, dropped - seen.*);
-            seen.* = dropped;
-        };
+    fn countLost(self: *Rx) void {
+        const sockets = self.connected orelse return;
+        const udp = sockets.lastSource() orelse self.udp;
+        self.countLostOf(udp.lost(), &self.overflow_seen[sockets.source]);
+    }
+
+    /// A socket that took the place of another counts from the start.
+    pub fn countLostOf(self: *Rx, lost: u32, seen: *u32) void {
+        if (lost < seen.*) seen.* = 0;
+        self.counters.add(.udp_receive_overflow, lost - seen.*);
+        seen.* = lost;
     }
 
     fn pathOf(
@@ -317,7 +334,7 @@ pub const Rx = struct {
 
     fn judge(self: *Rx, datagram: []const u8, path: *const Path) void {
         const queued = self.tables.inbox.count();
-        switch (self.tables.gate.admit(datagram, &path.remote, self.now_ns, queued)) {
+        switch (self.tables.gate.admitKnown(datagram, self.mac1, &path.remote, self.now_ns, queued)) {
             .refuse => |counter| {
                 const awaited = counter == .unknown_type and path.remote.family != constants.family_relay and
                     self.tables.stun.take(datagram, self.now_ns);
@@ -579,7 +596,7 @@ pub const Rx = struct {
         }
         var done: usize = 0;
         while (done < messages.len) {
-            const result = self.udp.sendBatch(messages[done..]);
+            const result = (self.handshakes.udp orelse self.udp).sendBatch(messages[done..]);
             done += result.sent;
             self.counters.add(.cookie_replies_sent, result.sent);
             if (result.errno == .SUCCESS) return;
@@ -594,12 +611,14 @@ pub const Rx = struct {
         const side = if (self.lane_number == gate_lane) self.tables.side.epoll.load(.acquire) else -1;
         // A ring waits for its own socket alone.
         if (side < 0 and self.inbound.wait(self.udp, &self.counters)) return;
-        var polled: [3 + connected_socket.sockets_max]linux.pollfd = undefined;
+        var polled: [4 + connected_socket.sockets_max]linux.pollfd = undefined;
         polled[0] = .{ .fd = self.udp.fd, .events = linux.POLL.IN, .revents = 0 };
         polled[1] = .{ .fd = self.lane.wake_receive, .events = linux.POLL.IN, .revents = 0 };
         polled[2] = .{ .fd = side, .events = linux.POLL.IN, .revents = 0 };
-        const others = if (self.connected) |sockets| sockets.pollAll(polled[3..]) else 0;
-        sleep.poll(polled[0 .. 3 + others], -1);
+        polled[3] = .{ .fd = self.handshakes.watched(), .events = linux.POLL.IN, .revents = 0 };
+        const others = if (self.connected) |sockets| sockets.pollAll(polled[4..]) else 0;
+        sleep.poll(polled[0 .. 4 + others], self.handshakes.sleepMs());
+        self.handshakes.awoke(polled[3].revents != 0);
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;
             _ = linux.read(self.lane.wake_receive, &count, count.len);

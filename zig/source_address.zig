@@ -9,6 +9,7 @@ const netlink = @import("netlink.zig");
 const Pacer = @import("pacer.zig").Pacer;
 const Path = @import("peer.zig").Path;
 const Peer = @import("peer.zig").Peer;
+const Tx = @import("tx.zig").Tx;
 const Udp = @import("udp_linux.zig").Udp;
 
 pub const Sources = struct {
@@ -23,15 +24,15 @@ pub const Sources = struct {
     }
 
     /// The peer's path, without an address of ours where that is no longer the one to speak from.
-    /// `generation` is another whenever the machine's routes may be.
-    pub fn pathOf(self: *Sources, peer: *Peer, udp: *const Udp, generation: u32, now_ns: u64) Path {
+    pub fn pathOf(self: *Sources, tx: *const Tx, peer: *Peer) Path {
         var path = peer.path.load();
         if (path.remote.family != 4 or path.local.family != 4 or path.local.scope == 0) return path;
+        const generation = tx.tables.routes_generation.load(.monotonic);
         const asked = std.hash.Wyhash.hash(generation, std.mem.asBytes(&path));
         // What may not be asked now is asked with a later packet.
-        if (peer.source_asked != asked and self.questions.take(now_ns)) {
+        if (peer.source_asked != asked and self.questions.take(tx.now_ns)) {
             peer.source_asked = asked;
-            peer.source_given_up = self.leadsElsewhere(&path, udp);
+            peer.source_given_up = self.leadsElsewhere(&path, tx.udp);
         }
         if (peer.source_given_up and peer.source_asked == asked) path.local = .{};
         return path;

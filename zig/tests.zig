@@ -34,6 +34,8 @@ comptime {
     _ = @import("keypair.zig");
     _ = @import("load.zig");
     _ = @import("lane.zig");
+    _ = @import("mac1.zig");
+    _ = @import("mac_lanes.zig");
     _ = @import("metrics.zig");
     _ = @import("model_test.zig");
     _ = @import("netlink.zig");

@@ -4,7 +4,6 @@
 //! A turn reads what waits (no lock), lays out and seals it (the transmit side held), and sends it
 //! (no lock), so a full socket holds up the TUN and nothing else. What the arena has no room for
 //! stays where it is, and the turn goes on with it. Owns nonces and staging; reads the tables.
-//!
 //! While it sleeps the receive thread makes a turn for it (`assist`); a turn has one maker.
 const std = @import("std");
 const linux = std.os.linux;
@@ -34,7 +33,6 @@ const Keypair = @import("keypair.zig").Keypair;
 const Path = @import("peer.zig").Path;
 const Peer = @import("peer.zig").Peer;
 const Mutex = @import("table_lock.zig").Mutex;
-const Sources = @import("source_address.zig").Sources;
 const Tables = tables_.Tables;
 const Way = ways.Way;
 const Tun = @import("tun_linux.zig").Tun;
@@ -81,7 +79,7 @@ pub const Tx = struct {
     link_is_up: bool = false,
 
     outbound: uring_use.Outbound = .{},
-    sources: Sources = .{},
+    sources: @import("source_address.zig").Sources = .{},
     connected: *@import("connected_socket.zig").Sockets = undefined,
     // Packets as they were read or handed over, each behind its virtio header.
     read_bytes: []u8,
@@ -568,7 +566,7 @@ pub const Tx = struct {
         for (self.heads[0..self.heads_count]) |head| {
             const peer = self.segments[head].peer;
             const detour = self.segments[head].detour;
-            const path = if (detour == no_detour) self.pathOf(peer) else self.detours[detour];
+            const path = if (detour == no_detour) self.sources.pathOf(self, peer) else self.detours[detour];
             const segmented = self.udp.segments_max > 1 and peer.unsegmented_until_ns <= self.now_ns;
             const count_max: u16 = if (segmented) @intCast(self.udp.segments_max) else 1;
             const socket = self.connected.pick(&self.counters, peer, &path, self.now_ns);
@@ -594,10 +592,6 @@ pub const Tx = struct {
                 self.messages_count += 1;
             }
         }
-    }
-
-    fn pathOf(self: *Tx, peer: *Peer) Path {
-        return self.sources.pathOf(peer, self.udp, self.tables.routes_generation.load(.monotonic), self.now_ns);
     }
 
     const Group = struct { first: u16, count: u16, next: u16, iovec: usize };

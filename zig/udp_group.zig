@@ -1,5 +1,5 @@
-//! The sockets of a device with several lanes: one for each, on one port, and the rule by which the
-//! kernel chooses among them. Makes system calls only; what a datagram says is read elsewhere.
+//! The sockets of a device: one for each lane and one for handshakes, on one port, and the rule by which
+//! the kernel chooses among them. Makes system calls only; what a datagram says is read elsewhere.
 const std = @import("std");
 const constants = @import("constants.zig");
 const system_errno = @import("system_errno.zig");
@@ -9,36 +9,59 @@ const linux = std.os.linux;
 const fail = system_errno.fail;
 const assert = std.debug.assert;
 
-/// The sockets of a device, one for each lane, on one port: the kernel gives a transport message to
-/// the socket of the lane that its receiver index names, and everything else to the first.
+/// The sockets of a device on one port: the kernel gives a transport message to the socket of the lane
+/// that its receiver index names, and everything else, which anybody can make, to one of its own. So a
+/// flood of handshakes fills that one's queue and not the tunnel's. Without it: to the first lane's.
 pub const Group = struct {
     members: [constants.lanes_max]Udp = undefined,
     count: u8 = 0,
+    handshakes: ?Udp = null,
 
-    pub fn open(count: u8, requested_port: u16, fwmark: u32, options: udp_linux.Options) udp_linux.OpenError!Group {
+    /// `apart`: with a socket for handshakes, where the kernel can steer.
+    pub fn open(count: u8, apart: bool, requested_port: u16, fwmark: u32, options: udp_linux.Options) udp_linux.OpenError!Group {
         assert(std.math.isPowerOfTwo(count) and count <= constants.lanes_max);
         var group: Group = .{};
         errdefer group.close();
+        const shared = count > 1 or apart;
         // Among sockets that share a port, another process of this user could join in unseen: one
         // that shares nothing says first whether the port is free.
-        if (count > 1 and requested_port != 0) {
+        if (shared and requested_port != 0) {
             var alone: Udp = try .open(requested_port, 0, .{ .offload = false, .ipv6 = options.ipv6 });
             alone.close();
         }
         var each = options;
-        each.shared = count > 1;
+        each.shared = shared;
         for (group.members[0..count]) |*member| {
             const port = if (group.count == 0) requested_port else group.members[0].port;
             member.* = try .open(port, fwmark, each);
             group.count += 1;
         }
-        if (count > 1) try group.steer();
+        if (apart) group.openHandshakes(fwmark, each);
+        if (count > 1 and group.handshakes == null) try group.steer();
         return group;
+    }
+
+    /// It is bound last, so that without it the places of the others are the same.
+    fn openHandshakes(group: *Group, fwmark: u32, options: udp_linux.Options) void {
+        var own = options;
+        own.handshakes = true;
+        group.handshakes = Udp.open(group.members[0].port, fwmark, own) catch return;
+        group.steer() catch {
+            group.handshakes.?.close();
+            group.handshakes = null;
+        };
     }
 
     pub fn close(group: *Group) void {
         for (group.members[0..group.count]) |*member| member.close();
         group.count = 0;
+        if (group.handshakes) |*socket| socket.close();
+        group.handshakes = null;
+    }
+
+    pub fn setMark(group: *Group, fwmark: u32) error{ PermissionDenied, System }!void {
+        for (group.slice()) |*member| try member.setMark(fwmark);
+        if (group.handshakes) |*socket| try socket.setMark(fwmark);
     }
 
     pub fn slice(group: *Group) []Udp {
@@ -49,11 +72,16 @@ pub const Group = struct {
     pub fn replace(group: *Group, fresh: *Group) error{System}!void {
         assert(group.count == fresh.count);
         defer fresh.close();
-        for (group.slice(), fresh.slice()) |*old, *new| {
-            const rc = linux.dup3(new.fd, old.fd, @bitCast(linux.O{ .CLOEXEC = true }));
-            if (linux.errno(rc) != .SUCCESS) return fail(linux.errno(rc), error.System);
-            old.port = new.port;
-        }
+        for (group.slice(), fresh.slice()) |*old, *new| try replaceOne(old, new);
+        // Where there is none any more, whoever reads it would read the old port.
+        if (group.handshakes) |*old|
+            try replaceOne(old, if (fresh.handshakes) |*new| new else return fail(.OPNOTSUPP, error.System));
+    }
+
+    fn replaceOne(old: *Udp, new: *const Udp) error{System}!void {
+        const rc = linux.dup3(new.fd, old.fd, @bitCast(linux.O{ .CLOEXEC = true }));
+        if (linux.errno(rc) != .SUCCESS) return fail(linux.errno(rc), error.System);
+        old.port = new.port;
     }
 
     /// A program of classic BPF for the whole group, over the datagram from its first byte on: what
@@ -70,7 +98,7 @@ pub const Group = struct {
             .{ .code = load_byte, .k = 4 },
             .{ .code = bit_and, .k = group.count - 1 },
             .{ .code = return_a, .k = 0 },
-            .{ .code = return_k, .k = 0 },
+            .{ .code = return_k, .k = if (group.handshakes == null) 0 else group.count },
         };
         const Program = extern struct { length: u16, instructions: [*]const Instruction };
         const value: Program = .{ .length = program.len, .instructions = &program };
@@ -86,7 +114,7 @@ test "a transport message comes to the lane that its index names, and all else t
     const scene = @import("io_scene.zig");
     try scene.inOwnNamespace(struct {
         fn body(_: *@import("netlink.zig").Netlink) anyerror!void {
-            var group: Group = try .open(4, 0, 0, .{});
+            var group: Group = try .open(4, false, 0, 0, .{});
             defer group.close();
             var sender: Udp = try .open(0, 0, .{});
             defer sender.close();
@@ -112,15 +140,60 @@ test "a transport message comes to the lane that its index names, and all else t
     }.body);
 }
 
+test "what is no transport message comes by a socket of its own, over a change of the port too" {
+    const scene = @import("io_scene.zig");
+    try scene.inOwnNamespace(struct {
+        fn body(_: *@import("netlink.zig").Netlink) anyerror!void {
+            for ([_]u8{ 1, 2 }) |lanes| {
+                var group: Group = try .open(lanes, true, 0, 0, .{});
+                defer group.close();
+                try expectApart(&group);
+                var fresh: Group = try .open(lanes, true, 0, 0, .{});
+                try group.replace(&fresh);
+                try expectApart(&group);
+                // One that is connected shares the port, and changes nothing for others.
+                var busy = try group.members[0].openConnected(scene.v4(.{ 127, 0, 0, 1 }, 9), .{});
+                defer busy.close();
+                try expectApart(&group);
+            }
+        }
+
+        fn expectApart(group: *Group) !void {
+            var sender: Udp = try .open(0, 0, .{});
+            defer sender.close();
+            const batch = try scene.makeBatch();
+            defer scene.freeBatch(batch);
+            for ([_]@import("abi.zig").Endpoint{
+                scene.v4(.{ 127, 0, 0, 1 }, group.members[0].port), scene.v6(.{ 0, 0 }, 1, group.members[0].port),
+            }) |remote| for (0..8) |low| {
+                var message: [constants.transport_bytes_min]u8 = @splat(0);
+                message[0] = constants.message_transport;
+                message[4] = @intCast(low);
+                try sender.sendTo(remote, .{}, &message);
+                _ = try scene.receiveOne(&group.members[low % group.count], batch);
+                for ([_]u8{ 0, 1, 2, 3, 0x6d }) |first| {
+                    message[0] = first;
+                    try sender.sendTo(remote, .{}, &message);
+                    const received = try scene.receiveOne(&group.handshakes.?, batch);
+                    const local = @import("control_message.zig").parse(received.control).local.?;
+                    try std.testing.expectEqual(remote.family, local.family);
+                    try std.testing.expectEqual(remote.address, local.address);
+                }
+            };
+            try std.testing.expectEqual(0, group.handshakes.?.lost());
+        }
+    }.body);
+}
+
 test "a port that is taken is refused, by one socket or by a group" {
     try @import("io_scene.zig").inOwnNamespace(struct {
         fn body(_: *@import("netlink.zig").Netlink) anyerror!void {
-            var group: Group = try .open(2, 0, 0, .{});
+            var group: Group = try .open(2, false, 0, 0, .{});
             defer group.close();
             const port = group.members[0].port;
             try std.testing.expectEqual(port, group.members[1].port);
-            try std.testing.expectError(error.AddressInUse, Group.open(2, port, 0, .{}));
-            try std.testing.expectError(error.AddressInUse, Group.open(1, port, 0, .{}));
+            try std.testing.expectError(error.AddressInUse, Group.open(2, false, port, 0, .{}));
+            try std.testing.expectError(error.AddressInUse, Group.open(1, true, port, 0, .{}));
         }
     }.body);
 }

@@ -17,7 +17,7 @@ pub const socket_buffer_bytes: c_int = 7 << 20;
 /// Messages handed to the kernel in one sendmmsg: their headers stand on the stack.
 pub const send_call_messages: usize = 64;
 /// Control bytes of one received datagram: GRO 24, two packet-information messages 40 and 32,
-/// traffic class 24, overflow 24, and room to spare.
+/// traffic class 24, and room to spare.
 pub const receive_control_bytes: usize = 256;
 pub const receive_buffer_bytes: usize = 64 * 1024;
 /// A full socket answers AGAIN.
@@ -34,6 +34,9 @@ pub const Options = struct {
     ipv6: bool = true,
     /// Others of this user may bind the same port (SO_REUSEPORT).
     shared: bool = false,
+    /// Only for what is no data: nothing is told of traffic classes, and of what was lost only when asked
+    /// (`lost`), since each control message costs as much as the rest of a small datagram's copying.
+    handshakes: bool = false,
 };
 
 pub const Udp = struct {
@@ -59,7 +62,7 @@ pub const Udp = struct {
         errdefer _ = linux.close(fd);
         var udp: Udp = .{ .fd = fd, .port = 0, .dual_stack = dual_stack, .gro = false, .segments_max = 0 };
 
-        try udp.setOptions();
+        try if (options.handshakes) udp.setFewOptions() else udp.setOptions();
         if (fwmark != 0) try udp.setMark(fwmark);
         if (options.shared) try require(setOption(fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, 1));
         if (options.offload) {
@@ -75,7 +78,7 @@ pub const Udp = struct {
     /// one sends and keeps the route. `local` of another family: the kernel chooses the address.
     /// Between bind and connect it may be given what is not from the remote.
     pub fn openConnected(udp: *const Udp, remote: abi.Endpoint, local: abi.Endpoint) OpenError!Udp {
-        // Only now, so that nobody could share the port when this one was bound.
+        // Where the port is shared with nothing yet, only now: nobody could share it when this one was bound.
         try require(setOption(udp.fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, 1));
         const fd = try openSocket(if (udp.dual_stack) linux.AF.INET6 else linux.AF.INET);
         errdefer _ = linux.close(fd);
@@ -135,11 +138,16 @@ pub const Udp = struct {
                 .SUCCESS => {
                     assert(rc <= batch.wanted);
                     batch.count = rc;
+                    // One more may have been begun.
+                    batch.touched = @min(rc + 1, ReceiveBatch.messages_max);
                     batch.adapt();
                     return rc;
                 },
                 .INTR => continue,
-                .AGAIN => return error.WouldBlock,
+                .AGAIN => {
+                    batch.touched = 1;
+                    return error.WouldBlock;
+                },
                 // An ICMP error, told once: what was sent before did not arrive.
                 .CONNREFUSED => if (udp.connected) continue else return fail(.CONNREFUSED, error.System),
                 else => |e| return fail(e, error.System),
@@ -209,6 +217,16 @@ pub const Udp = struct {
         if (udp.dual_stack) try require(setOption(udp.fd, linux.SOL.IPV6, linux.IPV6.MTU_DISCOVER, v6));
     }
 
+    /// Datagrams that found the socket full since it was opened, modulo 2^32.
+    pub fn lost(udp: *const Udp) u32 {
+        var numbers: [9]u32 = @splat(0);
+        var length: linux.socklen_t = @sizeOf(@TypeOf(numbers));
+        const drops = 8;
+        const SO_MEMINFO = 55;
+        const rc = linux.getsockopt(udp.fd, linux.SOL.SOCKET, SO_MEMINFO, std.mem.asBytes(&numbers), &length);
+        return if (linux.errno(rc) == .SUCCESS) numbers[drops] else 0;
+    }
+
     /// Waits until the socket takes datagrams again; false when it does not within the time.
     pub fn waitWritable(udp: *const Udp, timeout_ms: u31) bool {
         var polled = [1]linux.pollfd{.{ .fd = udp.fd, .events = linux.POLL.OUT, .revents = 0 }};
@@ -230,13 +248,25 @@ pub const Udp = struct {
         const IPV6 = linux.IPV6;
         // As the kernel's WireGuard: what is too long for the path is fragmented, never refused.
         try udp.setFragmenting(IP.PMTUDISC_DONT, IPV6.PMTUDISC_DONT);
-        try require(setOption(udp.fd, linux.SOL.IP, IP.PKTINFO, 1));
         try require(setOption(udp.fd, linux.SOL.IP, IP.RECVTOS, 1));
-        try require(setOption(udp.fd, linux.SOL.SOCKET, linux.SO.RXQ_OVFL, 1));
+        try udp.setPacketInformation();
         if (!udp.dual_stack) return;
-        try require(setOption(udp.fd, linux.SOL.IPV6, IPV6.V6ONLY, 0));
-        try require(setOption(udp.fd, linux.SOL.IPV6, IPV6.RECVPKTINFO, 1));
         try require(setOption(udp.fd, linux.SOL.IPV6, IPV6.RECVTCLASS, 1));
+    }
+
+    fn setFewOptions(udp: *const Udp) OpenError!void {
+        setBufferBytes(udp.fd, linux.SO.RCVBUFFORCE, linux.SO.RCVBUF);
+        setBufferBytes(udp.fd, linux.SO.SNDBUFFORCE, linux.SO.SNDBUF);
+        // What is sent here is never fragmented, and then the kernel needs no number for its fragments.
+        try require(setOption(udp.fd, linux.SOL.IP, linux.IP.MTU_DISCOVER, linux.IP.PMTUDISC_PROBE));
+        try udp.setPacketInformation();
+    }
+
+    /// The address that a datagram came to. A dual-stack socket tells that of IPv4 by IPv6's message.
+    fn setPacketInformation(udp: *const Udp) OpenError!void {
+        if (!udp.dual_stack) return require(setOption(udp.fd, linux.SOL.IP, linux.IP.PKTINFO, 1));
+        try require(setOption(udp.fd, linux.SOL.IPV6, linux.IPV6.V6ONLY, 0));
+        try require(setOption(udp.fd, linux.SOL.IPV6, linux.IPV6.RECVPKTINFO, 1));
     }
 
     fn bind(udp: *const Udp, requested_port: u16) OpenError!void {
@@ -324,7 +354,7 @@ pub const ReceivedMessage = struct {
     payload: []u8,
     remote: abi.Endpoint,
     /// Control messages as the kernel wrote them: GRO's segment size, the address it came to, the
-    /// traffic class, the overflow counter.
+    /// traffic class.
     control: []align(8) const u8,
     /// MSG_TRUNC: the datagram was longer than its buffer.
     truncated: bool,
@@ -343,6 +373,8 @@ pub const ReceiveBatch = struct {
     /// One buffer of receive_buffer_bytes a message, page aligned.
     buffers: []align(std.heap.page_size_min) u8,
     count: usize,
+    /// Headers that a receive may have changed: those behind them are as `reset` left them.
+    touched: usize,
     /// How many are asked for.
     wanted: usize,
 
@@ -350,6 +382,7 @@ pub const ReceiveBatch = struct {
         const alignment = comptime std.mem.Alignment.fromByteUnits(std.heap.page_size_min);
         batch.buffers = try allocator.alignedAlloc(u8, alignment, messages_max * receive_buffer_bytes);
         batch.count = 0;
+        batch.touched = messages_max;
         batch.wanted = constants.receive_batch_messages;
     }
 
@@ -374,6 +407,12 @@ pub const ReceiveBatch = struct {
         };
     }
 
+    /// Of message `index` the bytes alone.
+    pub fn payloadOf(batch: *const ReceiveBatch, index: usize) []const u8 {
+        assert(index < batch.count);
+        return batch.iovecs[index].base[0..batch.headers[index].len];
+    }
+
     /// Many where most were small; few where they are large, which stay in the cache until they are
     /// opened.
     fn adapt(batch: *ReceiveBatch) void {
@@ -390,6 +429,7 @@ pub const ReceiveBatch = struct {
         batch.iovecs[batch.count] = .{ .base = payload.ptr, .len = payload.len };
         batch.headers[batch.count] = .{ .hdr = header, .len = @intCast(payload.len) };
         batch.headers[batch.count].hdr.iov = @ptrCast(&batch.iovecs[batch.count]);
+        batch.touched = messages_max;
         batch.count += 1;
     }
 
@@ -397,8 +437,10 @@ pub const ReceiveBatch = struct {
     /// cleared, so that the last datagram's segment size can never be read for the next.
     fn reset(batch: *ReceiveBatch) void {
         batch.count = 0;
-        @memset(std.mem.sliceAsBytes(batch.controls[0..batch.wanted]), 0);
-        for (batch.headers[0..batch.wanted], 0..) |*header, i| {
+        const touched = batch.touched;
+        batch.touched = messages_max;
+        @memset(std.mem.sliceAsBytes(batch.controls[0..touched]), 0);
+        for (batch.headers[0..touched], 0..) |*header, i| {
             batch.iovecs[i] = .{ .base = batch.bufferAt(i), .len = receive_buffer_bytes };
             header.* = .{ .hdr = .{
                 .name = @ptrCast(&batch.addresses[i]),

@@ -18,7 +18,8 @@ const connecting = {
 
 afterAll(closeStages);
 
-/** Of the device's host: how many UDP sockets are on its port, and how many are connected. */
+/** Of the device's host: how many UDP sockets are on its port, that of handshakes too, and how many are
+ * connected. */
 async function sockets(device: WireGuardDevice): Promise<{ all: number; connected: number }> {
   const port = (await device.wg("show", "listen-port")).trim();
   const lines = (await device.host.runOk(["ss", "-Huan"])).split("\n");
@@ -35,12 +36,12 @@ describe("connected sockets", () => {
     const [near, far] = hosts;
     const [left, right] = [tunnel.address(tunnel.left, 4), tunnel.address(tunnel.right, 4)];
     await firstPing(near, right);
-    expect(await sockets(tunnel.left)).toEqual({ all: 1, connected: 0 });
+    expect(await sockets(tunnel.left)).toEqual({ all: 2, connected: 0 });
     const both = async (): Promise<void> => {
       checkTransfer(await transfer(near, far, right, bytes), bytes);
       checkTransfer(await transfer(far, near, left, bytes), bytes);
       for (const device of [tunnel.left, tunnel.right]) {
-        expect(await sockets(device)).toEqual({ all: 2, connected: 1 });
+        expect(await sockets(device)).toEqual({ all: 3, connected: 1 });
       }
     };
     await both();

@@ -39,7 +39,18 @@ const ambientAllowed = ["native", "daemon", "cli"];
 
 const zigPure = [
   ...["abi", "abi_json", "allowed_ips", "checksum", "coalesce", "constants", "control_message"],
-  ...["crypto", "gate", "index_table", "inner_packet", "key_text", "keypair", "metrics", "offload"],
+  ...[
+    "crypto",
+    "gate",
+    "index_table",
+    "inner_packet",
+    "key_text",
+    "keypair",
+    "mac1",
+    "mac_lanes",
+    "metrics",
+    "offload",
+  ],
   ...[
     "cookie",
     "destinations",
@@ -55,7 +66,17 @@ const zigPure = [
 ];
 const zigSystem = ["netlink", "tun_linux", "udp_group", "udp_linux", "uring_linux"];
 const zigMayUseSystem = [
-  ...["connected_socket", "device", "exports", "rx", "side_sockets", "tx", "tx_resend", "uapi"],
+  ...[
+    "connected_socket",
+    "device",
+    "exports",
+    "rx",
+    "rx_handshakes",
+    "side_sockets",
+    "source_address",
+    "tx",
+  ],
+  ...["tx_resend", "uapi"],
   ...["uring_use"],
   ...zigSystem,
 ];

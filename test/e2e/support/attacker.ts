@@ -81,14 +81,9 @@ export class Attacker {
   /** Both hosts are on one switch. */
   static async on(host: Host, victim: Host): Promise<Attacker> {
     await victim.ip(`route add ${spoofedPrefix} via ${host.v4}`);
-    // What comes for them ends at the card: elsewhere it would be another machine's work, and in one
-    // machine whoever answers does it.
-    const rules = [
-      "table netdev pretended {",
-      `chain ingress { type filter hook ingress device "eth0" priority 0; ip daddr ${spoofedPrefix} drop; }`,
-      "}",
-    ];
-    await host.runOk(["nft", "-f", "-"], { input: `${rules.join("\n")}\n` });
+    // What goes to them ends where the victim's wire does: elsewhere it would be a switch's work and
+    // another machine's, and in one machine whoever answers does it.
+    await victim.stage.portRule(victim, `ip daddr ${spoofedPrefix} drop`);
     // Its neighbours are known before any flood begins.
     await victim.run(["ping", "-c", "1", "-W", "2", host.v4]);
     return new Attacker(host, victim, await attackProgram("attacker"));
