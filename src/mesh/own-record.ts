@@ -18,12 +18,15 @@ import {
   recordCandidatesMax,
   recordLifetimeMs,
   recordRefreshMs,
+  sequenceMax,
   signRecord,
   type Verified,
 } from "../trust/record.ts";
 
 /** A node that meets its own newer record jumps above it, at most this often. */
 export const jumpIntervalMs = 10_000;
+/** A jump is by up to so much: an earlier life may have signed the next sequences too, in other words. */
+export const jumpMax = 1_009;
 
 export interface OwnRecordOptions {
   readonly crypto: IdentityCrypto;
@@ -102,7 +105,10 @@ export class OwnRecord {
    */
   meet(now: Instant, record: Verified<Record>): boolean {
     if (!this.isNews(record)) return false;
-    this.#sequence = record.sequence;
+    this.#sequence = Math.min(
+      record.sequence + 1 + (Math.floor(now.ms) % jumpMax),
+      sequenceMax - 1,
+    );
     // One jump above it is on its way already, however often it is met until then.
     if (this.#jumpedMs > now.ms) return false;
     const dueMs = Math.max(now.ms, this.#jumpedMs + jumpIntervalMs);
