@@ -4,7 +4,6 @@
  * if it names what the subject last signed, its accuser is a member, has not accused within 10 s,
  * and too few have accused already. Owns this node's incarnation and its accusations of others.
  */
-import { equalBytes } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import { BroadcastQueue } from "./broadcast.ts";
 import type { Fetches } from "./fetches.ts";
@@ -20,6 +19,7 @@ import {
   statementBody,
   statementKind,
   statementKinds,
+  subjectAt,
   subjectOf,
 } from "./statement.ts";
 import { grown, type StoredId, wordAt } from "./store.ts";
@@ -204,7 +204,7 @@ export class Gossip {
     const held = table.incarnation(slot);
     if (slot === selfSlot || incarnation < held) return false;
     if (incarnation === held && table.statement(slot) !== 0) return false;
-    if (!equalBytes(subjectOf(statement), table.identity(slot))) return false;
+    if (!table.hasIdentity(slot, statement, subjectAt)) return false;
     const id = this.#verified(statement);
     if (id === undefined) return false;
     table.setStatement(slot, id);
@@ -222,7 +222,7 @@ export class Gossip {
     if (slot !== selfSlot && !this.#output.isAccusable(now, slot)) return;
     const accuser = table.find(accuserOf(statement));
     if (accuser === undefined || accuser === selfSlot || accuser === slot) return;
-    if (!equalBytes(subjectOf(statement), table.identity(slot))) return;
+    if (!table.hasIdentity(slot, statement, subjectAt)) return;
     if (table.statements.find(statement) === undefined && !this.#mayAccuse(now, accuser)) {
       this.counters.accusationsRefused += 1;
       return;

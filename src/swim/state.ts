@@ -134,10 +134,14 @@ export class MemberTable {
   /** The slot of the identity itself. */
   find(identity: Uint8Array): number | undefined {
     const slot = this.findKey(wordAt(identity, 0), wordAt(identity, 4));
-    if (slot === undefined) return undefined;
+    return slot !== undefined && this.hasIdentity(slot, identity, 0) ? slot : undefined;
+  }
+
+  /** Whether the member's identity stands there, after the two words by which it was found. */
+  hasIdentity(slot: number, bytes: Uint8Array, at: number): boolean {
     const held = slot === selfSlot ? this.self : this.recordBytes(slot);
-    for (let i = 8; i < identityBytes; i += 1) if (held[i] !== identity[i]) return undefined;
-    return slot;
+    for (let i = 8; i < identityBytes; i += 1) if (held[i] !== bytes[at + i]) return false;
+    return true;
   }
 
   /** The slot of the one whose identity starts with these two words. */

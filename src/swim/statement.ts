@@ -12,7 +12,9 @@ export type StatementKind = 1 | 2 | 3;
 
 const identityBytes = 32;
 const signatureBytes = 64;
-const sequenceAt = 1 + identityBytes;
+/** Where the subject's identity stands. */
+export const subjectAt = 1;
+const sequenceAt = subjectAt + identityBytes;
 const incarnationAt = sequenceAt + 8;
 const accuserAt = incarnationAt + 4;
 /** alive and leave: kind, identity, sequence, incarnation, signature. */
@@ -55,7 +57,7 @@ export function statementKind(statement: Uint8Array): StatementKind {
 }
 
 export function subjectOf(statement: Uint8Array): Uint8Array {
-  return statement.subarray(1, 1 + identityBytes);
+  return statement.subarray(subjectAt, subjectAt + identityBytes);
 }
 
 export function accuserOf(statement: Uint8Array): Uint8Array {

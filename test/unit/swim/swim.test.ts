@@ -40,7 +40,7 @@ describe("dissemination", () => {
     const start = world.nowMs;
     world.link(world.node(59), world.node(0));
     expect(world.run(90_000, () => world.isEven()) - start).toBeLessThan(10_000);
-  });
+  }, 60_000);
 
   test("in a quiet mesh a member costs no more traffic with 40 members than with 10", () => {
     const rates = [10, 40].map((count) => {
