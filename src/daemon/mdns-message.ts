@@ -3,7 +3,14 @@
  * `_meshvpn._udp.local`, at which port, and which identity. The bytes are dns-packet's; owns the names,
  * and what is taken of an answer, which anybody on the network may have sent. Pure.
  */
-import { decode, encode, type Packet, type StringAnswer, type TxtAnswer } from "dns-packet";
+import {
+  type Answer,
+  decode,
+  encode,
+  type Packet,
+  type StringAnswer,
+  type TxtAnswer,
+} from "dns-packet";
 import { parseIdentity } from "../trust/identity.ts";
 
 const label = "_meshvpn";
@@ -14,6 +21,10 @@ export const mdnsBytesMax = 1_440;
 /** Of an answer: section 10 has 120 s for what depends on a host's address. */
 export const ttlSeconds = 120;
 const recordsMax = 64;
+/** Of an answer to one that is no member of the group: section 6.7. */
+const legacyTtlSeconds = 10;
+/** The class of a question whose asker wants the answer for itself (section 5.4), in dns-packet's words. */
+const unicastClass = "UNKNOWN_32769";
 /** Of the header: it speaks for itself. */
 const authoritative = 0x0400;
 const versionText = "meshvpn1";
@@ -31,8 +42,13 @@ export interface Found extends Announcement {
 }
 
 export type MdnsMessage =
-  /** Somebody asks for the service; `unicast`: the answer is wanted there. */
-  | { readonly kind: "question"; readonly known: readonly string[] }
+  /** Somebody asks for the service; `unicast`: the answer is wanted there alone. */
+  | {
+      readonly kind: "question";
+      readonly id: number;
+      readonly unicast: boolean;
+      readonly known: readonly string[];
+    }
   | { readonly kind: "answer"; readonly found: readonly Found[] };
 
 export function encodeQuestion(known: readonly string[]): Uint8Array {
@@ -48,24 +64,34 @@ export function encodeQuestion(known: readonly string[]): Uint8Array {
 }
 
 /** `ttl` 0 takes back what was said. */
-export function encodeAnswer({ key, port }: Announcement, ttl: number): Uint8Array {
-  const name = instanceOf(key);
+export function encodeAnswer(announcement: Announcement, ttl: number): Uint8Array {
   return encode({
     type: "response",
     flags: authoritative,
-    answers: [
-      { type: "PTR", name: serviceName, ttl, data: name },
-      {
-        type: "SRV",
-        name,
-        ttl,
-        class: "IN",
-        flush: true,
-        data: { port, target: `${name.split(".")[0]}.local`, priority: 0, weight: 0 },
-      },
-      { type: "TXT", name, ttl, class: "IN", flush: true, data: [versionText, `key=${key}`] },
-    ],
+    answers: records(announcement, ttl, true),
   });
+}
+
+/** To a resolver that knows nothing of multicast: as DNS answers a question, and not for long. */
+export function encodeLegacyAnswer(announcement: Announcement, id: number): Uint8Array {
+  return encode({
+    type: "response",
+    id,
+    flags: authoritative,
+    questions: [{ type: "PTR", name: serviceName, class: "IN" }],
+    answers: records(announcement, legacyTtlSeconds, false),
+  });
+}
+
+/** `flush`: whoever keeps others of the same name is to forget them. */
+function records({ key, port }: Announcement, ttl: number, flush: boolean): Answer[] {
+  const name = instanceOf(key);
+  const target = `${name.split(".")[0]}.local`;
+  return [
+    { type: "PTR", name: serviceName, ttl, data: name },
+    { type: "SRV", name, ttl, class: "IN", flush, data: { port, target, priority: 0, weight: 0 } },
+    { type: "TXT", name, ttl, class: "IN", flush, data: [versionText, `key=${key}`] },
+  ];
 }
 
 /** An instance is named after its identity, as far as a label goes: two never share one. */
@@ -94,14 +120,15 @@ export function decodeMdns(bytes: Uint8Array): MdnsMessage | undefined {
   if (packet === undefined) return undefined;
   const { additionals = [], answers = [], questions = [] } = packet;
   if (packet.type === "query") {
-    const asked = questions.some(
+    const asked = questions.filter(
       ({ name, type }) => lower(name) === serviceName && (type === "PTR" || `${type}` === "ANY"),
     );
-    if (!asked) return undefined;
+    if (asked.length === 0) return undefined;
     const known = answers.flatMap((answer) =>
       answer.type === "PTR" && lower(answer.name) === serviceName ? [`${answer.data}`] : [],
     );
-    return { kind: "question", known };
+    const unicast = asked.every((question) => `${question.class}` === unicastClass);
+    return { kind: "question", id: packet.id ?? 0, unicast, known };
   }
   const records = [...answers, ...additionals];
   const texts = records.filter((record): record is TxtAnswer => record.type === "TXT");

@@ -14,9 +14,11 @@ import {
   type Announcement,
   decodeMdns,
   encodeAnswer,
+  encodeLegacyAnswer,
   encodeQuestion,
   type Found,
   instanceOf,
+  type MdnsMessage,
   mayConcern,
   ttlSeconds,
 } from "./mdns-message.ts";
@@ -35,6 +37,8 @@ const interfacesMax = 16;
 /** Answers a second, whoever asks: section 6. */
 const answersPerSecond = 1;
 const answersBurst = 4;
+/** Who wants the answer alone gets it alone, unless the others have not heard it for so long: section 5.4. */
+const saidMs = (ttlSeconds * 1_000) / 4;
 const knownMax = 16;
 /** Messages of the service that are read: one that is made for it takes a millisecond. */
 const readPerSecond = 20;
@@ -80,6 +84,8 @@ export class Mdns {
   #askTimer: ReturnType<typeof setTimeout> | undefined;
   #interfaceTimer: ReturnType<typeof setInterval> | undefined;
   #askMs = askMsMin;
+  /** When all were told last. */
+  #saidMs = Number.NEGATIVE_INFINITY;
   #told = "";
 
   constructor(options: MdnsOptions) {
@@ -167,6 +173,7 @@ export class Mdns {
 
   async #announce(): Promise<void> {
     const bytes = encodeAnswer(this.#options, ttlSeconds);
+    this.#saidMs = this.#options.nowMs();
     for (const link of this.#links.values()) {
       this.counters.announced += 1;
       await this.#send(link, bytes);
@@ -225,7 +232,7 @@ export class Mdns {
     if (message.kind === "question") {
       if (message.known.includes(instanceOf(this.#options.key))) return;
       if (!takeToken(this.#bucket, this.#options.nowMs(), answersPerSecond, answersBurst)) return;
-      void this.#announce();
+      this.#answer(message, from, fromPort);
       return;
     }
     // Section 6: an answer comes from the service's own port.
@@ -234,6 +241,20 @@ export class Mdns {
       return;
     }
     for (const found of message.found) this.#take(found, from);
+  }
+
+  /** Whoever asks from another port is no member of the group, and hears what is sent to it alone. */
+  #answer(asked: MdnsMessage & { kind: "question" }, address: string, fromPort: number): void {
+    const isLegacy = fromPort !== port;
+    const isNews = this.#options.nowMs() - this.#saidMs >= saidMs;
+    if (!isLegacy && (isNews || !asked.unicast)) return void this.#announce();
+    const bytes = isLegacy
+      ? encodeLegacyAnswer(this.#options, asked.id)
+      : encodeAnswer(this.#options, ttlSeconds);
+    this.counters.announced += 1;
+    const socket = this.#sockets.get(address.includes(":") ? "udp6" : "udp4");
+    // That it is gone already is its own affair.
+    socket?.send(bytes, fromPort, address, () => undefined);
   }
 
   #take(found: Found, address: string): void {

@@ -67,6 +67,28 @@ test("neither is told where the operator does not ask for it", async () => {
   await Promise.all([a, b].map((node) => node.ok("down")));
 }, 60_000);
 
+test("a resolver that asks from a port of its own is answered there, and nobody else is", async () => {
+  const [a] = await pair();
+  await a.up("--mdns");
+  await until("the first announcement", async () => ((await counters(a)).mdns_announced ?? 0) > 0);
+  const program = `
+    import { decode, encode } from "dns-packet";
+    const question = encode({ type: "query", id: 7, questions: [{ type: "PTR", name: "_meshvpn._udp.local" }] });
+    const socket = await Bun.udpSocket({ socket: { data: (_, bytes) => {
+      const { id, answers } = decode(bytes);
+      console.log(id + " " + answers.map(({ type }) => type).join());
+      process.exit(0);
+    } } });
+    for (let i = 0; i < 20; i += 1) {
+      socket.send(question, 5353, ${JSON.stringify(a.host.v4)});
+      await Bun.sleep(500);
+    }
+    process.exit(1);
+  `;
+  expect(await hosts[2].runOk([process.execPath, "-e", program])).toBe("7 PTR,SRV,TXT\n");
+  await a.ok("down");
+}, 60_000);
+
 test("over IPv6 alone too, by link-local addresses", async () => {
   const [a, b] = await pair();
   for (const { host } of [a, b]) {
@@ -92,11 +114,12 @@ test("a network of strangers, rubbish and forged answers is counted, and the two
     timeoutMs: 30_000,
     evidence: () => shouting.log(),
   });
+  // However fast they shout, what is read is bounded; what waits in the socket is still to be read.
+  const held = async (): Promise<boolean> => ((await counters(a)).mdns_held ?? 0) >= 500;
+  await until("the rest to be held back", held, { timeoutMs: 20_000, everyMs: 200 });
   const before = await counters(a);
   expect(before.mdns_strangers).toBeGreaterThanOrEqual(100);
   expect(before.mdns_refused).toBeGreaterThanOrEqual(1);
-  // However fast they shout, what is read is bounded.
-  expect(before.mdns_held).toBeGreaterThanOrEqual(500);
   // The forged one is asked for an introduction, which it cannot answer; nobody else is.
   expect(before.introductions_requests_sent).toBeLessThanOrEqual(30);
   await b.up("--mdns");

@@ -3,6 +3,7 @@ import { decode, encode, type Packet } from "dns-packet";
 import {
   decodeMdns,
   encodeAnswer,
+  encodeLegacyAnswer,
   encodeQuestion,
   instanceOf,
   mayConcern,
@@ -72,9 +73,22 @@ describe("an announcement", () => {
   });
 });
 
+test("an answer to a resolver repeats its question and number, and is not kept for long", () => {
+  const packet = decode(Buffer.from(encodeLegacyAnswer({ key, port }, 0x1234)));
+  expect(packet).toMatchObject({ id: 0x1234, questions: [{ name: serviceName, type: "PTR" }] });
+  for (const answer of packet.answers ?? []) expect(answer).toMatchObject({ ttl: 10 });
+  expect(packet.answers?.some((answer) => "flush" in answer && answer.flush)).toBe(false);
+});
+
 test("a question names whom the asker knows", () => {
   const known = [instanceOf(key)];
-  expect(decodeMdns(encodeQuestion(known))).toEqual({ kind: "question", known });
+  const asked = { kind: "question", id: 0, unicast: false, known } as const;
+  expect(decodeMdns(encodeQuestion(known))).toEqual(asked);
+  // The last two bytes of a question are its class, whose first bit asks for an answer to the asker alone.
+  const alone = encodeQuestion([]);
+  alone.set([0x80], alone.length - 2);
+  alone.set([0x12, 0x34]);
+  expect(decodeMdns(alone)).toEqual({ kind: "question", id: 0x1234, unicast: true, known: [] });
   const other = encode({ type: "query", questions: [{ type: "PTR", name: "_ipp._tcp.local" }] });
   expect(decodeMdns(other)).toBeUndefined();
 });
