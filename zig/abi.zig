@@ -6,7 +6,7 @@ const std = @import("std");
 const constants = @import("constants.zig");
 
 /// Raised with every change of a struct, enum or function below.
-pub const version: u32 = 11;
+pub const version: u32 = 12;
 
 pub const Error = enum(i32) {
     ok = 0,
@@ -229,6 +229,10 @@ pub const CommandKind = enum(u32) {
     /// peer, number: the longest inner packet that its path carries; 0 = not known, so the
     /// interface's MTU. Longer ones are answered as those that are too long for the interface.
     peer_mtu_set = 29,
+    /// prefix: packets to an address of it that no peer holds wait, and it is said that one is wanted.
+    destinations_await = 30,
+    /// prefix: one address, that is nobody's. What waits for it is answered as unreachable.
+    destination_refuse = 31,
     _,
 };
 
@@ -285,6 +289,8 @@ pub const EventKind = enum(u32) {
     /// peer, number: the interface's MTU. Packets go to a member that are longer than those whose way
     /// is sure: whether its path carries them is to be found out.
     path_mtu_wanted = 13,
+    /// remote: an address without a port. Packets wait for a peer that holds it; once a second.
+    destination_wanted = 14,
     _,
 };
 
@@ -477,6 +483,9 @@ pub const Counter = enum(u32) {
     too_big,
     /// Inner packets to where this node leads nobody.
     inner_destination_refused,
+    /// Addresses that no peer held and some peer may: told of, and beyond what may be awaited at once.
+    destinations_wanted,
+    destinations_full,
 };
 
 comptime {

@@ -10,6 +10,7 @@ const std = @import("std");
 const assert = std.debug.assert;
 const Allocator = std.mem.Allocator;
 const constants = @import("constants.zig");
+const Address = @import("awaited.zig").Address;
 const Family = @import("inner_packet.zig").Family;
 
 /// Most prefixes of all peers together; beyond it `insert` fails with `error.Full`.
@@ -21,6 +22,17 @@ pub const Prefix = struct {
     addr: [16]u8,
     bits: u8,
     family: Family,
+
+    /// Where it holds one address alone.
+    pub fn address(prefix: *const Prefix) ?Address {
+        return switch (prefix.family) {
+            .v4 => if (prefix.bits != 32) null else .{
+                .bytes = prefix.addr[0..4].* ++ @as([12]u8, @splat(0)),
+                .family = .v4,
+            },
+            .v6 => if (prefix.bits != 128) null else .{ .bytes = prefix.addr, .family = .v6 },
+        };
+    }
 };
 
 /// No node, and no owner.

@@ -138,6 +138,13 @@ pub const staging_peers_max: usize = 256;
 pub const route_questions_per_s: u64 = 1000;
 pub const route_questions_burst: u64 = 256;
 
+// Packets to addresses that no peer holds and some peer may (awaited.zig), for each lane.
+pub const awaited_addresses_max: usize = 128;
+/// Nobody's, until it is asked again.
+pub const awaited_refused_ns: u64 = ns_per_s;
+/// The control plane answers within a turn, or does not.
+pub const awaited_ns: u64 = 5 * ns_per_s;
+
 // Lanes: pairs of packet threads, each with a queue of the TUN and a socket of its own (lane.zig).
 /// A power of two: the lane of a session is in the low bits of its index.
 pub const lanes_max: usize = 8;

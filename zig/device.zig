@@ -383,12 +383,10 @@ pub const Device = struct {
             .peer_keepalive_set => try self.setKeepalive(command),
             .allowed_ip_add => {
                 const peer = try tables.peerAt(command.peer);
-                try tables.allowed_ips.insert(
-                    self.allocator,
-                    try prefixOf(&command.prefix),
-                    peer.ref.slot,
-                );
+                try tables.allowIp(&self.counters, peer, try prefixOf(&command.prefix));
             },
+            .destinations_await => try tables.awaitPrefix(try prefixOf(&command.prefix)),
+            .destination_refuse => try tables.refuseAwaited(try prefixOf(&command.prefix), tables_.nowNs()),
             .allowed_ip_remove => {
                 const peer = try tables.peerAt(command.peer);
                 _ = tables.allowed_ips.remove(try prefixOf(&command.prefix), peer.ref.slot);

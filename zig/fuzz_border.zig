@@ -7,6 +7,7 @@ const input_ = @import("fuzz_input.zig");
 const key_text = @import("key_text.zig");
 const queue = @import("queue.zig");
 const secrets = @import("secrets.zig");
+const tables_ = @import("tables.zig");
 const uapi_text = @import("uapi_text.zig");
 const Device = @import("device.zig").Device;
 const Reader = input_.Reader;
@@ -160,6 +161,8 @@ fn border(input: []const u8) !u64 {
                 if (code == .ok) generations[slot] = command.peer.generation;
             },
             .local_key_set, .introduction_key_set => if (code != .ok) return error.AnotherStatus,
+            .destinations_await, .destination_refuse => if (code != .ok and code != .invalid_argument)
+                return error.AnotherStatus,
             .peer_remove,
             .peer_endpoint_set,
             .peer_keepalive_set,
@@ -189,6 +192,7 @@ fn border(input: []const u8) !u64 {
     while (device.events(&events) > 0) {}
     if (secrets.count() != Shared.baseline) return error.SecretLeft;
     if (device.tables.sessions.count != 0) return error.SessionLeft;
+    _ = device.tables.allowed_ips.removeOwner(tables_.awaited_owner);
     if (device.tables.allowed_ips.count != 0) return error.PrefixLeft;
     while (device.tables.lanes[0].attention.pop()) |_| {}
     while (device.tables.lanes[0].outbox.peek()) |_| device.tables.lanes[0].outbox.pop();
@@ -197,7 +201,7 @@ fn border(input: []const u8) !u64 {
 }
 
 fn readCommand(reader: *Reader, choice: u8) !abi.Command {
-    const numbers = [_]u32{ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 8, 1, 5 };
+    const numbers = [_]u32{ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 30, 31, 5 };
     const kind: abi.CommandKind = @fromBackingInt(numbers[choice & 15]);
     const what = reader.int(u8);
     const slots = [_]u32{ 0, 1, 2, 3, 0, 1, constants.peers_max, std.math.maxInt(u32) };

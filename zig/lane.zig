@@ -8,12 +8,15 @@ const Allocator = std.mem.Allocator;
 const constants = @import("constants.zig");
 const queue = @import("queue.zig");
 const system_errno = @import("system_errno.zig");
+const Awaited = @import("awaited.zig").Awaited;
 const Handover = @import("handover.zig").Handover;
 
 pub const Lane = struct {
     /// Session messages from the control plane, sealed by transmit.
     outbox: queue.DatagramRing,
     attention: queue.Attention,
+    /// Transmit; apply.
+    awaited: Awaited = .{},
     /// Packets read from the TUN queue of another lane, and datagrams received on the socket of
     /// another. Null in a device with one lane.
     to_transmit: ?Handover = null,
@@ -50,6 +53,7 @@ pub const Lane = struct {
     pub fn deinit(self: *Lane, allocator: Allocator) void {
         _ = linux.close(self.wake_transmit);
         _ = linux.close(self.wake_receive);
+        self.awaited.deinit(allocator);
         if (self.to_receive) |*handover| handover.deinit(allocator);
         if (self.to_transmit) |*handover| handover.deinit(allocator);
         self.attention.deinit(allocator);

@@ -14,7 +14,8 @@ const crypto = @import("crypto.zig");
 const keypair = @import("keypair.zig");
 const queue = @import("queue.zig");
 const secrets = @import("secrets.zig");
-const AllowedIps = @import("allowed_ips.zig").AllowedIps;
+const allowed_ips_ = @import("allowed_ips.zig");
+const AllowedIps = allowed_ips_.AllowedIps;
 const Counters = @import("metrics.zig").Counters;
 const Gate = @import("gate.zig").Gate;
 const IndexTable = @import("index_table.zig").IndexTable;
@@ -33,6 +34,16 @@ const Mutex = @import("table_lock.zig").Mutex;
 const TableLock = @import("table_lock.zig").TableLock;
 
 pub const Session = struct { peer: *Peer, keypair: *Keypair };
+
+/// Where there would be a peer: the owner of prefixes whose addresses some peer may come to hold.
+pub const awaited_owner: u32 = constants.peers_max;
+
+pub const Destination = union(enum) {
+    peer: *Peer,
+    /// No peer's now, and perhaps one's soon.
+    awaited,
+    nobody,
+};
 
 pub const Tables = struct {
     allocator: Allocator,
@@ -152,12 +163,13 @@ pub const Tables = struct {
     }
 
     /// Whose a packet's destination is.
-    pub fn destinationOwner(self: *const Tables, inner: *const Inner) ?*Peer {
+    pub fn destination(self: *const Tables, inner: *const Inner) Destination {
         const slot = switch (inner.family) {
             .v4 => self.allowed_ips.lookup4(inner.destination4()),
             .v6 => self.allowed_ips.lookup6(inner.destination),
-        } orelse return null;
-        return self.peers[slot];
+        } orelse return .nobody;
+        if (slot == awaited_owner) return .awaited;
+        return if (self.peers[slot]) |peer| .{ .peer = peer } else .nobody;
     }
 
     /// Whose a packet's source is: by the longest prefix over all peers, so that a peer cannot
@@ -167,7 +179,7 @@ pub const Tables = struct {
             .v4 => self.allowed_ips.lookup4(inner.source4()),
             .v6 => self.allowed_ips.lookup6(inner.source),
         } orelse return null;
-        return self.peers[slot];
+        return if (slot == awaited_owner) null else self.peers[slot];
     }
 
     // To the control plane: any thread.
@@ -303,6 +315,49 @@ pub const Tables = struct {
         peer.wanted_ns.store(0, .monotonic);
         peer.keepalive_due_ns.store(0, .monotonic);
         peer.answer_due_ns.store(0, .monotonic);
+    }
+
+    /// The prefix is this peer's, and where it is one address, so are the packets that waited for it.
+    pub fn allowIp(
+        self: *Tables,
+        counters: *Counters,
+        peer: *Peer,
+        prefix: allowed_ips_.Prefix,
+    ) error{ Full, Invalid, OutOfMemory }!void {
+        try self.allowed_ips.insert(self.allocator, prefix, peer.ref.slot);
+        const address = prefix.address() orelse return;
+        const Taker = struct {
+            tables: *Tables,
+            peer: *Peer,
+            dropped: *u64,
+
+            pub fn take(taker: @This(), packet: []const u8) void {
+                const staging = taker.tables.stagingOf(taker.peer) orelse {
+                    taker.dropped.* += 1;
+                    return;
+                };
+                @memcpy(staging.reserve(packet.len, taker.dropped), packet);
+            }
+        };
+        var dropped: u64 = 0;
+        for (self.lanes) |*lane| {
+            const taker: Taker = .{ .tables = self, .peer = peer, .dropped = &dropped };
+            if (lane.awaited.give(self.allocator, address, &dropped, taker)) self.attend(peer);
+        }
+        if (dropped > 0) counters.add(.staged_dropped, dropped);
+    }
+
+    /// Some peer may come to hold addresses of it.
+    pub fn awaitPrefix(self: *Tables, prefix: allowed_ips_.Prefix) error{ Full, Invalid, OutOfMemory }!void {
+        try self.allowed_ips.insert(self.allocator, prefix, awaited_owner);
+    }
+
+    pub fn refuseAwaited(self: *Tables, prefix: allowed_ips_.Prefix, now_ns: u64) error{InvalidArgument}!void {
+        const address = prefix.address() orelse return error.InvalidArgument;
+        for (self.lanes) |*lane| {
+            lane.awaited.refuse(address, now_ns);
+            if (lane.awaited.unanswered) lane_.wake(lane.wake_transmit);
+        }
     }
 
     /// Transmit too. How many packets were dropped.

@@ -7,6 +7,7 @@ comptime {
     _ = @import("abi_json.zig");
     _ = @import("aead_test.zig");
     _ = @import("allowed_ips.zig");
+    _ = @import("awaited.zig");
     _ = @import("checksum.zig");
     _ = @import("coalesce.zig");
     _ = @import("coalesce_test.zig");
@@ -19,6 +20,7 @@ comptime {
     _ = @import("device_hostile_test.zig");
     _ = @import("device_offload_test.zig");
     _ = @import("device_relay_test.zig");
+    _ = @import("device_awaited_test.zig");
     _ = @import("device_rules_test.zig");
     _ = @import("device_test.zig");
     _ = @import("ecn.zig");

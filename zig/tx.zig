@@ -21,6 +21,7 @@ const routing_loop = @import("routing_loop.zig");
 const sleep = @import("sleep.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
+const tx_awaited = @import("tx_awaited.zig");
 const tx_monitor = @import("tx_monitor.zig");
 const tx_resend = @import("tx_resend.zig");
 const tx_size = @import("tx_size.zig");
@@ -276,6 +277,7 @@ pub const Tx = struct {
         self.detours_count = 0;
         self.batch += 1;
         self.markRefused();
+        tx_awaited.answerRefused(self);
         if (!self.flushAttention()) return false;
         if (self.now_ns >= self.timers_due_ns) self.timers_due_ns = tx_timers.run(self);
         if (!self.drainOutbox()) return false;
@@ -377,9 +379,13 @@ pub const Tx = struct {
         const header = offload.VirtioNetHdr.read(bytes[0..header_size]);
         const split = offload.Split.init(header, packet[0..inner.total_length]) catch
             return self.refuse(.tun_read_malformed);
-        const peer = self.tables.destinationOwner(&inner) orelse {
-            self.answer(packet, &inner, .no_host);
-            return self.refuse(.no_route);
+        const peer = switch (self.tables.destination(&inner)) {
+            .peer => |peer| peer,
+            .awaited => return tx_awaited.keep(self, packet, &inner, &split),
+            .nobody => {
+                self.answer(packet, &inner, .no_host);
+                return self.refuse(.no_route);
+            },
         };
         const remote = peer.path.load().remote;
         if (routing_loop.leadsBack(&remote, &inner, packet)) return self.refuse(.no_route);
@@ -419,7 +425,7 @@ pub const Tx = struct {
         return true;
     }
 
-    fn refuse(self: *Tx, counter: abi.Counter) bool {
+    pub fn refuse(self: *Tx, counter: abi.Counter) bool {
         self.counters.add(counter, 1);
         return true;
     }

@@ -22,10 +22,22 @@ pub fn tooBig(
     const interface = tx.tables.mtu.load(.monotonic);
     const path = peer.mtuWithin(interface);
     if (length > constants.path_mtu_sure or path < interface) askFor(tx, peer, interface);
+    return tooBigFor(tx, path, packet, inner, split);
+}
+
+/// As tooBig, of a path that carries so much; the interface's MTU where none is known.
+pub fn tooBigFor(
+    tx: *Tx,
+    path: u32,
+    packet: []const u8,
+    inner: *const inner_packet.Inner,
+    split: *const offload.Split,
+) bool {
+    const length = split.segmentLength(0);
     if (length <= path) return false;
     var length_max = icmp.lengthMax(packet, inner.family, path);
     if (length <= length_max) return false;
-    if (path == interface) {
+    if (path == tx.tables.mtu.load(.monotonic)) {
         // What the monitor has told may be a moment old, and in another namespace it tells nothing: who
         // was right to send so much must not be told otherwise, for senders remember it for minutes.
         const mtu = (tx.tun orelse return false).mtu(tx.udp.fd) orelse return false;

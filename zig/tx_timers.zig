@@ -3,6 +3,7 @@
 const std = @import("std");
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
+const tx_awaited = @import("tx_awaited.zig");
 const Peer = @import("peer.zig").Peer;
 const Tx = @import("tx.zig").Tx;
 
@@ -15,6 +16,7 @@ pub fn run(tx: *Tx) u64 {
         if (tx.tables.laneOf(peer.ref.slot) != tx.lane_number) continue;
         due = @min(due, runPeer(tx, peer));
     }
+    tx_awaited.expire(tx);
     tx.connected.sweep(tx.tables, tx.now_ns);
     // Receive sets deadlines at least this far ahead, so they are seen in time.
     const look_again = tx.now_ns + constants.rekey_timeout_ns;

@@ -17,6 +17,7 @@ import { seedsMax } from "../mesh/introducer.ts";
 import { stunNamesMax, stunPortDefault } from "../nat/stun.ts";
 import { busyPollMax, cipherChoices, ioUringChoices } from "../native/dataplane.ts";
 import { type ProfileName, profiles } from "../swim/profile.ts";
+import { membersMax } from "../swim/state.ts";
 import { checkIpv4Prefix, ipv4PrefixDefault } from "../trust/address.ts";
 import { networkNameDefault, parseIdentity } from "../trust/identity.ts";
 import { isAdvertisable, prefixesFit, recordCandidatesMax, sanitizeName } from "../trust/record.ts";
@@ -125,6 +126,13 @@ export const settings: { readonly [Name in SettingName]: Setting<MeshConfig[Name
     fallback: "lan",
     parse: (said) => (Object.hasOwn(profiles, said) ? (said as ProfileName) : undefined),
     expects: `one of ${Object.keys(profiles).join(", ")}`,
+  }),
+  sessions_held: text({
+    hint: "N",
+    describe: "up to how many members a session is held with each; above, as they are needed",
+    fallback: "64",
+    parse: (said) => number(said, 0, membersMax),
+    expects: `a number of members, 0 to ${membersMax}`,
   }),
   dns: {
     hint: "DOMAIN",

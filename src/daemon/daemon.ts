@@ -7,7 +7,6 @@ import { availableParallelism, networkInterfaces } from "node:os";
 import manifest from "../../package.json" with { type: "json" };
 import type { Instant } from "../base/clock.ts";
 import { MeshError } from "../base/errors.ts";
-import { formatPrefix } from "../base/ip.ts";
 import type { DataplaneEvent } from "../mesh/dataplane.ts";
 import { seedsMax } from "../mesh/introducer.ts";
 import { MeshNode, type NodeEvent, type NodeMemory, type Seed } from "../mesh/node.ts";
@@ -27,27 +26,22 @@ import { ownCandidates } from "./endpoints.ts";
 import { removeLeftovers } from "./files.ts";
 import { type Configuration, LiveSettings } from "./live-settings.ts";
 import type { Log } from "./log.ts";
+import { memberStatuses } from "./member-statuses.ts";
 import { MembersFile } from "./members-file.ts";
 import { families, processFigures } from "./metrics.ts";
 import { NameServer } from "./names.ts";
 import { type NetcheckReport, netcheck } from "./netcheck.ts";
 import { openDataplane } from "./open-dataplane.ts";
 import { Page } from "./page.ts";
-import { memberPaths } from "./path-status.ts";
 import { concernsMembers, PolicyKeeper } from "./policy.ts";
 import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
+import { RestingTraffic } from "./resting-traffic.ts";
 import { RouteKeeper } from "./routes.ts";
 import type { MeshConfig } from "./setting.ts";
 import { type Keys, loadKeys, prepareStateDirectory, readMemory, writeMemory } from "./state.ts";
 import { lockStateDirectory } from "./state-lock.ts";
-import {
-  certificateStatus,
-  type MemberStatus,
-  type MeshStatus,
-  notMet,
-  statusSchema,
-} from "./status.ts";
+import { certificateStatus, type MemberStatus, type MeshStatus, statusSchema } from "./status.ts";
 import { Supervisor } from "./supervisor.ts";
 import { Surroundings, systemResolver } from "./surroundings.ts";
 import type { TcpListener } from "./tcp.ts";
@@ -163,8 +157,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   readonly #trust: TrustStore;
   /** The operator's own words for identities; read again with them. */
   #givenNames = new Map<string, string>();
-  /** What members call themselves, for the log. */
-  readonly #names = new Map<string, string>();
+  readonly #traffic = new RestingTraffic();
   #seeds: readonly Seed[] = [];
   #hints: readonly Seed[] = [];
   #tcpSeeds: readonly Seed[] = [];
@@ -181,7 +174,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#parts = parts;
     this.#clock = systemClock(library);
     this.#timestamps = new TimestampStore(config.state_dir, this.warn);
-    this.#members = new MembersFile(config.state_dir, this.warn);
+    this.#members = new MembersFile(config.state_dir, this.warn, () => this.#node.view.records());
     const { identity } = keys;
     this.#trust = new TrustStore({ crypto, config, identity, now: this.#clock(), warn: this.warn });
     const { networkId, ipv4Prefix, book, joining } = this.#trust;
@@ -214,13 +207,13 @@ class MeshDaemon implements Duties<NodeEvent> {
       memory: readMemory(config.state_dir, this.warn),
       members: this.#members.records(),
       history: this.#timestamps.open(crypto.publicKey(keys.wireguard)),
-      profile: profiles[config.detection],
+      profile: { ...profiles[config.detection], heldMax: config.sessions_held },
       offered: () => this.#routes?.offered ?? [],
       relay: config.relay ? { kibPerSecond: config.relay_quota } : undefined,
       arrivals: this.#doctor.arrivals,
     });
     const place = config.tun ? routingPlace(config.interface) : undefined;
-    const uapi = [this.#node.peers, keys.wireguard, dataplane, crypto] as const;
+    const uapi = [this.#node, keys.wireguard, dataplane, crypto, this.#traffic] as const;
     this.#uapi = new MeshUapi(...uapi, place?.mark);
     this.#outlook = new Outlook(this.#node, crypto);
     this.#surroundings = new Surroundings({
@@ -247,7 +240,9 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#driver = new Driver(this.#outlook, dataplane, this.#clock, this);
     this.#startedMs = this.#clock().wallMs;
     this.#policy = new PolicyKeeper(config.state_dir, dataplane, {
-      members: () => this.#node.status().members,
+      isMember: (identity) => this.#node.view.slotOf(identity) !== undefined,
+      present: () => this.#node.view.present(),
+      certificateOf: (identity) => this.#node.roster.certificateOf(identity),
       givenName: (identity) => this.#givenNames.get(identity) ?? "",
       organisations: () => this.#trust.organisationNames(),
       own: () => this.#meshAddress(),
@@ -262,7 +257,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         streamed: () => this.#tcpFallback?.addresses ?? [],
         givenName: (identity) => this.#givenNames.get(identity) ?? "",
         accept: (prefixes) => dataplane.setDestinations(prefixes),
-        lead: (routes) => this.#outside(() => this.#node.setRoutes(routes)),
+        lead: (routes) => this.#outside((now) => this.#node.setRoutes(now, routes)),
         apply: (commands) => dataplane.apply(commands),
         refused: (failures) => this.refused(failures),
         flushRules: library.symbols.meshvpn_rules_flush,
@@ -298,7 +293,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   }
 
   #isAlone(): boolean {
-    return !this.#node.status().members.some(({ sessionLive }) => sessionLive);
+    return this.#node.view.linkedCount === 0;
   }
 
   /** TCP for members that cannot send UDP, and for this node where it cannot. */
@@ -338,6 +333,7 @@ class MeshDaemon implements Duties<NodeEvent> {
     this.#routes.start();
     this.#stepTimer = setInterval(() => this.#keepStep(), stepMs);
     this.#node.start(this.#clock());
+    this.#members.started((identity) => this.#node.view.slotOf(identity) !== undefined);
     this.#parts.dataplane.start();
     await this.#driver.start();
     this.#live.start();
@@ -497,21 +493,25 @@ class MeshDaemon implements Duties<NodeEvent> {
         this.#keepMemory(report);
         break;
       case "persist_member":
-        this.#members.keep(report.identity, report.record);
+        this.#members.keep(report.identity);
+        break;
+      case "peer_coming":
+        break;
+      case "peer_resting":
+        this.#traffic.rest(report.slot, this.#parts.dataplane.peerStats(), report.peer);
         break;
       case "address_assigned":
         this.#routes.setOwn([report.ipv6, ...(report.ipv4 === undefined ? [] : [report.ipv4])]);
         tellLog(this.#parts.log, report, (subject) => subject);
         break;
       case "member_joined":
-        this.#names.set(report.identity, report.name);
         this.#parts.log.verbose(`${this.#called(report.identity)} is a member`);
         break;
       case "member_left":
         this.#parts.log.verbose(
-          `${this.#called(report.identity)} is no longer a member: ${this.#doctor.whyNot(report.identity)}`,
+          `${calledBy(report.name, report.identity)} is no longer a member: ${this.#doctor.whyNot(report.identity)}`,
         );
-        this.#names.delete(report.identity);
+        this.#traffic.forget(report.slot);
         this.#members.forget(report.identity);
         break;
       default:
@@ -533,8 +533,7 @@ class MeshDaemon implements Duties<NodeEvent> {
 
   /** `name (identity)`, or whatever else the subject is. */
   #called(subject: string): string {
-    const name = this.#names.get(subject);
-    return name === undefined || name === "" ? subject : `${name} (${subject})`;
+    return calledBy(this.#node.view.nameOf(subject) ?? "", subject);
   }
 
   /** Says something to the node between turns. */
@@ -590,7 +589,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   }
 
   #meshAddress(): string {
-    return this.#node.status().addresses.find((each) => each.includes(":")) ?? "::1";
+    return this.#node.view.addresses.find((each) => each.includes(":")) ?? "::1";
   }
 
   #netcheck(refresh: boolean): NetcheckReport {
@@ -643,37 +642,14 @@ class MeshDaemon implements Duties<NodeEvent> {
     members: ReturnType<MeshNode["status"]>["members"],
     withPaths: boolean,
   ): readonly MemberStatus[] {
-    const find = statsBySlot(this.#parts.dataplane.peerStats());
-    const { ms, wallMs } = this.#clock();
-    const met = members.map((member): MemberStatus => {
-      const stats = find(member.peer);
-      const handshakeMs = member.lastHandshakeWallMs;
-      return {
-        name: member.name,
-        name_clash: member.nameClash,
-        given_name: this.#givenNames.get(member.identity) ?? "",
-        identity: member.identity,
-        addresses: member.addresses,
-        offers: member.offered.map(formatPrefix),
-        certificate: certificateStatus(member.certificate),
-        state: member.state,
-        path: (member.sessionLive ? member.path : undefined) ?? "-",
-        ...(withPaths ? memberPaths(member, ms) : {}),
-        nat: member.natKind,
-        relay: member.relays,
-        rtt_ms: member.rttMs === undefined ? null : Math.round(member.rttMs * 1000) / 1000,
-        // A clock that was set back must not show a handshake in the future.
-        handshake_age_s:
-          handshakeMs === 0 ? null : Math.max(0, Math.floor((wallMs - handshakeMs) / 1000)),
-        rx_bytes: stats?.rxBytes ?? 0,
-        tx_bytes: stats?.txBytes ?? 0,
-      };
+    return memberStatuses(members, {
+      find: statsBySlot(this.#parts.dataplane.peerStats()),
+      resting: this.#traffic,
+      now: this.#clock(),
+      givenName: (identity) => this.#givenNames.get(identity) ?? "",
+      trusted: this.#node.roster.identities(),
+      withPaths,
     });
-    const known = new Set(met.map(({ identity }) => identity));
-    const unmet = [...this.#node.roster.identities()]
-      .map(formatIdentity)
-      .filter((identity) => !known.has(identity));
-    return [...met, ...unmet.map((each) => notMet(each, this.#givenNames.get(each) ?? ""))];
   }
 
   #counters(): Readonly<Record<string, number>> {
@@ -692,6 +668,10 @@ class MeshDaemon implements Duties<NodeEvent> {
 /** Without an interface there is no name that wg(8) could ask for. */
 function answersUapi({ uapi, tun }: MeshConfig): boolean {
   return uapi && tun;
+}
+
+function calledBy(name: string, subject: string): string {
+  return name === "" ? subject : `${name} (${subject})`;
 }
 
 const nobodyTrusted =

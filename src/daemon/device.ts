@@ -9,7 +9,7 @@ import { availableParallelism } from "node:os";
 import type { Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
 import { MeshError } from "../base/errors.ts";
-import type { DataplaneEvent, PeerRef, PeerStats } from "../mesh/dataplane.ts";
+import type { DataplaneEvent, PeerStats } from "../mesh/dataplane.ts";
 import { type Peer, PeerTable, type PeerTableEvent } from "../mesh/peer-table.ts";
 import { answerUapi, type UapiDevice } from "../mesh/uapi.ts";
 import { NativeCrypto } from "../native/crypto.ts";
@@ -256,10 +256,10 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
     this.#crypto.release(secret);
   }
 
-  traffic(): (ref: PeerRef) => { txBytes: number; rxBytes: number } {
+  traffic(): (peer: Peer) => { txBytes: number; rxBytes: number } {
     const bySlot = new Map<number, PeerStats>();
     for (const stats of this.#dataplane.peerStats()) bySlot.set(stats.peer.slot, stats);
-    return (ref) => {
+    return ({ ref }) => {
       const stats = bySlot.get(ref.slot);
       return stats?.peer.generation === ref.generation ? stats : { txBytes: 0, rxBytes: 0 };
     };

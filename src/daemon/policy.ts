@@ -32,13 +32,21 @@ export interface PolicyPlane {
 /** A member, as far as the policy asks. */
 export interface Admitted {
   readonly identity: string;
-  readonly peer: PeerRef;
+  readonly peer: PeerRef | undefined;
   readonly certificate: Certificate | undefined;
+}
+
+/** A member with a peer, and the rules that name it. */
+interface NamedMember extends NamedPeer {
+  readonly identity: string;
 }
 
 /** Who is who, as it is now. */
 export interface Persons {
-  members(): readonly Admitted[];
+  isMember(identity: string): boolean;
+  /** Members that have a peer, by which alone packets come. */
+  present(): readonly Admitted[];
+  certificateOf(identity: string): Certificate | undefined;
   /** The operator's own word; empty: there is none. */
   givenName(identity: string): string;
   organisations(): OrganisationNames;
@@ -52,9 +60,9 @@ export class PolicyKeeper {
   readonly #persons: Persons;
   #policy: Policy = openPolicy;
   #compiled: readonly CompiledRule[] = [];
-  /** What the data plane has: the policy, and of each peer by its reference the rules that name it. */
+  /** What the data plane has: the policy, and of each member with a peer that rules name, which and which. */
   #given: Policy = openPolicy;
-  #givenNamed: ReadonlyMap<string, string> = new Map();
+  #givenNamed: ReadonlyMap<string, NamedMember> = new Map();
 
   constructor(stateDirectory: string, plane: PolicyPlane, persons: Persons) {
     this.#stateDirectory = stateDirectory;
@@ -78,40 +86,59 @@ export class PolicyKeeper {
     const hasNamed = this.#compiled.some(({ named }) => named);
     if (!isNew && !hasNamed) return;
     const named = hasNamed ? this.#named() : [];
-    const texts = new Map(
-      named.map(({ peer, rules }) => [`${peer.slot}/${peer.generation}`, rules.join()]),
-    );
-    const before = this.#givenNamed;
-    const kept = [...before].every(([peer, rules]) => texts.get(peer) === rules);
-    if (!isNew && kept && texts.size === before.size) return;
-    // Nobody whom rules named before is named by others now, so nothing is to be judged anew.
+    const now = new Map(named.map((each) => [each.identity, each]));
+    const before = [...this.#givenNamed.values()];
+    const isAsBefore = before.every((each) => Bun.deepEquals(now.get(each.identity), each));
+    if (!isNew && isAsBefore && now.size === before.length) return;
+    // Nobody whom rules named before is named by others now, so nothing is to be judged anew. Whose
+    // peer went because nothing wanted it has lost no right.
+    const kept = before.every(({ identity, rules }) => {
+      const is = now.get(identity)?.rules ?? this.#rulesOf(identity);
+      return is.join() === rules.join();
+    });
     const how = { allowOthers: this.#policy.default === "allow", keepFlows: !isNew && kept };
-    this.#plane.setPolicy(this.#compiled, named, how);
+    const peers = named.map(({ peer, rules }) => ({ peer, rules }));
+    this.#plane.setPolicy(this.#compiled, peers, how);
     this.#given = this.#policy;
-    this.#givenNamed = texts;
+    this.#givenNamed = now;
   }
 
   /** What the member may begin here, for doctor. */
   standing(identity: string): PolicyStanding {
-    const found = this.#persons.members().find((each) => each.identity === identity);
     const givenName = this.#persons.givenName(identity);
-    const member = policyMember(identity, givenName, found?.certificate);
+    const member = policyMember(identity, givenName, this.#persons.certificateOf(identity));
     return standing(this.#policy, member, this.#persons.own(), this.#persons.organisations());
   }
 
-  #named(): readonly NamedPeer[] {
+  #named(): readonly NamedMember[] {
     const organisations = this.#persons.organisations();
-    return this.#persons.members().flatMap(({ identity, peer, certificate }): NamedPeer[] => {
-      const member = policyMember(identity, this.#persons.givenName(identity), certificate);
-      const rules = rulesNaming(this.#policy, member, organisations);
-      return rules.length === 0 ? [] : [{ peer, rules }];
+    return this.#persons.present().flatMap(({ identity, peer, certificate }): NamedMember[] => {
+      if (peer === undefined) return [];
+      const rules = this.#rulesNaming(identity, certificate, organisations);
+      return rules.length === 0 ? [] : [{ identity, peer, rules }];
     });
+  }
+
+  /** Of a member, whether it has a peer or not. */
+  #rulesOf(identity: string): readonly number[] {
+    if (!this.#persons.isMember(identity)) return [];
+    const certificate = this.#persons.certificateOf(identity);
+    return this.#rulesNaming(identity, certificate, this.#persons.organisations());
+  }
+
+  #rulesNaming(
+    identity: string,
+    certificate: Certificate | undefined,
+    organisations: OrganisationNames,
+  ): readonly number[] {
+    const member = policyMember(identity, this.#persons.givenName(identity), certificate);
+    return rulesNaming(this.#policy, member, organisations);
   }
 }
 
 const whoIsWho: readonly NodeEvent["kind"][] = [
   ...(["member_joined", "member_left", "member_state", "session_up"] as const),
-  ...(["persist_member", "persist_statements"] as const),
+  ...(["peer_coming", "peer_resting", "persist_member", "persist_statements"] as const),
 ];
 
 /** Whether after this report somebody may be another, have other rights, or offer something else. */

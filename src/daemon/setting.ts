@@ -55,6 +55,8 @@ export interface MeshConfig {
   readonly stun: readonly HostPlace[];
   /** How soon a member that does not answer counts as dead. */
   readonly detection: ProfileName;
+  /** Up to so many members a session is held with each. */
+  readonly sessions_held: number;
   /** Networks behind this node that members may be led into; all of them where it is an exit node. */
   readonly offer: readonly IpPrefix[];
   readonly offer_exit: boolean;

@@ -6,7 +6,14 @@ import { warningText } from "./warnings.ts";
 
 export type Told = Exclude<
   NodeEvent,
-  { kind: `timestamp_${string}` | `persist_${string}` | "member_joined" | "member_left" }
+  {
+    kind:
+      | `timestamp_${string}`
+      | `persist_${string}`
+      | "member_joined"
+      | "member_left"
+      | `peer_${string}`;
+  }
 >;
 
 /** `called`: what to call a subject. */

@@ -20,6 +20,7 @@ import {
 import { join } from "node:path";
 import { formatKey, parseKey } from "../base/base64.ts";
 import { compareBytes, fromHex, toHex } from "../base/bytes.ts";
+import { StampMap, type Stamps } from "../noise/stamps.ts";
 
 const header = "meshvpn timestamps 1";
 const tai64nBytes = 12;
@@ -30,7 +31,7 @@ const damagedNamesMax = 1000;
 export interface TimestampHistory {
   readonly lastSent: Uint8Array | undefined;
   /** By public key, base64. */
-  readonly accepted: ReadonlyMap<string, Uint8Array>;
+  readonly accepted: Stamps;
 }
 
 export class TimestampStore {
@@ -39,7 +40,7 @@ export class TimestampStore {
   #path: string | undefined;
   #file: number | undefined;
   #lastSent: Uint8Array | undefined;
-  #accepted = new Map<string, Uint8Array>();
+  #accepted = new StampMap();
   #lines = 0;
   #waiting: string[] = [];
   #failing = false;
@@ -55,9 +56,9 @@ export class TimestampStore {
     const name = new Bun.CryptoHasher("sha256").update(publicKey).digest("hex").slice(0, 32);
     this.#path = join(this.#directory, `timestamps-${name}`);
     this.#lastSent = undefined;
-    this.#accepted = new Map();
+    this.#accepted = new StampMap();
     this.#attempt(() => this.#load(this.#path as string));
-    return { lastSent: this.#lastSent, accepted: new Map(this.#accepted) };
+    return { lastSent: this.#lastSent, accepted: this.#accepted };
   }
 
   sent(tai64n: Uint8Array): void {

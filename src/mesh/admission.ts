@@ -8,6 +8,7 @@ import { equalBytes, toHex } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import type { Crypto } from "../base/crypto.ts";
 import type { Endpoint } from "../base/endpoint.ts";
+import { Pruning } from "../base/prune.ts";
 import type { Random } from "../base/random.ts";
 import { type TokenBucket, takeToken } from "../base/token-bucket.ts";
 import { type Seniority, seniorityBy } from "../trust/address.ts";
@@ -41,8 +42,8 @@ export interface AdmissionOptions {
   readonly self: Uint8Array;
   readonly trust: TrustState;
   readonly book?: InviteBook | undefined;
-  /** SWIM slots of members with live sessions, at random. */
-  readonly pickLinked: (count: number) => readonly number[];
+  /** SWIM slots of members with live sessions, at random, in a large mesh since then. */
+  readonly pickLinked: (count: number, sinceMs?: number) => readonly number[];
   readonly memberCount: () => number;
 }
 
@@ -101,6 +102,7 @@ export class Admission {
   #certificate: Uint8Array | undefined;
   /** By member's slot. */
   readonly #budgets = new Map<number, TokenBucket>();
+  readonly #pruning = new Pruning();
   readonly #forwards = new Map<string, Forward>();
   readonly #forwardBudget: TokenBucket = { tokens: forwardsBurst, atMs: 0 };
   #changed = false;
@@ -193,8 +195,8 @@ export class Admission {
     this.#drain();
   }
 
-  forget(member: Correspondent): void {
-    this.#budgets.delete(member.slot);
+  forget(slot: number): void {
+    this.#budgets.delete(slot);
   }
 
   /**
@@ -207,6 +209,9 @@ export class Admission {
     bytes: Uint8Array,
     answer: (sealed: Uint8Array) => Uint8Array | undefined,
   ): void {
+    // A full one is as good as none.
+    const fullAfterMs = (1_000 * messagesBurst) / messagesPerSecond;
+    this.#pruning.run(this.#budgets, ({ atMs }) => now.ms >= atMs + fullAfterMs);
     const budget = this.#budgets.get(member.slot) ?? { tokens: messagesBurst, atMs: now.ms };
     this.#budgets.set(member.slot, budget);
     if (!takeToken(budget, now.ms, messagesPerSecond, messagesBurst)) {

@@ -90,7 +90,11 @@ export type Command =
       readonly prefix: Prefix;
       readonly table?: number;
     }
-  | { readonly kind: "rule_add" | "rule_remove"; readonly rule: RoutingRule };
+  | { readonly kind: "rule_add" | "rule_remove"; readonly rule: RoutingRule }
+  /** Where no peer holds an address of this, packets wait, and it is said that one is wanted. */
+  | { readonly kind: "destinations_await"; readonly prefix: Prefix }
+  /** One address, that is nobody's: what waits for it is answered as unreachable. */
+  | { readonly kind: "destination_refuse"; readonly prefix: Prefix };
 
 export type HandshakeReason =
   | "no_keypair"
@@ -112,6 +116,8 @@ export type DataplaneEvent =
   | { readonly kind: "path_mtu_wanted"; readonly peer: PeerRef; readonly mtu: number }
   /** Addresses or routes of this machine have changed. */
   | { readonly kind: "network_changed" }
+  /** Packets wait for an address that is to be awaited and that no peer holds. */
+  | { readonly kind: "destination_wanted"; readonly address: string }
   | { readonly kind: "link_gone" }
   | { readonly kind: "mtu_changed"; readonly mtu: number }
   | { readonly kind: "link_changed"; readonly up: boolean }

@@ -9,6 +9,7 @@ import type { Instant } from "../base/clock.ts";
 import type { Crypto } from "../base/crypto.ts";
 import type { Endpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
+import { Pruning } from "../base/prune.ts";
 import type { Random } from "../base/random.ts";
 import { formatIdentity, type Identity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
@@ -179,6 +180,7 @@ export class Introducer {
   readonly #exchanges = new Map<string, Exchange>();
   readonly #limiter = new SourceLimiter(rates);
   readonly #accepted = new Map<string, { sentWallMs: number; atMs: number }>();
+  readonly #pruning = new Pruning();
   #lastSentWallMs = 0;
   readonly #transmits: Transmit[] = [];
   readonly #events: IntroducerEvent[] = [];
@@ -461,6 +463,7 @@ export class Introducer {
       this.#refuse(now, introduction);
       return undefined;
     }
+    this.#pruning.run(this.#accepted, ({ atMs }) => now.ms >= atMs + replayMemoryMs);
     this.#accepted.set(name, { sentWallMs: introduction.sentWallMs, atMs: now.ms });
     this.#note(now, record, "admitted");
     this.counters.requestsReceived += 1;

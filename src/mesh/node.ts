@@ -8,7 +8,6 @@ import { equalBytes } from "../base/bytes.ts";
 import type { Candidate, NatKind } from "../base/candidate.ts";
 import type { Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
-import { sameEndpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
 import { Fifo } from "../base/fifo.ts";
 import type { IpPrefix } from "../base/ip.ts";
@@ -23,16 +22,24 @@ import { Admission, noBytes, type TrustState, trustOf } from "./admission.ts";
 import type { Command, DataplaneEvent, ReceivedDatagram, Transmit } from "./dataplane.ts";
 import type { Joining } from "./dial-target.ts";
 import { Introducer, type Seed } from "./introducer.ts";
-import { isKeyTaken, Member, Members } from "./member.ts";
+import { type Member, Members } from "./member.ts";
+import { MemberPeers } from "./member-peers.ts";
 import type { MeshNodeOptions } from "./node-options.ts";
-import { nodeStatus } from "./node-status.ts";
-import { attempts, Openings } from "./openings.ts";
+import { NodeView } from "./node-view.ts";
+import { attempts } from "./openings.ts";
 import { advertised, OwnRecord, sameCandidates } from "./own-record.ts";
 import { Pathfinder } from "./pathfinder.ts";
-import { type HandshakeHistory, type Peer, PeerTable, type PeerTableEvent } from "./peer-table.ts";
+import {
+  type HandshakeHistory,
+  type Peer,
+  PeerTable,
+  type PeerTableEvent,
+  type Strangers,
+} from "./peer-table.ts";
 import { isNews, RecordIntake, type RecordSource } from "./record-intake.ts";
 import { type NodeEvent, type NodeStatus, nodeCounters, prefixed } from "./report.ts";
 import { ReportQueue } from "./report-queue.ts";
+import { SessionAttempts } from "./session-attempts.ts";
 import { statementSigner } from "./statements.ts";
 import { isTrustMessage } from "./trust-message.ts";
 
@@ -49,18 +56,22 @@ export class MeshNode {
   /** For a status and for plain peers; members' peers are this node's alone. */
   readonly peers: PeerTable;
   readonly counters = nodeCounters();
+  /** For a status and for the disk. */
+  readonly view: NodeView;
   readonly #options: MeshNodeOptions;
   readonly #swim: Swim;
   readonly #records: RecordIntake;
-  /** Members have peers only while sessions are wanted. */
-  readonly #onDemand: boolean;
+  /** A simulation's: members have no addresses and no place on the disk, and sessions are its own. */
+  readonly #bare: boolean;
   readonly #introducer: Introducer;
   readonly #addressing: Addressing;
   readonly #pathfinder: Pathfinder;
-  readonly #openings = new Openings();
+  readonly #attempts: SessionAttempts;
   readonly #self: string;
   readonly #own: OwnRecord;
+  /** Those that have a peer. */
   readonly #members = new Members();
+  readonly #held: MemberPeers;
   #candidates: readonly Candidate[];
   #started = false;
   readonly #commands = new Fifo<Command>();
@@ -82,15 +93,21 @@ export class MeshNode {
       self: identity.publicKey,
       trust: trustOf(options.trusted, options.trust),
       book: options.book,
-      pickLinked: (count) => this.#swim.table.pickLinked(random, count, selfSlot),
+      pickLinked: (count, sinceMs = Number.NEGATIVE_INFINITY) =>
+        this.#swim.table.pickLinked(random, count, selfSlot, (link) => {
+          return this.#swim.eager || link.sinceMs >= sinceMs;
+        }),
       memberCount: () => this.#swim.table.size,
     });
-    this.#onDemand = shared !== undefined;
+    this.#bare = shared !== undefined;
     this.#records = new RecordIntake(crypto, networkId, shared?.records);
     this.roster = shared?.roster ?? this.#admission.roster;
-    this.peers =
-      shared?.peers ??
-      new PeerTable({ crypto, random, lanes: options.lanes ?? 1, ...options.history });
+    const { history, lanes = 1 } = options;
+    const strangers: Strangers = {
+      knows: (key) => this.#held.roll.withKey(key) !== undefined,
+      admit: (now, key) => void this.#held.bring(now, this.#held.roll.withKey(key) as number),
+    };
+    this.peers = shared?.peers ?? new PeerTable({ crypto, random, lanes, strangers, ...history });
     this.#addressing = new Addressing({
       crypto,
       networkId,
@@ -112,6 +129,33 @@ export class MeshNode {
     const [members, { table }] = [this.#members, this.#swim];
     const parts = { random, identity: identity.publicKey, peers: this.peers, members, table };
     this.#pathfinder = new Pathfinder({ ...parts, relay: options.relay });
+    this.#held = new MemberPeers({
+      peers: this.peers,
+      members,
+      table,
+      recordOf: (slot) => this.#records.of(table, slot),
+      addressing: this.#bare ? undefined : this.#addressing,
+      pathfinder: this.#pathfinder,
+      holdsAll: () => !this.#bare && this.#swim.eager,
+      tell: (kind, slot, peer) => {
+        if (!this.#bare) this.#reports.push({ kind, slot, peer });
+      },
+    });
+    this.view = new NodeView({
+      self: this.#self,
+      name: options.name,
+      own: this.#own,
+      peers: this.peers,
+      addressing: this.#addressing,
+      admission: this.#admission,
+      joining: () => this.#joining !== undefined,
+      candidates: () => this.#candidates,
+      members,
+      held: this.#held,
+      records: this.#records,
+      table,
+      pathfinder: this.#pathfinder,
+    });
     this.#introducer = new Introducer({
       crypto,
       random,
@@ -125,6 +169,15 @@ export class MeshNode {
       redeemer: this.#admission.redeemer,
       arrivals: options.arrivals,
     });
+    this.#attempts = new SessionAttempts({
+      swim: this.#swim,
+      held: this.#held,
+      peers: this.peers,
+      addressing: this.#addressing,
+      pathfinder: this.#pathfinder,
+      introducer: this.#introducer,
+      counters: this.counters,
+    });
   }
 
   /** Once: sets up the interface, takes up the members that were persisted, and dials the seeds. */
@@ -136,6 +189,7 @@ export class MeshNode {
     this.#commands.push({ kind: "introduction_key_set", identity: identity.publicKey });
     this.#admission.start(now);
     for (const bytes of members ?? []) this.#restore(now, bytes);
+    this.#holdAll(now);
     this.#addressing.start(now.ms, mtu);
     this.#tellAddresses();
     this.#publish(now);
@@ -189,8 +243,12 @@ export class MeshNode {
 
   /** The peer of a member that has come to us, made if there is none yet: where peers are on demand. */
   peerOf(now: Instant, identity: Uint8Array): Peer | undefined {
-    const slot = this.#swim.table.find(identity);
-    return slot === undefined || slot === 0 ? undefined : this.#activate(now, slot).peer;
+    const slot = this.#swim.table.find(identity) ?? selfSlot;
+    return slot === selfSlot ? undefined : this.#held.bring(now, slot).peer;
+  }
+
+  open(now: Instant, slot: number): void {
+    this.#attempts.open(now, slot);
   }
 
   setSeeds(now: Instant, seeds: readonly Seed[]): void {
@@ -215,7 +273,11 @@ export class MeshNode {
   }
 
   /** What is led to members beside their own addresses, by their identities. */
-  setRoutes(routes: ReadonlyMap<string, readonly IpPrefix[]>): void {
+  setRoutes(now: Instant, routes: ReadonlyMap<string, readonly IpPrefix[]>): void {
+    for (const name of routes.keys()) {
+      const slot = this.view.slotOf(name);
+      if (slot !== undefined) this.#held.bring(now, slot);
+    }
     this.#addressing.setRoutes(routes);
   }
 
@@ -224,7 +286,7 @@ export class MeshNode {
     this.peers.setLocalKey(now, key, history);
     this.#publish(now);
     if (this.#swim.eager) {
-      for (const member of this.#members) this.#openings.schedule(member, now.ms);
+      for (const member of this.#members) this.#attempts.schedule(member, now.ms);
     }
     this.#settle(now);
   }
@@ -232,6 +294,7 @@ export class MeshNode {
   handleEvent(now: Instant, event: DataplaneEvent): void {
     this.peers.handleEvent(now, event);
     this.#pathfinder.handleEvent(now, event);
+    if (event.kind === "destination_wanted") this.#attempts.seek(now, event.address);
     this.#settle(now);
   }
 
@@ -258,9 +321,7 @@ export class MeshNode {
     this.#introducer.handleTimeout(now);
     this.#swim.handleTimeout(now);
     this.#admission.handleTimeout(now);
-    for (let next = this.#openings.take(now.ms); next; next = this.#openings.take(now.ms)) {
-      this.#attempt(now, next);
-    }
+    this.#attempts.handleTimeout(now);
     if (now.ms >= this.#own.dueMs) this.#publish(now);
     if (this.#addressing.takeSettled(now.ms)) this.#persistMemory(now);
     this.#settle(now);
@@ -270,7 +331,7 @@ export class MeshNode {
     const parts = [this.peers, this.#pathfinder, this.#introducer, this.#swim, this.#admission];
     let next = Math.min(
       this.#started ? this.#own.dueMs : never,
-      this.#openings.nextTimeout() ?? never,
+      this.#attempts.nextTimeout() ?? never,
     );
     next = Math.min(next, this.#addressing.settlesAtMs ?? never);
     for (const part of parts) next = Math.min(next, part.nextTimeout() ?? never);
@@ -296,19 +357,7 @@ export class MeshNode {
   }
 
   status(): NodeStatus {
-    return nodeStatus({
-      self: this.#self,
-      name: this.#options.name,
-      sequence: this.#own.sequence,
-      peers: this.peers,
-      addressing: this.#addressing,
-      admission: this.#admission,
-      joining: this.#joining !== undefined,
-      candidates: this.#candidates,
-      members: this.#members,
-      table: this.#swim.table,
-      pathfinder: this.#pathfinder,
-    });
+    return this.view.status();
   }
 
   /** Every counter of the node and of its parts, by name. */
@@ -345,7 +394,7 @@ export class MeshNode {
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
         quiet = false;
         if (it.kind === "record") this.#receiveRecord(now, it.bytes, it.from);
-        else if (it.kind === "open") this.open(now, it.slot);
+        else if (it.kind === "open") this.#attempts.open(now, it.slot);
         else this.#handleState(now, it.slot, it.state);
       }
       for (const slot of this.#pathfinder.takeWanted()) this.open(now, slot);
@@ -377,8 +426,7 @@ export class MeshNode {
     this.#pathfinder.networkChanged(now);
     this.#introducer.rosterChanged(now);
     for (const member of this.#members) {
-      member.attempts = 0;
-      this.#openings.schedule(member, now.ms);
+      this.#attempts.anew(now, member);
     }
   }
 
@@ -400,7 +448,7 @@ export class MeshNode {
         this.#setLinked(now, event.peer, event.kind === "session_established");
         return;
       case "handshake_failed":
-        if (this.#onDemand) this.#deactivate(now, this.#members.ofPeer(event.peer.ref));
+        this.#held.rest(now, this.#members.ofPeer(event.peer.ref));
         return;
       default:
         this.#pathfinder.handlePeerEvent(now, event);
@@ -413,11 +461,11 @@ export class MeshNode {
     if (linked) {
       member.seen = peer.endpoint;
       member.attempts = 0;
-      this.#openings.cancel(member);
+      this.#attempts.cancel(member);
     }
     const changed = member.linked !== linked;
     member.linked = linked;
-    if (changed && !linked && this.#swim.eager) this.#openings.schedule(member, now.ms);
+    if (changed && !linked && this.#swim.eager) this.#attempts.schedule(member, now.ms);
     this.#pathfinder.setLink(now, member, linked);
     const isDoor = member.proven !== undefined || this.#introducer.dials(member.identity);
     this.#swim.setLink(now, member.slot, linked, isDoor);
@@ -425,29 +473,7 @@ export class MeshNode {
     if (!changed) return;
     if (linked) this.#admission.linked(now, member);
     this.#reports.push({ kind: linked ? "session_up" : "session_down", identity: member.name });
-    if (this.#onDemand) this.#deactivate(now, member);
-  }
-
-  /** A session with the member is wanted soon; whoever asks from outside has it settled. */
-  open(now: Instant, slot: number): void {
-    if (!this.#swim.table.has(slot)) return;
-    const member = this.#activate(now, slot);
-    if (member.linked || member.openAtMs !== undefined) return;
-    if (member.attempts >= attempts.lazyMax && !this.#swim.eager) member.attempts = 0;
-    this.#openings.schedule(member, now.ms + this.#pathfinder.headStartMs(member));
-  }
-
-  #activate(now: Instant, slot: number): Member {
-    const known = this.#members.inSlot(slot);
-    if (known !== undefined) return known;
-    const record = this.#records.store.value(this.#swim.table.record(slot));
-    return this.#join(now, formatIdentity(record.identity), slot, record);
-  }
-
-  #deactivate(now: Instant, member: Member | undefined): void {
-    if (member === undefined || member.linked || member.openAtMs !== undefined) return;
-    this.peers.removePeer(now, member.peer);
-    this.#members.remove(member);
+    if (!linked) this.#held.rest(now, member);
   }
 
   /** Whoever is admitted no longer goes, and whoever was only heard of may come. */
@@ -466,7 +492,7 @@ export class MeshNode {
 
   #receiveTrust(now: Instant, member: Member, bytes: Uint8Array): void {
     // Whatever it says, the member is alive.
-    this.#swim.setLink(now, member.slot, true);
+    this.#swim.heard(now, member.slot);
     this.#admission.handleMessage(now, member, bytes, (sealed) =>
       this.#introducer.handleForwarded(now, sealed),
     );
@@ -512,23 +538,23 @@ export class MeshNode {
     const slot = isNew ? this.#install(now, record, source) : known;
     const endpoint = source.introduced?.endpoint;
     if (slot === undefined || endpoint === undefined) return;
-    const member = this.#activate(now, slot);
+    const member = this.#held.bring(now, slot);
     member.proven = endpoint;
     // It answers there: whatever was tried before, this is tried now.
-    if (!this.#answers(member)) member.seen = undefined;
-    member.attempts = 0;
-    this.#openings.schedule(member, now.ms);
+    if (!this.#attempts.answers(member)) member.seen = undefined;
+    this.#attempts.anew(now, member);
   }
 
   /** A new member, or a newer record of one: its slot. */
   #install(now: Instant, record: Verified<Record>, source: RecordSource): number | undefined {
-    if (!this.#onDemand && isKeyTaken(record, this.peers, this.#members)) {
+    if (!this.#bare && this.#held.isKeyTaken(record)) {
       this.counters.wireguard_key_duplicates += 1;
       this.#reports.warn("wireguard_key_duplicate", formatIdentity(record.identity));
       // Known of, so that it is not fetched again and again.
       this.#swim.hearsay.add(record.identity, record.sequence, record.bytes);
       return undefined;
     }
+    const { size } = this.#swim.table;
     const slot = this.#records.with(record, (id) => this.#swim.learn(now, id, source.from));
     if (slot === undefined) {
       this.counters.members_refused += 1;
@@ -542,67 +568,67 @@ export class MeshNode {
       known.record = record;
       this.#pathfinder.recordChanged(now, known);
       if (rotated) this.#replacePeer(now, known);
-    } else if (this.#onDemand) {
-      return slot;
     }
-    const member = known ?? this.#welcome(now, slot, record, source);
-    this.#claim(now, member);
-    if (source.stored !== true && !this.#onDemand) {
-      this.#reports.push({ kind: "persist_member", identity: member.name, record: record.bytes });
+    if (this.#bare) return slot;
+    this.#held.roll.setKey(slot, record.wireguardKey);
+    this.#claim(now, slot, record);
+    if (this.#swim.table.size > size) this.#welcome(now, slot, record, source);
+    if (source.stored !== true) {
+      const identity = formatIdentity(record.identity);
+      this.#reports.push({ kind: "persist_member", identity, record: record.bytes });
     }
     return slot;
   }
 
-  #welcome(now: Instant, slot: number, record: Verified<Record>, source: RecordSource): Member {
-    const member = this.#join(now, formatIdentity(record.identity), slot, record);
+  #welcome(now: Instant, slot: number, record: Verified<Record>, source: RecordSource): void {
+    const identity = formatIdentity(record.identity);
+    this.#reports.push({ kind: "member_joined", identity, name: record.name });
+    if (!this.#swim.eager || source.stored === true) {
+      if (this.#addressing.leads(identity)) this.#held.bring(now, slot);
+      return;
+    }
     // Who asked for an introduction, at an address that proves nothing, opens the session himself.
     const asked = source.introduced !== undefined && source.introduced.endpoint === undefined;
-    if (this.#swim.eager)
-      this.#openings.schedule(member, now.ms + (asked ? attempts.askedGraceMs : 0));
-    return member;
-  }
-
-  #join(now: Instant, name: string, slot: number, record: Verified<Record>): Member {
-    const peer = this.peers.addPeer(now, record.wireguardKey);
-    const ipv6 = this.#onDemand ? "" : this.#addressing.ipv6Of(record.identity);
-    const member = new Member(slot, name, ipv6, record, peer);
-    this.#members.add(member);
-    this.#pathfinder.bind(member);
-    if (this.#onDemand) return member;
-    this.#addressing.bind(member);
-    this.#reports.push({ kind: "member_joined", identity: name, name: record.name });
-    return member;
+    const member = this.#held.bring(now, slot);
+    this.#attempts.schedule(member, now.ms + (asked ? attempts.askedGraceMs : 0));
   }
 
   #replacePeer(now: Instant, member: Member): void {
     this.#setLinked(now, member.peer, false);
-    this.peers.removePeer(now, member.peer);
-    this.#members.setPeer(member, this.peers.addPeer(now, member.record.wireguardKey));
-    this.#pathfinder.bind(member);
-    this.#addressing.bind(member);
-    member.attempts = 0;
-    this.#openings.schedule(member, now.ms);
+    // Without a session it may have gone to rest.
+    if (this.#members.inSlot(member.slot) !== member) return;
+    this.#held.replace(now, member);
+    this.#attempts.anew(now, member);
   }
 
   #remove(now: Instant, slot: number): void {
+    const { eager: wasEager, table } = this.#swim;
+    const identity = formatIdentity(table.identity(slot));
+    const { name } = this.#records.of(table, slot);
     const member = this.#members.inSlot(slot);
     if (member !== undefined) {
       this.#setLinked(now, member.peer, false);
-      this.#openings.cancel(member);
-      if (this.#members.inSlot(slot) === member) this.#deactivate(now, member);
+      this.#attempts.cancel(member);
     }
+    this.#held.remove(now, slot);
     this.#swim.forget(slot);
-    if (member === undefined) return;
-    this.#admission.forget(member);
-    if (!this.#onDemand) this.#addressing.release(now.ms, member);
-    this.#reports.push({ kind: "member_left", identity: member.name });
+    this.#admission.forget(slot);
+    if (this.#bare && member === undefined) return;
+    if (!this.#bare) this.#addressing.release(now.ms, slot);
+    this.#reports.push({ kind: "member_left", identity, name, slot });
+    if (!wasEager) this.#holdAll(now);
+  }
+
+  /** Where the mesh is small: a session is held with everybody. */
+  #holdAll(now: Instant): void {
+    if (this.#bare || !this.#swim.eager) return;
+    for (const each of this.#held.bringAll(now)) this.#attempts.schedule(each, now.ms);
   }
 
   /** The member's IPv4 claim, as its record has it now. */
-  #claim(now: Instant, member: Member): void {
-    if (this.#onDemand) return;
-    const { moved, refused } = this.#addressing.take(now.ms, member);
-    if (refused !== undefined) this.#reports.warn(refused, member.name);
+  #claim(now: Instant, slot: number, record: Record): void {
+    const { moved, refused } = this.#addressing.take(now.ms, slot, record);
+    if (refused !== undefined) this.#reports.warn(refused, formatIdentity(record.identity));
     if (!moved) return;
     this.#tellAddresses();
     this.#publish(now);
@@ -640,31 +666,6 @@ export class MeshNode {
     this.#reports.push({ kind: "persist_record", sequence: this.#own.sequence, ...ipv4 });
   }
 
-  /** Where a session is wanted: at the next endpoint. */
-  #attempt(now: Instant, member: Member): void {
-    if (this.#answers(member)) return;
-    // What is left of a silent session is not led to where nobody is known to be.
-    const [relayed] = this.#pathfinder.relayWays(member);
-    const endpoint = member.linked ? member.proven : (member.nextEndpoint() ?? relayed);
-    if (endpoint === undefined) return; // it must come to us
-    if (!sameEndpoint(member.peer.endpoint, endpoint)) {
-      this.peers.setEndpoint(now, member.peer, endpoint);
-    }
-    member.attempts += 1;
-    this.counters.session_attempts += 1;
-    this.#pathfinder.shakeHands(now, member);
-    if (member.linked) return; // the handshake goes on by itself
-    if (member.attempts > attempts.alone)
-      this.#introducer.dialMember(now, member.identity, () => member.endpoints());
-    const most = this.#swim.eager ? attempts.max : attempts.lazyMax;
-    if (member.attempts < most) this.#openings.schedule(member, now.ms + attempts.intervalMs);
-  }
-
-  /** A session says little where probes fail: the other side may have forgotten it. */
-  #answers(member: Member): boolean {
-    return member.linked && this.#swim.table.state(member.slot) === "alive";
-  }
-
   /** Seeds that are reached need no dialling. */
   #tellReached(now: Instant, slot: number): void {
     const { table } = this.#swim;
@@ -691,10 +692,9 @@ export class MeshNode {
   #handleState(now: Instant, slot: number, state: MemberState): void {
     this.#options.shared?.watch?.(slot, state);
     this.#tellReached(now, slot);
-    const member = this.#members.inSlot(slot);
-    if (member === undefined) return;
-    if (state === "suspect" || state === "dead")
-      this.#introducer.dialMember(now, member.identity, () => member.endpoints());
-    this.#reports.push({ kind: "member_state", identity: member.name, state });
+    if (this.#bare && this.#members.inSlot(slot) === undefined) return;
+    const identity = this.#swim.table.identity(slot);
+    if (state === "suspect" || state === "dead") this.#attempts.dial(now, slot, identity);
+    this.#reports.push({ kind: "member_state", identity: formatIdentity(identity), state });
   }
 }

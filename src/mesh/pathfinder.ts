@@ -261,9 +261,7 @@ export class Pathfinder {
       }
       case "handshake_wanted": {
         const member = this.#options.members.ofPeer(event.peer);
-        if (member === undefined || event.reason !== "no_keypair") return;
-        this.#sought.add(member.slot);
-        this.#paths.seek(now, member.slot);
+        if (member !== undefined && event.reason === "no_keypair") this.seek(now, member);
         return;
       }
       case "network_changed":
@@ -272,6 +270,12 @@ export class Pathfinder {
       default:
         return;
     }
+  }
+
+  /** Data waits for the member. */
+  seek(now: Instant, member: Member): void {
+    this.#sought.add(member.slot);
+    this.#paths.seek(now, member.slot);
   }
 
   /** A handshake came from elsewhere, or the data plane has moved the member. */

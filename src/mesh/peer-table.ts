@@ -31,7 +31,8 @@ import {
   type Wish,
 } from "../noise/session.ts";
 import { SessionIndices } from "../noise/session-indices.ts";
-import { SentTimestamps, timestampBytes } from "../noise/timestamp.ts";
+import { StampMap } from "../noise/stamps.ts";
+import { SentTimestamps } from "../noise/timestamp.ts";
 import type {
   Command,
   DataplaneEvent,
@@ -43,6 +44,7 @@ import type {
 import type { HandshakeHistory, Peer, PeerTableCounters, PeerTableEvent } from "./peer.ts";
 import { PeerSlots } from "./peer-slots.ts";
 import { PrefixOwners } from "./prefix-owners.ts";
+import { Prospects } from "./prospects.ts";
 
 export type { HandshakeHistory, Peer, PeerTableCounters, PeerTableEvent } from "./peer.ts";
 
@@ -51,6 +53,13 @@ export const peersMax = 1 << 16;
 /** Events of initiations from strangers that wait to be polled; more are only counted. */
 export const strangersWaitingMax = 64;
 
+/** Keys that are no peer's yet and may become one when they come. */
+export interface Strangers {
+  knows(publicKey: Uint8Array): boolean;
+  /** Its initiation is authentic and new: `addPeer` is called before this returns. */
+  admit(now: Instant, publicKey: Uint8Array): void;
+}
+
 /** The history is that of the first local key to be set. */
 export interface PeerTableOptions extends HandshakeHistory {
   readonly crypto: NoiseCrypto;
@@ -58,6 +67,8 @@ export interface PeerTableOptions extends HandshakeHistory {
   readonly peersMax?: number;
   /** Of the data plane; a power of two, 1 unless given. */
   readonly lanes?: number;
+  /** Nobody unless given. */
+  readonly strangers?: Strangers;
 }
 
 const nowhere: readonly Endpoint[] = [];
@@ -65,7 +76,8 @@ const nowhere: readonly Endpoint[] = [];
 class PeerState implements Peer {
   readonly publicKey: Uint8Array;
   readonly name: string;
-  readonly ref: PeerRef;
+  /** Given when it becomes a peer: see prospects.ts. */
+  ref!: PeerRef;
   readonly session: Session<PeerState>;
   endpoint: Endpoint | undefined;
   keepaliveSeconds = 0;
@@ -78,13 +90,11 @@ class PeerState implements Peer {
   constructor(
     context: SessionContext<PeerState>,
     prefixes: PrefixOwners<PeerState>,
-    ref: PeerRef,
     publicKey: Uint8Array,
   ) {
     this.#prefixes = prefixes;
     this.publicKey = publicKey;
     this.name = formatKey(publicKey);
-    this.ref = ref;
     this.session = new Session(context, this, publicKey);
   }
 
@@ -138,15 +148,19 @@ export class PeerTable {
   readonly #commands = new Fifo<Command>();
   readonly #transmits = new Fifo<Transmit>();
   readonly #events = new Fifo<PeerTableEvent>();
+  readonly #strangers: Strangers | undefined;
+  readonly #prospects = new Prospects<PeerState>();
   /** From an earlier life, until the key that it belongs to is set. */
   #lastSent: Uint8Array | undefined;
-  #accepted = new Map<string, Uint8Array>();
+  /** Of an earlier life, and of peers that rest. */
+  #accepted = new StampMap();
   #strangersWaiting = 0;
   #timestampSent: Uint8Array | undefined;
 
   constructor(options: PeerTableOptions) {
     this.#context = new Context(options);
     this.#peersMax = options.peersMax ?? peersMax;
+    this.#strangers = options.strangers;
     this.#restore(options);
   }
 
@@ -186,6 +200,7 @@ export class PeerTable {
       peer.session.reset();
       this.#schedule(peer);
     }
+    this.#prospects.clear();
     if (local !== undefined) crypto.release(local.secret);
     this.#context.local = undefined;
     if (key !== undefined && publicKey !== undefined) {
@@ -224,24 +239,43 @@ export class PeerTable {
         "remove a peer first",
       );
     }
-    const peer = this.#slots.put(
-      (ref) => new PeerState(this.#context, this.#prefixes, ref, publicKey.slice()),
-    );
+    const made = this.#prospects.take(formatKey(publicKey)) ?? this.#make(publicKey);
+    const peer = this.#slots.put((ref) => {
+      made.ref = ref;
+      return made;
+    });
     this.#peers.set(peer.name, peer);
-    this.#restoreAccepted(peer);
     this.#commands.push({ kind: "peer_add", peer: peer.ref, publicKey: peer.publicKey });
     return peer;
   }
 
+  #make(publicKey: Uint8Array): PeerState {
+    const made = new PeerState(this.#context, this.#prefixes, publicKey.slice());
+    this.#restoreAccepted(made);
+    return made;
+  }
+
   /** Releases all that is the peer's; the largest stamp accepted from it is forgotten too. */
-  removePeer(_now: Instant, peer: Peer): void {
+  removePeer(now: Instant, peer: Peer): void {
+    this.restPeer(now, peer);
+    this.#accepted.delete(formatKey(peer.publicKey));
+  }
+
+  /** Whether no handshake is under way with it, and no session usable or about to be. */
+  isIdle(now: Instant, peer: Peer): boolean {
+    return this.#state(peer).session.isIdle(now);
+  }
+
+  /** As if it were removed, but what was accepted from it stays accepted: it may come again. */
+  restPeer(_now: Instant, peer: Peer): void {
     const state = this.#state(peer);
+    const { accepted } = state.session;
+    if (accepted !== undefined) this.#accepted.set(state.name, accepted);
     state.session.close();
     this.#deadlines.set(state, undefined);
     this.#prefixes.clear(state);
     this.#peers.delete(state.name);
     this.#slots.remove(state);
-    this.#accepted.delete(state.name);
     this.#transmits.retain((transmit) => transmit.peer !== state.ref);
     this.#commands.push({ kind: "peer_remove", peer: state.ref });
   }
@@ -431,19 +465,35 @@ export class PeerTable {
       counters.initiations_not_authentic += 1;
       return;
     }
-    const peer = this.#peers.get(formatKey(opened.remotePublicKey));
+    const known = this.#peers.get(formatKey(opened.remotePublicKey));
+    const peer = known ?? this.#prospect(opened.remotePublicKey);
     if (peer === undefined) {
       releaseOpened(crypto, opened);
       this.#meetStranger(datagram.remote);
       return;
     }
-    const step = peer.session.consumeInitiation(now, opened, message);
+    const consumed = peer.session.openInitiation(now, opened, message);
+    if (consumed === undefined) return;
+    // From here on it is whose key it names.
+    if (known === undefined) this.#strangers?.admit(now, peer.publicKey);
+    assert(this.#peers.get(peer.name) === peer, "whoever is known is admitted");
+    const step = peer.session.respond(now, consumed, message.sender);
     if (step === undefined) return;
     // It is answered where it came from, but the peer is there for us only once it has confirmed:
     // an old initiation that somebody replays at a node that forgot it moves nothing.
     this.#countReceived(peer, initiationBytes);
     this.#take(now, peer, step, datagram);
     this.#schedule(peer);
+  }
+
+  /** Of a key that may become a peer: its claim is proved, at what it costs once, before it does. */
+  #prospect(publicKey: Uint8Array): PeerState | undefined {
+    if (this.#strangers?.knows(publicKey) !== true) return undefined;
+    const known = this.#prospects.find(formatKey(publicKey));
+    if (known !== undefined) return known;
+    const made = this.#make(publicKey);
+    this.#prospects.add(made);
+    return made;
   }
 
   #handleResponse(now: Instant, datagram: ReceivedDatagram): void {
@@ -614,9 +664,6 @@ export class PeerTable {
 
   #restore({ lastSent, accepted }: HandshakeHistory): void {
     this.#lastSent = lastSent;
-    this.#accepted = new Map(accepted);
-    for (const stamp of this.#accepted.values()) {
-      assert(stamp.length === timestampBytes, "a timestamp is 12 bytes");
-    }
+    this.#accepted = new StampMap(accepted);
   }
 }

@@ -5,6 +5,7 @@
 import type { Secret } from "../base/crypto.ts";
 import type { Endpoint } from "../base/endpoint.ts";
 import type { HandshakeCounters } from "../noise/session.ts";
+import type { Stamps } from "../noise/stamps.ts";
 import type { PeerRef, Prefix } from "./dataplane.ts";
 
 export interface Peer {
@@ -56,5 +57,5 @@ export interface HandshakeHistory {
   /** The largest stamp that was sent, 12 bytes. */
   readonly lastSent?: Uint8Array | undefined;
   /** By the peer's public key in base64: the largest stamp that was accepted from it, 12 bytes. */
-  readonly accepted?: ReadonlyMap<string, Uint8Array> | undefined;
+  readonly accepted?: Stamps | undefined;
 }

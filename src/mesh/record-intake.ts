@@ -6,6 +6,7 @@ import { equalBytes } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
 import type { Endpoint } from "../base/endpoint.ts";
+import { assert } from "../base/errors.ts";
 import { shortId } from "../swim/message.ts";
 import type { MemberTable } from "../swim/state.ts";
 import { SignedStore, type StoredId, wordAt } from "../swim/store.ts";
@@ -19,6 +20,13 @@ import {
 } from "../trust/record.ts";
 import { hintEndpoints } from "./member.ts";
 import type { OwnRecord } from "./own-record.ts";
+
+/** What the store holds was verified when it came. */
+function readVerified(bytes: Uint8Array): Verified<Record> {
+  const decoded = decodeRecord(bytes);
+  assert(decoded !== undefined, "what was verified was well formed");
+  return decoded.claimed as Verified<Record>;
+}
 
 /** How a record came to this node. */
 export interface RecordSource {
@@ -54,7 +62,7 @@ export class RecordIntake {
   constructor(
     crypto: IdentityCrypto,
     networkId: Uint8Array,
-    store: SignedStore<Verified<Record>> = new SignedStore(),
+    store: SignedStore<Verified<Record>> = new SignedStore(readVerified),
   ) {
     this.#crypto = crypto;
     this.#networkId = networkId;
@@ -96,6 +104,11 @@ export class RecordIntake {
     if (!admits(stored)) return { hints: [] };
     const { identity } = stored;
     return { hints: hintEndpoints(stored).map((endpoint) => ({ identity, endpoint })) };
+  }
+
+  /** The record of the member in the slot. */
+  of(table: MemberTable, slot: number): Verified<Record> {
+    return this.store.value(table.record(slot));
   }
 
   /** What is held of the member. */

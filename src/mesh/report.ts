@@ -21,7 +21,17 @@ export interface NodeMemory {
 export type NodeEvent =
   | { readonly kind: "member_joined"; readonly identity: string; readonly name: string }
   /** No longer admitted: what was persisted of it can go. */
-  | { readonly kind: "member_left"; readonly identity: string }
+  | {
+      readonly kind: "member_left";
+      readonly identity: string;
+      readonly name: string;
+      /** As in its status. */
+      readonly slot: number;
+    }
+  /** The member in the slot has this peer from now on: packets may come by it, and go. */
+  | { readonly kind: "peer_coming"; readonly slot: number; readonly peer: PeerRef }
+  /** The member in the slot has no peer from now on: what is to be kept of the peer is read now. */
+  | { readonly kind: "peer_resting"; readonly slot: number; readonly peer: PeerRef }
   | { readonly kind: "member_state"; readonly identity: string; readonly state: MemberState }
   | { readonly kind: "session_up" | "session_down"; readonly identity: string }
   /** This node's addresses are these from now on. */
@@ -65,6 +75,7 @@ export function nodeCounters() {
     members_refused: 0,
     own_record_jumps: 0,
     strangers: 0,
+    destinations_unknown: 0,
     messages_without_member: 0,
     session_attempts: 0,
   };
@@ -86,7 +97,10 @@ export interface MemberStatus {
   /** What it offers to lead others into. */
   readonly offered: readonly IpPrefix[];
   readonly state: MemberState;
-  readonly peer: PeerRef;
+  /** Small, and its own for as long as it is a member. */
+  readonly slot: number;
+  /** undefined: it has no session, and none is wanted. */
+  readonly peer: PeerRef | undefined;
   readonly wireguardKey: Uint8Array;
   readonly endpoint: Endpoint | undefined;
   /** `direct IP:PORT` or `relay NAME`: the way that packets take. */

@@ -30,6 +30,8 @@ export const statementsMax = 16_384;
 export const spreadIntervalMs = 200;
 export const spreadTargets = 3;
 export const compareIntervalMs = 30_000;
+/** In a large mesh by such sessions alone: others lapse where nothing else needs them. */
+const youngMs = 100_000;
 /** Two members compare what they hold at most this often, but for what is new. */
 const exchangeIntervalMs = 5_000;
 const exchangesMax = 1_024;
@@ -47,8 +49,8 @@ export interface TrustSpreadOptions {
   readonly networkId: Uint8Array;
   /** Whether what the organisation says counts here. */
   readonly accepts: (organisation: Uint8Array) => boolean;
-  /** Some members with live sessions, at random; and how many there are in all. */
-  readonly pickLinked: (count: number) => readonly number[];
+  /** Some members with live sessions, at random, in a large mesh since then; and how many there are in all. */
+  readonly pickLinked: (count: number, sinceMs?: number) => readonly number[];
   readonly memberCount: () => number;
 }
 
@@ -184,7 +186,8 @@ export class TrustSpread {
     if (this.#compareAtMs !== undefined && now.ms >= this.#compareAtMs) {
       this.#compareAtMs = now.ms + compareIntervalMs;
       this.#expire(now);
-      for (const slot of this.#options.pickLinked(1)) this.#sendDigest(slot);
+      const [slot] = this.#options.pickLinked(1, now.ms - youngMs);
+      if (slot !== undefined) this.#sendDigest(slot);
     }
   }
 

@@ -55,7 +55,7 @@ export interface UapiDevice<P extends UapiPeer> {
   publicKeyOf(secret: Secret): Uint8Array;
   release(secret: Secret): void;
   /** Bytes so far, of all peers at one moment. */
-  traffic(): (ref: PeerRef) => { readonly txBytes: number; readonly rxBytes: number };
+  traffic(): (peer: P) => { readonly txBytes: number; readonly rxBytes: number };
   readonly scopeOf: ScopeOf;
 }
 
@@ -94,7 +94,7 @@ function describe<P extends UapiPeer>(device: UapiDevice<P>): string {
   if (device.fwmark !== 0) lines.push(`fwmark=${device.fwmark}`);
   const traffic = device.traffic();
   for (const peer of device.table.peers()) {
-    const { txBytes, rxBytes } = traffic(peer.ref);
+    const { txBytes, rxBytes } = traffic(peer);
     const seconds = Math.floor(peer.lastHandshakeWallMs / 1000);
     const nanoseconds = Math.floor((peer.lastHandshakeWallMs % 1000) * 1e6);
     lines.push(`public_key=${toHex(peer.publicKey)}`);

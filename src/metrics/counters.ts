@@ -11,6 +11,8 @@ export const counterHelp: Readonly<Record<string, string>> = {
   members_refused: "Members that found no place in the table",
   own_record_jumps: "Newer records of this node that it did not write",
   strangers: "WireGuard handshakes from keys of no member",
+  destinations_unknown:
+    "Addresses of the mesh asked for by packets of this machine that are nobody's",
   messages_without_member: "Session messages from a peer that is no member any more",
   session_attempts: "Sessions that were asked for",
   events_dropped: "Events of the node that found no place",
@@ -156,6 +158,9 @@ export const counterHelp: Readonly<Record<string, string>> = {
   dataplane_inner_malformed: "Packets whose inside is none",
   dataplane_inner_source_refused: "Packets under an address that is not the sender's",
   dataplane_inner_destination_refused: "Packets to where this node leads nobody",
+  dataplane_destinations_wanted:
+    "Addresses that no peer held yet and packets of this machine waited for",
+  dataplane_destinations_full: "Packets to such addresses beyond as many as are awaited at once",
   dataplane_session_messages_received: "Messages between members received",
   dataplane_session_messages_sent: "Messages between members sent",
   dataplane_control_ring_full: "Datagrams that found no place on their way to the control plane",

@@ -3,7 +3,7 @@
  * from zig/abi.zig; not edited by hand. A library whose own layout differs is not loaded.
  */
 export const abi = {
-  version: 11,
+  version: 12,
   constants: {
     introduction_bytes: 1200,
     control_message_bytes_max: 1232,
@@ -128,6 +128,8 @@ export const abi = {
       rule_remove: 27,
       side_sockets_close: 28,
       peer_mtu_set: 29,
+      destinations_await: 30,
+      destination_refuse: 31,
     },
     EventKind: {
       handshake_wanted: 1,
@@ -143,6 +145,7 @@ export const abi = {
       path_silent: 11,
       network_changed: 12,
       path_mtu_wanted: 13,
+      destination_wanted: 14,
     },
     HandshakeReason: {
       no_keypair: 1,
@@ -236,6 +239,8 @@ export const abi = {
       stun_received: 71,
       too_big: 72,
       inner_destination_refused: 73,
+      destinations_wanted: 74,
+      destinations_full: 75,
     },
   },
   structs: {

@@ -137,6 +137,8 @@ export class StructCodec {
       case "allowed_ip_remove":
       case "address_add":
       case "address_remove":
+      case "destinations_await":
+      case "destination_refuse":
         encodePrefix(records, base + layout.prefix, command.prefix);
         break;
       case "peer_remove":
@@ -218,6 +220,10 @@ export class StructCodec {
         return { kind, peer };
       case "path_mtu_wanted":
         return { kind, peer, mtu: number() };
+      case "destination_wanted": {
+        const remote = this.#decodeEndpoint(records, base + layout.remote);
+        return remote === undefined ? undefined : { kind, address: remote.address };
+      }
       case "mtu_changed":
         return { kind, mtu: number() };
       case "link_changed":

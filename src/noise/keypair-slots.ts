@@ -26,6 +26,11 @@ export class KeypairSlots {
     return this.#current;
   }
 
+  /** Made as responder, and not confirmed yet. */
+  get next(): KeypairEntry | undefined {
+    return this.#next;
+  }
+
   get empty(): boolean {
     return this.#previous === undefined && this.#current === undefined && this.#next === undefined;
   }

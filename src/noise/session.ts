@@ -224,12 +224,31 @@ export class Session<Owner> {
     return next === Number.POSITIVE_INFINITY ? undefined : next;
   }
 
-  /** An initiation that claims to be this peer's. Takes `opened`. */
+  /** Whether no handshake is under way, and no keypair is usable or waits to be. */
+  isIdle(now: Instant): boolean {
+    const next = this.keypairs.next?.installedMs ?? Number.NEGATIVE_INFINITY;
+    return this.#state.kind === "idle" && !this.live && now.ms >= next + rejectAfter_ms;
+  }
+
+  /** An initiation that claims to be this peer's: as `openInitiation`, and then `respond`. */
   consumeInitiation(
     now: Instant,
     opened: noise.OpenedInitiation,
     initiation: message.Initiation,
   ): SessionStep | undefined {
+    const consumed = this.openInitiation(now, opened, initiation);
+    return consumed && this.respond(now, consumed, initiation.sender);
+  }
+
+  /**
+   * Whether an initiation that claims to be this peer's is, and is new; then it counts as accepted, and
+   * is for `respond`. Takes `opened`.
+   */
+  openInitiation(
+    now: Instant,
+    opened: noise.OpenedInitiation,
+    initiation: message.Initiation,
+  ): noise.ConsumedInitiation | undefined {
     const { crypto, counters } = this.#context;
     const staticStatic = this.#sharedStatic();
     if (staticStatic === undefined) {
@@ -255,7 +274,7 @@ export class Session<Owner> {
     this.accepted = consumed.payload;
     this.#lastAcceptedMs = now.ms;
     counters.initiations_accepted += 1;
-    return this.#respond(now, consumed, initiation.sender);
+    return consumed;
   }
 
   /** A response to `receiver`, which is an index of this peer's. */
@@ -376,7 +395,8 @@ export class Session<Owner> {
     return { kind: "initiation", bytes: bytes.slice(), tai64n, retry: attempt > 1 };
   }
 
-  #respond(
+  /** Answers what `openInitiation` gave, which it takes. */
+  respond(
     now: Instant,
     consumed: noise.ConsumedInitiation,
     remoteIndex: number,

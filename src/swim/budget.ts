@@ -4,6 +4,7 @@
  * granted ahead as credit, for a few seconds, and pays only for what anti-entropy brings. It judges
  * by slot and knows nothing of contents.
  */
+import { Pruning } from "../base/prune.ts";
 import type { Message } from "./message.ts";
 
 export const budgetMessagesPerSecond = 20;
@@ -32,6 +33,7 @@ interface Account {
 
 export class Budgets {
   readonly #accounts = new Map<number, Account>();
+  readonly #pruning = new Pruning();
   #served = servedBytesPerSecond / 2;
   #servedAtMs = 0;
 
@@ -121,6 +123,10 @@ export class Budgets {
         creditUntilMs: 0,
         unaskedGrantAtMs: Number.NEGATIVE_INFINITY,
       };
+      // One that has all it may have is as good as none.
+      this.#pruning.run(this.#accounts, (it) => {
+        return nowMs >= Math.max(it.atMs + 1_000 * budgetBurstSeconds, it.creditUntilMs);
+      });
       this.#accounts.set(slot, account);
     }
     return account;

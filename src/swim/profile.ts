@@ -17,6 +17,8 @@ export interface Profile {
   readonly syncIntervalMs: number;
   /** Lifeguard: awareness, nacks, and suspicions that shorten with accusers. Off: plain SWIM. */
   readonly lifeguard: boolean;
+  /** Up to so many members a session is held with each; above, only probing and data open them. */
+  readonly heldMax: number;
 }
 
 export const profileLan: Profile = {
@@ -30,6 +32,7 @@ export const profileLan: Profile = {
   retransmitMultiplier: 4,
   syncIntervalMs: 30_000,
   lifeguard: true,
+  heldMax: 64,
 };
 
 export const profileWan: Profile = {

@@ -41,8 +41,6 @@ import { accusationBytes } from "./statement.ts";
 import { SignedStore, type StoredId } from "./store.ts";
 import { Suspicions, type SuspicionTerms } from "./suspicion.ts";
 
-/** Up to so many members a session is held with each; above, only probing and data open them. */
-export const eagerMembersMax = 64;
 /** Gossip uses younger sessions only, so that those that nothing else needs lapse by themselves. */
 const gossipSessionMs = 100_000;
 /** Under backlog a tick sends more than one datagram a target, up to 64 KiB/s together. */
@@ -147,7 +145,7 @@ export class Swim {
   constructor(options: SwimOptions) {
     const { self, random, signer, profile = profileLan } = options;
     const records = options.records ?? new SignedStore<unknown>();
-    const statements = options.statements ?? new SignedStore();
+    const statements = options.statements ?? new SignedStore(() => undefined);
     this.#random = random;
     this.#profile = profile;
     this.table = new MemberTable(self, records, statements, random);
@@ -194,7 +192,7 @@ export class Swim {
 
   /** Whether a session is to be held with every member. */
   get eager(): boolean {
-    return this.table.size <= eagerMembersMax;
+    return this.table.size <= this.#profile.heldMax;
   }
 
   /** Whether a large mesh that this node is part of holds it alive: so it need not be looked for. */
@@ -255,7 +253,7 @@ export class Swim {
   /** Says to others that this node goes: once, and whatever it says later says so too. */
   leave(now: Instant): void {
     this.#gossip.leave();
-    const count = this.eager ? eagerMembersMax : leaveTargets;
+    const count = this.eager ? this.table.size : leaveTargets;
     for (const to of this.table.pickLinked(this.#random, count, selfSlot)) {
       this.#send(to, { kind: "gossip", statements: this.#gossip.pick(gossipRoom) });
     }
@@ -272,7 +270,7 @@ export class Swim {
       if (link === undefined) return;
       // A session in place of one that lived: as good a sign of life as any message.
       link.sinceMs = now.ms;
-      this.#heard(now, slot);
+      this.heard(now, slot);
       this.#prober.linked(now.ms, slot);
       this.#act(now);
       return;
@@ -280,7 +278,7 @@ export class Swim {
     this.table.setLinked(now.ms, slot, live);
     if (live) {
       (this.table.link(slot) as Link).entry = entry;
-      this.#heard(now, slot);
+      this.heard(now, slot);
       this.#prober.linked(now.ms, slot);
       this.#joinSync(now, slot);
     } else {
@@ -313,7 +311,7 @@ export class Swim {
   handleMessage(now: Instant, from: number, bytes: Uint8Array): void {
     this.#own.messagesReceived += 1;
     // Whatever it says, the member is alive and can reach us.
-    this.#heard(now, from);
+    this.heard(now, from);
     const message = decodeMessage(bytes);
     if (message === undefined) {
       this.#own.malformed += 1;
@@ -329,7 +327,7 @@ export class Swim {
       return;
     }
     if (answer !== undefined) {
-      this.#heard(now, answer.target);
+      this.heard(now, answer.target);
       if (answer.rttMs !== undefined) this.table.measured(answer.target, answer.rttMs);
     } else if (kind === "ack") {
       this.#own.unexpectedAcks += 1;
@@ -420,7 +418,7 @@ export class Swim {
   }
 
   /** An authentic sign of life. */
-  #heard(now: Instant, slot: number): void {
+  heard(now: Instant, slot: number): void {
     const link = this.table.link(slot);
     if (link !== undefined) link.heardMs = now.ms;
     const state = this.table.stateCode(slot);

@@ -8,6 +8,7 @@ import { concatBytes, Reader } from "../base/bytes.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
 import { assert, MeshError } from "../base/errors.ts";
 import { familyOf, formatAddress, type IpPrefix, parseAddress, samePrefix } from "../base/ip.ts";
+import { grown } from "../base/packed-bytes.ts";
 import type { Certificate } from "./certificate.ts";
 import { domain, formatIdentity, identityBytes, networkIdBytes } from "./identity.ts";
 import { type Ipv4Claim, ipv4CandidatesMax } from "./record.ts";
@@ -34,10 +35,15 @@ export function ipv6Address(
   networkId: Uint8Array,
   identity: Uint8Array,
 ): string {
-  assert(identity.length === identityBytes, "an identity is 32 bytes");
   const bytes = networkBytes(crypto, networkId);
-  bytes.set(crypto.digest(32, concatBytes(ipv6HostDomain, identity)).subarray(0, 8), 8);
+  bytes.set(ipv6Host(crypto, identity), 8);
   return formatAddress({ family: 6, bytes, scope: 0 });
+}
+
+/** The last 8 bytes of the identity's address. */
+export function ipv6Host(crypto: IdentityCrypto, identity: Uint8Array): Uint8Array {
+  assert(identity.length === identityBytes, "an identity is 32 bytes");
+  return crypto.digest(32, concatBytes(ipv6HostDomain, identity)).slice(0, 8);
 }
 
 /** MeshError for a prefix that IPv4 addresses of members cannot be taken from. */
@@ -98,31 +104,32 @@ export interface Ipv4ClaimsOptions {
   readonly candidate?: number;
 }
 
-interface Claim {
-  readonly address: string;
-  readonly seniority: Seniority | undefined;
-  /** Monotonic ms since when it holds the address here; undefined: it does not. */
-  heldSinceMs: number | undefined;
-}
-
-/** This node, among the names of claimants. */
-const selfName = "";
+/** This node, among the numbers of claimants. */
+const selfNumber = 0;
+const capacityStart = 16;
+/** Holds nothing; below every time. */
+const heldNever = Number.NaN;
 
 /**
- * Who holds which IPv4 address here. Others are named by the text of their identities. Alone, a
- * claimant holds what it claims. Of several: whoever held it for `ipv4SettleMs` (or over a restart)
- * keeps it, unless a certificate of the same organisation is older; where nobody has settled, the
- * oldest certificate, and without one to compare nobody, until all but one have moved. `self` moves
- * to its next candidate where it would not hold its own.
+ * Who holds which IPv4 address here. Others are named by numbers of the caller's, small and from 1 on.
+ * Alone, a claimant holds what it claims. Of several: whoever held it for `ipv4SettleMs` (or over a
+ * restart) keeps it, unless a certificate of the same organisation is older; where nobody has settled,
+ * the oldest certificate, and without one to compare nobody, until all but one have moved. `self` moves
+ * to its next candidate where it would not hold its own. Claims stand in columns, for they may be many,
+ * and who claims an address is looked for in them.
  */
 export class Ipv4Claims {
   readonly prefix: IpPrefix;
   readonly #crypto: IdentityCrypto;
   readonly #own: readonly string[];
-  readonly #claims = new Map<string, Claim>();
-  /** Address to the names that claim it, this node's own left out. */
-  readonly #claimants = new Map<string, readonly string[]>();
-  #ownSeniority: Seniority | undefined;
+  /** The address that each claims; 0: none. */
+  #address = new Uint32Array(capacityStart);
+  /** Monotonic ms since when it holds the address here. */
+  #heldSinceMs = new Float64Array(capacityStart).fill(heldNever);
+  /** Whose certificate it has, from 1 on in `#organisations`, and since when; 0: nobody's. */
+  #organisation = new Uint16Array(capacityStart);
+  #issuedWallMs = new Float64Array(capacityStart);
+  readonly #organisations: string[] = [];
   #candidate: number | undefined;
   /** Monotonic ms from which on the own claim stays; undefined: before `start`. */
   #settlesAtMs: number | undefined;
@@ -162,7 +169,7 @@ export class Ipv4Claims {
 
   /** This node's own certificate. */
   setOwnSeniority(seniority: Seniority | undefined): void {
-    this.#ownSeniority = seniority;
+    this.#setSeniority(selfNumber, seniority);
   }
 
   /** Takes the first candidate that nobody known claims, unless a settled one was persisted. */
@@ -179,115 +186,143 @@ export class Ipv4Claims {
   /**
    * A member claims `address` (undefined: none). What it held before is free, and passes to a
    * claimant that waits for it. `stored`: it did so before this node's restart, and has settled.
-   * Returns who holds anything else than before, as texts of identities, and whether this node's own
-   * claim moved.
+   * Returns who holds anything else than before, and whether this node's own claim moved.
    */
   claim(
     nowMs: number,
-    member: string,
+    member: number,
     address: string | undefined,
     { seniority, stored = false }: { seniority?: Seniority | undefined; stored?: boolean } = {},
   ): ClaimOutcome {
-    const before = this.#claims.get(member);
-    const changed = new Set<string>();
-    if (before !== undefined && before.address !== address) this.#drop(nowMs, member, changed);
-    if (address === undefined) return { changed: [...changed], moved: false, contested: false };
-    const same = before?.address === address ? before : undefined;
-    const heldSinceMs = same?.heldSinceMs;
-    this.#claims.set(member, { address, seniority, heldSinceMs });
-    const claimants = this.#claimants.get(address) ?? [];
-    if (!claimants.includes(member)) this.#claimants.set(address, [...claimants, member]);
-    const moved = this.#resolve(nowMs, address, changed);
-    const claim = this.#claims.get(member) as Claim;
-    if (stored && claim.heldSinceMs !== undefined) claim.heldSinceMs = Number.NEGATIVE_INFINITY;
-    const contested = claim.heldSinceMs === undefined;
-    return { changed: [...changed], moved, contested };
+    assert(member > selfNumber, "0 is this node");
+    if (member >= this.#address.length) this.#grow(member + 1);
+    const claimed = address === undefined ? 0 : numberOf(address);
+    const changed = new Set<number>();
+    if (this.#address[member] !== claimed) this.#drop(nowMs, member, changed);
+    if (claimed === 0) return { changed: [...changed], moved: false, contested: false };
+    this.#address[member] = claimed;
+    this.#setSeniority(member, seniority);
+    const moved = this.#resolve(nowMs, claimed, changed);
+    if (stored && this.#holds(member)) this.#heldSinceMs[member] = Number.NEGATIVE_INFINITY;
+    return { changed: [...changed], moved, contested: !this.#holds(member) };
   }
 
   /** The member is gone: its address is free. Returns who got one thereby. */
-  forget(nowMs: number, member: string): readonly string[] {
-    const changed = new Set<string>();
+  forget(nowMs: number, member: number): readonly number[] {
+    const changed = new Set<number>();
     this.#drop(nowMs, member, changed);
     changed.delete(member);
     return [...changed];
   }
 
   /** What the member holds here; undefined where it claims nothing or its claim is contested. */
-  heldBy(member: string): string | undefined {
-    const claim = this.#claims.get(member);
-    return claim?.heldSinceMs === undefined ? undefined : claim.address;
+  heldBy(member: number): string | undefined {
+    return this.#holds(member) ? textOf(this.#address[member] as number) : undefined;
   }
 
-  isContested(member: string): boolean {
-    const claim = this.#claims.get(member);
-    return claim !== undefined && claim.heldSinceMs === undefined;
+  /** The member that holds the address here. */
+  holderOf(address: string): number | undefined {
+    return this.#claimants(numberOf(address)).find((member) => this.#holds(member));
   }
 
-  #drop(nowMs: number, member: string, changed: Set<string>): void {
-    const claim = this.#claims.get(member);
-    if (claim === undefined) return;
-    this.#claims.delete(member);
-    if (claim.heldSinceMs !== undefined) changed.add(member);
-    const claimants = this.#claimants.get(claim.address) ?? [];
-    const others = claimants.filter((name) => name !== member);
-    if (others.length === 0) {
-      this.#claimants.delete(claim.address);
-      return;
+  isContested(member: number): boolean {
+    return (this.#address[member] ?? 0) !== 0 && !this.#holds(member);
+  }
+
+  #holds(member: number): boolean {
+    return !Number.isNaN(this.#heldSinceMs[member] ?? heldNever);
+  }
+
+  /** This node's own left out. */
+  #claimants(address: number): readonly number[] {
+    const out: number[] = [];
+    if (address === 0) return out;
+    const column = this.#address;
+    for (let at = column.indexOf(address); at >= 0; at = column.indexOf(address, at + 1)) {
+      out.push(at);
     }
-    this.#claimants.set(claim.address, others);
-    this.#resolve(nowMs, claim.address, changed);
+    return out;
+  }
+
+  #drop(nowMs: number, member: number, changed: Set<number>): void {
+    const address = this.#address[member] ?? 0;
+    if (address === 0) return;
+    if (this.#holds(member)) changed.add(member);
+    this.#address[member] = 0;
+    this.#heldSinceMs[member] = heldNever;
+    this.#setSeniority(member, undefined);
+    if (this.#claimants(address).length > 0) this.#resolve(nowMs, address, changed);
   }
 
   /** Decides anew who holds the address; true where this node's own claim moved on. */
-  #resolve(nowMs: number, address: string, changed: Set<string>): boolean {
-    const others = this.#claimants.get(address) ?? [];
-    const isOwn = address === this.ownAddress;
-    const winner = this.#winner(nowMs, isOwn ? [selfName, ...others] : others);
-    for (const name of others) {
-      const claim = this.#claims.get(name) as Claim;
-      const holds = name === winner;
-      if (holds === (claim.heldSinceMs !== undefined)) continue;
-      claim.heldSinceMs = holds ? nowMs : undefined;
-      changed.add(name);
+  #resolve(nowMs: number, address: number, changed: Set<number>): boolean {
+    const others = this.#claimants(address);
+    const { ownAddress } = this;
+    const isOwn = ownAddress !== undefined && address === numberOf(ownAddress);
+    const winner = this.#winner(nowMs, isOwn ? [selfNumber, ...others] : others);
+    for (const member of others) {
+      const holds = member === winner;
+      if (holds === this.#holds(member)) continue;
+      this.#heldSinceMs[member] = holds ? nowMs : heldNever;
+      changed.add(member);
     }
-    if (!isOwn || winner === selfName) return false;
+    if (!isOwn || winner === selfNumber) return false;
     this.#take(nowMs, (this.#candidate as number) + 1);
     // Without us there may be a holder.
     this.#resolve(nowMs, address, changed);
     return true;
   }
 
-  #winner(nowMs: number, names: readonly string[]): string | undefined {
-    if (names.length === 1) return names[0];
-    const incumbent = names.find((name) => this.#hasSettled(nowMs, name));
+  #winner(nowMs: number, members: readonly number[]): number | undefined {
+    if (members.length === 1) return members[0];
+    const incumbent = members.find((member) => this.#hasSettled(nowMs, member));
     // Where nobody has settled, whoever is older than every other one.
-    const eldest = (name: string): boolean =>
-      names.every((other) => other === name || this.#isOlder(name, other));
-    if (incumbent === undefined) return names.find(eldest);
-    return names.reduce((best, name) => (this.#isOlder(name, best) ? name : best), incumbent);
+    const eldest = (member: number): boolean =>
+      members.every((other) => other === member || this.#isOlder(member, other));
+    if (incumbent === undefined) return members.find(eldest);
+    return members.reduce(
+      (best, member) => (this.#isOlder(member, best) ? member : best),
+      incumbent,
+    );
   }
 
-  #hasSettled(nowMs: number, name: string): boolean {
-    if (name === selfName) return this.settled(nowMs);
-    const since = this.#claims.get(name)?.heldSinceMs;
-    return since !== undefined && nowMs >= since + ipv4SettleMs;
+  #hasSettled(nowMs: number, member: number): boolean {
+    if (member === selfNumber) return this.settled(nowMs);
+    // Never of NaN.
+    return nowMs >= (this.#heldSinceMs[member] as number) + ipv4SettleMs;
   }
 
-  #isOlder(a: string, b: string): boolean {
-    const [first, second] = [this.#seniorityOf(a), this.#seniorityOf(b)];
-    if (first === undefined || first.organisation !== second?.organisation) return false;
-    return first.issuedWallMs < second.issuedWallMs;
+  #isOlder(a: number, b: number): boolean {
+    const organisation = this.#organisation[a] as number;
+    if (organisation === 0 || organisation !== this.#organisation[b]) return false;
+    return (this.#issuedWallMs[a] as number) < (this.#issuedWallMs[b] as number);
   }
 
-  #seniorityOf(name: string): Seniority | undefined {
-    return name === selfName ? this.#ownSeniority : this.#claims.get(name)?.seniority;
+  #setSeniority(member: number, seniority: Seniority | undefined): void {
+    this.#issuedWallMs[member] = seniority?.issuedWallMs ?? 0;
+    this.#organisation[member] =
+      seniority === undefined ? 0 : this.#organisationNumber(seniority.organisation);
+  }
+
+  #organisationNumber(organisation: string): number {
+    const known = this.#organisations.indexOf(organisation);
+    return 1 + (known >= 0 ? known : this.#organisations.push(organisation) - 1);
+  }
+
+  #grow(least: number): void {
+    const capacity = Math.max(least, Math.ceil(1.5 * this.#address.length));
+    const held = new Float64Array(capacity).fill(heldNever);
+    this.#heldSinceMs = grown(this.#heldSinceMs, held);
+    this.#address = grown(this.#address, new Uint32Array(capacity));
+    this.#organisation = grown(this.#organisation, new Uint16Array(capacity));
+    this.#issuedWallMs = grown(this.#issuedWallMs, new Float64Array(capacity));
   }
 
   /** The first candidate from `first` on, round once, that nobody known claims. */
   #take(nowMs: number, first: number): void {
     for (let i = 0; i < ipv4CandidatesMax; i += 1) {
       const candidate = (first + i) % ipv4CandidatesMax;
-      if (this.#claimants.has(this.#own[candidate] as string)) continue;
+      if (this.#claimants(numberOf(this.#own[candidate] as string)).length > 0) continue;
       this.#candidate = candidate;
       this.#settlesAtMs = nowMs + ipv4SettleMs;
       return;
@@ -298,10 +333,22 @@ export class Ipv4Claims {
 }
 
 export interface ClaimOutcome {
-  readonly changed: readonly string[];
+  readonly changed: readonly number[];
   readonly moved: boolean;
   /** Another claims the same; the member has no IPv4 here. */
   readonly contested: boolean;
+}
+
+function numberOf(address: string): number {
+  const parsed = parseAddress(address);
+  assert(parsed?.family === 4, "an IPv4 address");
+  return new DataView(parsed.bytes.buffer, parsed.bytes.byteOffset, 4).getUint32(0);
+}
+
+function textOf(address: number): string {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, address);
+  return formatAddress({ family: 4, bytes, scope: 0 });
 }
 
 function networkBytes(crypto: IdentityCrypto, networkId: Uint8Array): Uint8Array {

@@ -61,6 +61,8 @@ export function prefixesFit(prefixes: readonly IpPrefix[]): boolean {
   return prefixes.length <= recordPrefixesMax && all <= recordBytesMax;
 }
 
+/** Behind the identity, the sequence and the expiry. */
+const wireguardKeyOffset = identityBytes + 16;
 /** Where the certificate's hash stands. */
 const hashOffset = 88;
 const relayFlag = 1;
@@ -173,6 +175,11 @@ export function decodeRecord(bytes: Uint8Array): Unverified<Record> | undefined 
     bytes: kept,
   };
   return { claimed };
+}
+
+/** Of a well-formed record. */
+export function wireguardKeyOf(record: Uint8Array): Uint8Array {
+  return record.slice(wireguardKeyOffset, wireguardKeyOffset + 32);
 }
 
 /** undefined where the signature does not hold in this network, or the record has expired. */

@@ -4,12 +4,12 @@
  * empty roster admits nobody. Trust is a local decision and not transitive. Revocation goes by key
  * over the whole chain, an organisation's own key included, and beats every way of being admitted.
  */
-import { equalBytes } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
 import { assert, MeshError } from "../base/errors.ts";
 import { type Certificate, verifyCertificate } from "./certificate.ts";
-import { formatIdentity, identityBytes } from "./identity.ts";
+import { CertificateTable } from "./certificate-table.ts";
+import { formatIdentity, identityBytes, parseIdentity } from "./identity.ts";
 import type { Record } from "./record.ts";
 import type { Revocation } from "./revocation.ts";
 import type { Unverified, Verified } from "./verified.ts";
@@ -50,9 +50,9 @@ export class Roster {
   readonly #self: string;
   readonly #trusted = new Map<string, Uint8Array>();
   readonly #organisations = new Map<string, Uint8Array>();
-  /** By identity; of one organisation that is or was trusted. */
-  readonly #certificates = new Map<string, Verified<Certificate>>();
-  readonly #vouches = new Map<string, Verified<Certificate>>();
+  /** Of one organisation each that is or was trusted. */
+  readonly #certificates = new CertificateTable();
+  readonly #vouches = new CertificateTable();
   /** By identity: when its certificate or vouch expired, Unix time. For people only. */
   readonly #expired = new Map<string, number>();
   /** By revoked key: the organisations that said so, and "" for the operator himself. */
@@ -118,25 +118,26 @@ export class Roster {
   mayAdmit(record: Record): boolean {
     const name = formatIdentity(record.identity);
     if (name === this.#self || this.#revoked.has(name)) return false;
-    if (this.admitsText(name)) return true;
+    if (this.admits(record.identity)) return true;
     const certificate = record.certificate?.claimed;
     return certificate !== undefined && this.acceptsOrganisation(certificate.organisation);
   }
 
   /** Whether the subject is admitted, by what its record carries too, which is kept. */
   judge(now: Instant, record: Record): boolean {
-    const name = formatIdentity(record.identity);
-    if (record.certificate !== undefined) this.#learn(now, name, record.certificate);
-    return this.admitsText(name);
+    if (record.certificate !== undefined) this.#learn(now, record.certificate);
+    return this.admits(record.identity);
   }
 
   admits(identity: Uint8Array): boolean {
-    return this.admitsText(formatIdentity(identity));
+    const name = formatIdentity(identity);
+    if (name === this.#self || this.#revoked.has(name)) return false;
+    return this.#trusted.has(name) || this.#certifier(identity) !== undefined;
   }
 
   admitsText(name: string): boolean {
-    if (name === this.#self || this.#revoked.has(name)) return false;
-    return this.#trusted.has(name) || this.certificateOf(name) !== undefined;
+    const identity = parseIdentity(name);
+    return identity !== undefined && this.admits(identity);
   }
 
   /** Whether an identity of which nothing is known may turn out to be admitted. */
@@ -150,8 +151,11 @@ export class Roster {
   }
 
   acceptsOrganisation(key: Uint8Array): boolean {
-    const name = formatIdentity(key);
-    return this.#organisations.has(name) && !this.#revoked.has(name);
+    return this.#accepts(formatIdentity(key));
+  }
+
+  #accepts(organisation: string): boolean {
+    return this.#organisations.has(organisation) && !this.#revoked.has(organisation);
   }
 
   isRevoked(key: Uint8Array): boolean {
@@ -186,8 +190,15 @@ export class Roster {
 
   /** What an accepted organisation says of the identity: by certificate, else by vouch. */
   certificateOf(name: string): Verified<Certificate> | undefined {
-    for (const held of [this.#certificates.get(name), this.#vouches.get(name)]) {
-      if (held !== undefined && this.acceptsOrganisation(held.organisation)) return held;
+    const identity = parseIdentity(name);
+    return identity && this.#certifier(identity)?.get(identity);
+  }
+
+  /** Where that stands. */
+  #certifier(identity: Uint8Array): CertificateTable | undefined {
+    for (const held of [this.#certificates, this.#vouches]) {
+      const organisation = held.organisationOf(identity);
+      if (organisation !== undefined && this.#accepts(organisation)) return held;
     }
     return undefined;
   }
@@ -196,26 +207,20 @@ export class Roster {
   expire(wallMs: number): boolean {
     let any = false;
     for (const held of [this.#certificates, this.#vouches]) {
-      for (const [name, { expiresWallMs }] of held) {
-        if (expiresWallMs > wallMs) continue;
-        any = held.delete(name) || any;
+      held.expire(wallMs, (identity, expiresWallMs) => {
+        any = true;
         const [oldest] = this.#expired.keys();
         if (this.#expired.size >= expiredMax && oldest !== undefined) this.#expired.delete(oldest);
-        this.#expired.set(name, expiresWallMs);
-      }
+        this.#expired.set(formatIdentity(identity), expiresWallMs);
+      });
     }
     return any;
   }
 
   /** Unix time at which the first of them expires. */
   get nextExpiryWallMs(): number | undefined {
-    let next: number | undefined;
-    for (const held of [this.#certificates, this.#vouches]) {
-      for (const { expiresWallMs } of held.values()) {
-        if (next === undefined || expiresWallMs < next) next = expiresWallMs;
-      }
-    }
-    return next;
+    const [one, other] = [this.#certificates.nextExpiryWallMs, this.#vouches.nextExpiryWallMs];
+    return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
   }
 
   /** Trusted by key. */
@@ -240,11 +245,10 @@ export class Roster {
     return this.#organisations.values();
   }
 
-  #learn(now: Instant, name: string, unverified: Unverified<Certificate>): void {
+  #learn(now: Instant, unverified: Unverified<Certificate>): void {
     const { claimed } = unverified;
-    const held = this.#certificates.get(name);
     // Signed once, checked once: records come anew every few hours, certificates do not.
-    if (held !== undefined && equalBytes(held.bytes, claimed.bytes)) return;
+    if (this.#certificates.holds(claimed.identity, claimed.bytes)) return;
     if (!this.acceptsOrganisation(claimed.organisation)) return;
     const { crypto, networkId } = this.#options;
     const certificate = verifyCertificate(crypto, networkId, unverified, now);
@@ -252,15 +256,15 @@ export class Roster {
   }
 
   /** The later one counts, unless its organisation is none of ours. */
-  #take(held: Map<string, Verified<Certificate>>, certificate: Verified<Certificate>): boolean {
+  #take(held: CertificateTable, certificate: Verified<Certificate>): boolean {
     if (!this.acceptsOrganisation(certificate.organisation)) return false;
-    const name = formatIdentity(certificate.identity);
-    const before = held.get(name);
+    const { identity, issuedWallMs } = certificate;
+    const before = held.organisationOf(identity);
     if (before === undefined && held.size >= trustedMax) return false;
-    const isBeforeAccepted = before !== undefined && this.acceptsOrganisation(before.organisation);
-    if (isBeforeAccepted && before.issuedWallMs >= certificate.issuedWallMs) return false;
-    held.set(name, certificate);
-    this.#expired.delete(name);
+    const isBeforeAccepted = before !== undefined && this.#accepts(before);
+    if (isBeforeAccepted && (held.issuedOf(identity) as number) >= issuedWallMs) return false;
+    held.put(certificate);
+    this.#expired.delete(formatIdentity(identity));
     return true;
   }
 

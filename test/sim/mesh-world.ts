@@ -15,6 +15,7 @@ import type { Command } from "../../src/mesh/dataplane.ts";
 import type { Joining } from "../../src/mesh/dial-target.ts";
 import { introductionBytes, introductionPassesGate } from "../../src/mesh/introduction.ts";
 import { MeshNode, type NodeEvent, type NodeMemory, type Seed } from "../../src/mesh/node.ts";
+import type { Profile } from "../../src/swim/profile.ts";
 import { ipv4PrefixDefault } from "../../src/trust/address.ts";
 import { formatIdentity, identityOf, networkIdOf } from "../../src/trust/identity.ts";
 import { InviteBook, type InviteEntry } from "../../src/trust/invite-book.ts";
@@ -78,8 +79,8 @@ export class MeshWorld {
   }
 
   /** Machines that all trust one another; the first is the others' seed. */
-  mesh(count: number): MeshHost[] {
-    const hosts = Array.from({ length: count }, () => this.host());
+  mesh(count: number, options: Partial<HostOptions> = {}): MeshHost[] {
+    const hosts = Array.from({ length: count }, () => this.host(options));
     for (const a of hosts) for (const b of hosts) if (a !== b) a.trust(b);
     for (const host of hosts.slice(1)) host.seeds = [(hosts[0] as MeshHost).asSeed()];
     return hosts;
@@ -133,6 +134,7 @@ export interface HostOptions {
   readonly identitySeed?: Uint8Array;
   readonly wireguardKey?: Uint8Array;
   readonly wallOffsetMs?: number;
+  readonly profile?: Profile;
 }
 
 export class MeshHost {
@@ -231,6 +233,7 @@ export class MeshHost {
         ? []
         : [...decoys, this.endpoint].map((it) => ({ kind: "interface" as const, ...it })),
       members: [...this.members.values()],
+      ...(this.#options.profile === undefined ? {} : { profile: this.#options.profile }),
       history: { lastSent: this.lastSent, accepted: new Map(this.accepted) },
       ...(this.memory === undefined ? {} : { memory: this.memory }),
     });
@@ -319,10 +322,15 @@ export class MeshHost {
 
   /** Sends a packet to the other through the tunnel. */
   ping(other: MeshHost, text: string): void {
-    const member = this.member(other);
-    assert(member !== undefined && this.dataplane !== undefined, "no such member");
-    this.dataplane.sendPacket(this.world.now, member.peer, new TextEncoder().encode(`E${text}`));
+    const [address] = this.member(other)?.addresses ?? [];
+    assert(address !== undefined && this.dataplane !== undefined, "no such member");
+    this.dataplane.sendTo(this.world.now, address, new TextEncoder().encode(`E${text}`));
     this.turn();
+  }
+
+  /** How many peers its data plane has. */
+  get peerCount(): number {
+    return [...this.running.peers.peers()].length;
   }
 
   heard(): string[] {

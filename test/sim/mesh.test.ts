@@ -177,7 +177,8 @@ describe("trust", () => {
     world.run(5_000, () => areConnected(hosts));
     ant.distrust(bee);
     expect(ant.member(bee)).toBeUndefined();
-    expect(ant.events.at(-1)).toEqual({ kind: "member_left", identity: bee.identityText });
+    const { identityText: identity, name } = bee;
+    expect(ant.events.at(-1)).toEqual({ kind: "member_left", identity, name, slot: 1 });
     world.run(400_000);
     expect(ant.member(bee)).toBeUndefined();
     expect(bee.isConnectedTo(ant)).toBe(false);

@@ -179,6 +179,16 @@ export class SimPeers {
     return peer;
   }
 
+  /** Nothing of a peer outlives it here: no stamps are compared. */
+  restPeer(now: Instant, gone: Peer): void {
+    this.removePeer(now, gone);
+  }
+
+  isIdle(_now: Instant, peer: Peer): boolean {
+    const { pending, session } = peer as SimPeer;
+    return session === 0 && pending === 0;
+  }
+
   removePeer(_now: Instant, gone: Peer): void {
     const peer = gone as SimPeer;
     if (peer.session !== 0) this.counters.ended_early += 1;

@@ -93,6 +93,9 @@ export class FakeDataplane {
   readonly #datagrams = new Fifo<ReceivedDatagram>();
   readonly #outgoing = new Fifo<Outgoing>();
   readonly #packets = new Fifo<InnerPacket>();
+  /** Packets for addresses that no peer holds. */
+  readonly #awaited = new Map<string, Uint8Array[]>();
+  unreachable = 0;
 
   constructor(crypto: NoiseCrypto) {
     this.#crypto = crypto;
@@ -120,9 +123,27 @@ export class FakeDataplane {
       case "staged_drop":
         this.#applyToPeer(now, this.#peer(command.peer), command);
         return;
+      case "destination_refuse":
+        this.unreachable += this.#awaited.get(command.prefix.address)?.length ?? 0;
+        this.#awaited.delete(command.prefix.address);
+        return;
       default:
         return; // the interface's own; nothing to imitate
     }
+  }
+
+  /** A packet from the interface to an address of the mesh: its peer's, or it waits for one. */
+  sendTo(now: Instant, address: string, bytes: Uint8Array): void {
+    const prefix = formatPrefix({ address, bits: address.includes(":") ? 128 : 32 });
+    for (const peer of this.#peers.values()) {
+      if (peer.allowedIps.has(prefix)) {
+        this.sendPacket(now, peer.ref, bytes);
+        return;
+      }
+    }
+    const waiting = this.#awaited.get(address) ?? [];
+    if (waiting.length === 0) this.#events.push({ kind: "destination_wanted", address });
+    this.#awaited.set(address, [...waiting, bytes]);
   }
 
   /** A packet from the interface for that peer: sealed, or staged while there is no keypair. */
@@ -267,6 +288,10 @@ export class FakeDataplane {
           other.allowedIps.delete(formatPrefix(command.prefix));
         }
         peer.allowedIps.add(formatPrefix(command.prefix));
+        for (const bytes of this.#awaited.get(command.prefix.address) ?? []) {
+          this.sendPacket(now, peer.ref, bytes);
+        }
+        this.#awaited.delete(command.prefix.address);
         return;
       case "allowed_ip_remove":
         peer.allowedIps.delete(formatPrefix(command.prefix));

@@ -69,6 +69,7 @@ describe("the configuration", () => {
       exit_node: "",
       relay: false,
       relay_quota: 16_384,
+      sessions_held: 64,
       tcp: [],
       tcp_listen: 0,
       tcp_cert: "",

@@ -8,12 +8,15 @@ import type { Certificate } from "../../../src/trust/certificate.ts";
 
 let directory: string;
 let members: Admitted[];
+/** Without a peer. */
+let resting: Admitted[];
 let set: { named: readonly NamedPeer[]; keepFlows: boolean; rules: number }[];
 let keeper: PolicyKeeper;
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "meshvpn-policy-"));
   members = [];
+  resting = [];
   set = [];
   const plane = {
     setPolicy: (
@@ -25,7 +28,10 @@ beforeEach(() => {
     },
   };
   keeper = new PolicyKeeper(directory, plane, {
-    members: () => members,
+    isMember: (identity) => [...members, ...resting].some((each) => each.identity === identity),
+    present: () => members,
+    certificateOf: (identity) =>
+      [...members, ...resting].find((each) => each.identity === identity)?.certificate,
     givenName: (identity) => (identity === "ONE" ? "one" : ""),
     organisations: () => new Map(),
     own: () => "fd00::1",
@@ -59,6 +65,21 @@ describe("the data plane's policy", () => {
     members = [member("ONE", 1)];
     keeper.update();
     expect(set).toEqual([{ named: [], keepFlows: false, rules: 2 }]);
+  });
+
+  test("ends no flow when a peer that nothing wanted goes, and knows it when it comes again", () => {
+    policy("allow one\nallow two\ndefault deny\n");
+    const [one, two] = [member("ONE", 1), member("TWO", 2, ["staff"])];
+    members = [one, two];
+    keeper.update();
+    members = [two];
+    resting = [one];
+    keeper.update();
+    members = [two, { ...one, peer: { slot: 1, generation: 2 } }];
+    resting = [];
+    keeper.update();
+    expect(set.map(({ keepFlows }) => keepFlows)).toEqual([false, true, true, true]);
+    expect(set.at(-1)?.named).toEqual([{ peer: { slot: 1, generation: 2 }, rules: [0] }]);
   });
 
   test("follows members that come, get another certificate, and go; flows end where one lost a right", () => {

@@ -43,14 +43,17 @@ describe("a start", () => {
     ant.start();
     const [ipv6, ipv4] = ant.running.status().addresses as [string, string];
     const { ipv6Prefix } = ant.running.status();
-    expect(ant.commands.slice(0, 7)).toEqual([
+    const ipv4Prefix = { address: "10.99.0.0", bits: 16 };
+    expect(ant.commands.slice(0, 9)).toEqual([
       { kind: "introduction_key_set", identity: ant.identity },
       { kind: "mtu_set", mtu: 1360 },
       { kind: "address_add", prefix: { address: ipv6, bits: 128 } },
       { kind: "address_add", prefix: { address: ipv4, bits: 32 } },
       { kind: "link_up" },
       { kind: "route_add", prefix: ipv6Prefix },
-      { kind: "route_add", prefix: { address: "10.99.0.0", bits: 16 } },
+      { kind: "destinations_await", prefix: ipv6Prefix },
+      { kind: "route_add", prefix: ipv4Prefix },
+      { kind: "destinations_await", prefix: ipv4Prefix },
     ]);
     expect(ofKind(ant, "local_key_set")).toHaveLength(1);
     expect(ant.events).toContainEqual({ kind: "address_assigned", ipv6, ipv4 });

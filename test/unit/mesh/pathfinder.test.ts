@@ -38,7 +38,7 @@ class Scene {
     const endpoint: Endpoint = { address: `192.0.2.${number}`, port: 1 };
     const peer = { publicKey: identity, ref, endpoint } as unknown as Peer;
     const record = { identity, relay, candidates: [] } as unknown as Verified<Record>;
-    const member = new Member(slot, `member ${number}`, "", record, peer);
+    const member = new Member(slot, record, peer);
     this.members.add(member);
     return member;
   }

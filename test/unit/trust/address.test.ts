@@ -16,6 +16,7 @@ import { SeededRandom } from "../../support/seeded-random.ts";
 const crypto = new NobleCrypto();
 const networkId = networkIdOf(crypto, "meshvpn");
 const self = new Uint8Array(32).fill(1);
+const [ant, bee, cat, dog] = [1, 2, 3, 40];
 
 function claims(candidate?: number): Ipv4Claims {
   const options = { crypto, prefix: ipv4PrefixDefault, self };
@@ -75,39 +76,39 @@ test("a claim names one of the subject's candidates in our prefix, or nothing", 
 test("a holder that has settled keeps its address; a newcomer has none until it moves", () => {
   const book = claims();
   book.start(0);
-  expect(book.claim(0, "ant", "10.99.0.1")).toEqual({
-    changed: ["ant"],
+  expect(book.claim(0, ant, "10.99.0.1")).toEqual({
+    changed: [ant],
     moved: false,
     contested: false,
   });
   const later = ipv4SettleMs;
   const lost = { changed: [], moved: false, contested: true };
-  expect(book.claim(later, "bee", "10.99.0.1")).toEqual(lost);
-  expect(book.heldBy("bee")).toBeUndefined();
-  expect(book.isContested("bee")).toBe(true);
-  expect(book.claim(later, "bee", "10.99.0.2").changed).toEqual(["bee"]);
-  expect(book.isContested("bee")).toBe(false);
-  expect(book.heldBy("ant")).toBe("10.99.0.1");
+  expect(book.claim(later, bee, "10.99.0.1")).toEqual(lost);
+  expect(book.heldBy(bee)).toBeUndefined();
+  expect(book.isContested(bee)).toBe(true);
+  expect(book.claim(later, bee, "10.99.0.2").changed).toEqual([bee]);
+  expect(book.isContested(bee)).toBe(false);
+  expect(book.heldBy(ant)).toBe("10.99.0.1");
 });
 
 test("of two that nobody knew for long neither holds the address, until one moves or goes", () => {
   const book = claims();
-  book.claim(0, "ant", "10.99.0.1");
-  const outcome = book.claim(ipv4SettleMs - 1, "bee", "10.99.0.1");
-  expect(outcome).toEqual({ changed: ["ant"], moved: false, contested: true });
-  expect([book.heldBy("ant"), book.heldBy("bee")]).toEqual([undefined, undefined]);
-  expect(book.claim(ipv4SettleMs, "ant", "10.99.0.9").changed).toEqual(["bee", "ant"]);
-  expect(book.heldBy("bee")).toBe("10.99.0.1");
-  book.claim(ipv4SettleMs, "cat", "10.99.0.1");
-  expect(book.forget(ipv4SettleMs, "bee")).toEqual(["cat"]);
-  expect(book.heldBy("cat")).toBe("10.99.0.1");
+  book.claim(0, ant, "10.99.0.1");
+  const outcome = book.claim(ipv4SettleMs - 1, bee, "10.99.0.1");
+  expect(outcome).toEqual({ changed: [ant], moved: false, contested: true });
+  expect([book.heldBy(ant), book.heldBy(bee)]).toEqual([undefined, undefined]);
+  expect(book.claim(ipv4SettleMs, ant, "10.99.0.9").changed).toEqual([bee, ant]);
+  expect(book.heldBy(bee)).toBe("10.99.0.1");
+  book.claim(ipv4SettleMs, cat, "10.99.0.1");
+  expect(book.forget(ipv4SettleMs, bee)).toEqual([cat]);
+  expect(book.heldBy(cat)).toBe("10.99.0.1");
 });
 
 test("what a member held before a restart stays its own", () => {
   const book = claims();
-  book.claim(0, "ant", "10.99.0.1", { stored: true });
-  expect(book.claim(0, "bee", "10.99.0.1").contested).toBe(true);
-  expect(book.heldBy("ant")).toBe("10.99.0.1");
+  book.claim(0, ant, "10.99.0.1", { stored: true });
+  expect(book.claim(0, bee, "10.99.0.1").contested).toBe(true);
+  expect(book.heldBy(ant)).toBe("10.99.0.1");
 });
 
 describe("certificates of one organisation", () => {
@@ -117,19 +118,19 @@ describe("certificates of one organisation", () => {
 
   test("decide between two: the older has the address, whoever came first and however long ago", () => {
     const book = claims();
-    book.claim(0, "ant", "10.99.0.1", since(5));
-    expect(book.claim(0, "bee", "10.99.0.1", since(6)).contested).toBe(true);
-    expect(book.heldBy("ant")).toBe("10.99.0.1");
-    const outcome = book.claim(ipv4SettleMs, "cat", "10.99.0.1", since(4));
-    expect(outcome).toEqual({ changed: ["ant", "cat"], moved: false, contested: false });
-    expect(book.heldBy("ant")).toBeUndefined();
+    book.claim(0, ant, "10.99.0.1", since(5));
+    expect(book.claim(0, bee, "10.99.0.1", since(6)).contested).toBe(true);
+    expect(book.heldBy(ant)).toBe("10.99.0.1");
+    const outcome = book.claim(ipv4SettleMs, cat, "10.99.0.1", since(4));
+    expect(outcome).toEqual({ changed: [ant, cat], moved: false, contested: false });
+    expect(book.heldBy(ant)).toBeUndefined();
   });
 
   test("of different ones decide nothing", () => {
     const book = claims();
-    book.claim(0, "ant", "10.99.0.1", since(5));
-    book.claim(0, "bee", "10.99.0.1", since(4, "p"));
-    expect([book.heldBy("ant"), book.heldBy("bee")]).toEqual([undefined, undefined]);
+    book.claim(0, ant, "10.99.0.1", since(5));
+    book.claim(0, bee, "10.99.0.1", since(4, "p"));
+    expect([book.heldBy(ant), book.heldBy(bee)]).toEqual([undefined, undefined]);
   });
 
   test("keep a young claim of this node's own, or move a settled one", () => {
@@ -138,12 +139,12 @@ describe("certificates of one organisation", () => {
     young.start(0);
     const first = young.ownAddress as string;
     const lost = { changed: [], moved: false, contested: true };
-    expect(young.claim(1, "ant", first, since(6))).toEqual(lost);
+    expect(young.claim(1, ant, first, since(6))).toEqual(lost);
     const settled = claims(0);
     settled.setOwnSeniority(since(5).seniority);
     settled.start(0);
-    const outcome = settled.claim(1, "ant", first, since(4));
-    expect(outcome).toEqual({ changed: ["ant"], moved: true, contested: false });
+    const outcome = settled.claim(1, ant, first, since(4));
+    expect(outcome).toEqual({ changed: [ant], moved: true, contested: false });
     expect(settled.own?.candidate).toBe(1);
   });
 });
@@ -155,10 +156,10 @@ test("whatever is claimed in whatever order, no address has two holders, nor our
     book.setOwnSeniority({ organisation: "o", issuedWallMs: random.below(4) });
     book.start(0);
     const addresses = [book.ownAddress as string, "10.99.0.1", "10.99.0.2"];
-    const members = ["ant", "bee", "cat", "dog"];
+    const members = [ant, bee, cat, dog];
     for (let step = 0; step < 40; step += 1) {
       const nowMs = step * random.below(20_000);
-      const member = members[random.below(4)] as string;
+      const member = members[random.below(4)] as number;
       const address = addresses[random.below(3)] as string;
       const seniority = random.chance(0.5)
         ? { organisation: "o", issuedWallMs: random.below(4) }
@@ -177,13 +178,13 @@ test("an own claim that is young moves to the next candidate, and the other hold
   book.start(1_000);
   const first = book.ownAddress as string;
   expect(book.own?.candidate).toBe(0);
-  expect(book.claim(2_000, "ant", first)).toEqual({
-    changed: ["ant"],
+  expect(book.claim(2_000, ant, first)).toEqual({
+    changed: [ant],
     moved: true,
     contested: false,
   });
   expect(book.own?.candidate).toBe(1);
-  expect(book.heldBy("ant")).toBe(first);
+  expect(book.heldBy(ant)).toBe(first);
   expect(book.settlesAtMs).toBe(2_000 + ipv4SettleMs);
 });
 
@@ -194,9 +195,9 @@ test("an own claim that has settled stays, and the newcomer has no route", () =>
   expect(book.settled(later - 1)).toBe(false);
   expect(book.settled(later)).toBe(true);
   const own = book.ownAddress as string;
-  expect(book.claim(later, "ant", own)).toEqual({ changed: [], moved: false, contested: true });
+  expect(book.claim(later, ant, own)).toEqual({ changed: [], moved: false, contested: true });
   expect(book.ownAddress).toBe(own);
-  expect(book.heldBy("ant")).toBeUndefined();
+  expect(book.heldBy(ant)).toBeUndefined();
 });
 
 test("a persisted claim is settled from the start", () => {
@@ -210,12 +211,12 @@ test("a persisted claim is settled from the start", () => {
 test("a start skips what known members hold, and with every candidate held claims nothing", () => {
   const candidates = ipv4Candidates(crypto, ipv4PrefixDefault, self);
   const book = claims();
-  book.claim(0, "ant", candidates[0]);
-  book.claim(0, "bee", candidates[1]);
+  book.claim(0, ant, candidates[0]);
+  book.claim(0, bee, candidates[1]);
   book.start(0);
   expect(book.own?.candidate).toBe(2);
   const full = claims();
-  for (const [i, address] of candidates.entries()) full.claim(0, `member ${i}`, address);
+  for (const [i, address] of candidates.entries()) full.claim(0, 1 + i, address);
   full.start(0);
   expect(full.own).toBeUndefined();
   expect(full.ownAddress).toBeUndefined();

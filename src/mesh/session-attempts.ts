@@ -1,0 +1,127 @@
+/**
+ * How a session with a member comes about: it is wanted by probing, by packets that wait, or because
+ * the mesh is small; tried at the member's endpoints in turn, at the pace of openings.ts, and beside
+ * that by an introduction where the other side may lack our record. Who has a peer is member-peers.ts',
+ * what becomes of a handshake the peer table's.
+ */
+import type { Instant } from "../base/clock.ts";
+import { sameEndpoint } from "../base/endpoint.ts";
+import type { Swim } from "../swim/swim.ts";
+import type { Addressing } from "./addressing.ts";
+import type { Introducer } from "./introducer.ts";
+import type { Member } from "./member.ts";
+import type { MemberPeers } from "./member-peers.ts";
+import { attempts, Openings } from "./openings.ts";
+import type { Pathfinder } from "./pathfinder.ts";
+import type { PeerTable } from "./peer-table.ts";
+
+export interface SessionAttemptsParts {
+  readonly swim: Swim;
+  readonly held: MemberPeers;
+  readonly peers: PeerTable;
+  readonly addressing: Addressing;
+  readonly pathfinder: Pathfinder;
+  readonly introducer: Introducer;
+  readonly counters: { session_attempts: number; destinations_unknown: number };
+}
+
+export class SessionAttempts {
+  readonly #parts: SessionAttemptsParts;
+  readonly #openings = new Openings();
+
+  constructor(parts: SessionAttemptsParts) {
+    this.#parts = parts;
+  }
+
+  /** At that time, or earlier if it was due earlier. */
+  schedule(member: Member, atMs: number): void {
+    this.#openings.schedule(member, atMs);
+  }
+
+  /** As if it had never been tried. */
+  anew(now: Instant, member: Member): void {
+    member.attempts = 0;
+    this.#openings.schedule(member, now.ms);
+  }
+
+  cancel(member: Member): void {
+    this.#openings.cancel(member);
+  }
+
+  /** A session with the member is wanted soon. */
+  open(now: Instant, slot: number): void {
+    const { held, pathfinder, swim } = this.#parts;
+    if (!swim.table.has(slot)) return;
+    const member = held.bring(now, slot);
+    if (member.linked || member.openAtMs !== undefined) return;
+    if (member.attempts >= attempts.lazyMax && !swim.eager) member.attempts = 0;
+    this.#openings.schedule(member, now.ms + pathfinder.headStartMs(member));
+  }
+
+  /** Packets wait for an address that no peer holds. */
+  seek(now: Instant, address: string): void {
+    const { addressing, counters, held, pathfinder, peers } = this.#parts;
+    const slot = addressing.ownerOf(address);
+    if (slot === undefined) {
+      counters.destinations_unknown += 1;
+      addressing.refuse(address);
+      return;
+    }
+    const member = held.bring(now, slot);
+    pathfinder.seek(now, member);
+    this.open(now, slot);
+    const { peer } = member;
+    const [endpoint] = held.endpoints(slot);
+    // With a place to go to they wait, even where its turn is not yet.
+    if (peer.endpoint === undefined && endpoint !== undefined)
+      peers.setEndpoint(now, peer, endpoint);
+  }
+
+  /** A session says little where probes fail: the other side may have forgotten it. */
+  answers(member: Member): boolean {
+    return member.linked && this.#parts.swim.table.state(member.slot) === "alive";
+  }
+
+  /** It is introduced to, wherever it may be by then. */
+  dial(now: Instant, slot: number, identity: Uint8Array): void {
+    const { held, introducer, swim } = this.#parts;
+    introducer.dialMember(now, identity, () => {
+      const isHere = swim.table.find(identity) === slot;
+      return isHere ? held.endpoints(slot) : [];
+    });
+  }
+
+  handleTimeout(now: Instant): void {
+    this.#parts.held.handleTimeout(now);
+    for (let next = this.#openings.take(now.ms); next; next = this.#openings.take(now.ms)) {
+      this.#attempt(now, next);
+    }
+  }
+
+  nextTimeout(): number | undefined {
+    const [opening, look] = [this.#openings.nextTimeout(), this.#parts.held.nextTimeout()];
+    return opening === undefined || look === undefined
+      ? (opening ?? look)
+      : Math.min(opening, look);
+  }
+
+  /** Where a session is wanted: at the next endpoint. */
+  #attempt(now: Instant, member: Member): void {
+    const { counters, pathfinder, peers, swim } = this.#parts;
+    if (this.answers(member)) return;
+    // What is left of a silent session is not led to where nobody is known to be.
+    const [relayed] = pathfinder.relayWays(member);
+    const endpoint = member.linked ? member.proven : (member.nextEndpoint() ?? relayed);
+    if (endpoint === undefined) return; // it must come to us
+    if (!sameEndpoint(member.peer.endpoint, endpoint)) {
+      peers.setEndpoint(now, member.peer, endpoint);
+    }
+    member.attempts += 1;
+    counters.session_attempts += 1;
+    pathfinder.shakeHands(now, member);
+    if (member.linked) return; // the handshake goes on by itself
+    if (member.attempts > attempts.alone) this.dial(now, member.slot, member.identity);
+    const most = swim.eager ? attempts.max : attempts.lazyMax;
+    if (member.attempts < most) this.#openings.schedule(member, now.ms + attempts.intervalMs);
+  }
+}
