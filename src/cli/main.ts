@@ -113,4 +113,4 @@ try {
   process.exitCode = exitCode;
 }
 // Not before what was printed is out; a pipe may be slow.
-process.stdout.write("", () => process.exit());
+process.stdout.end(() => process.exit());

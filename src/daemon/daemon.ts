@@ -253,7 +253,8 @@ class MeshDaemon implements Duties<NodeEvent> {
       { stateDirectory, mesh: [ipv4Prefix, ipv6Prefix], place, interfaceName },
       {
         settings: () => this.#live?.config ?? config,
-        members: () => this.#node.status().members,
+        members: () => this.#node.view.offering(),
+        everybody: () => this.#node.status().members,
         streamed: () => this.#tcpFallback?.addresses ?? [],
         givenName: (identity) => this.#givenNames.get(identity) ?? "",
         accept: (prefixes) => dataplane.setDestinations(prefixes),

@@ -13,11 +13,17 @@ export interface NamesSources {
   warn(text: string): void;
 }
 
+/** Of a mesh of more members than this, who is called how is found out anew only so often. */
+const freshMembersMax = 64;
+const freshMs = 1_000;
+
 type Told = Pick<MeshStatus, "name" | "addresses" | "members">;
 
 export class NameServer {
   readonly #sources: NamesSources;
   #socket: Bun.udp.Socket<"buffer"> | undefined;
+  #zone: Zone | undefined;
+  #zoneAtMs = 0;
   answered = 0;
   malformed = 0;
 
@@ -33,7 +39,7 @@ export class NameServer {
         port,
         socket: {
           data: (socket, bytes, fromPort, from) => {
-            const answer = answerQuery(bytes, zoneOf(this.#sources.status()));
+            const answer = answerQuery(bytes, this.#current());
             if (answer === undefined) this.malformed += 1;
             else if (socket.send(answer, fromPort, from)) this.answered += 1;
           },
@@ -51,6 +57,16 @@ export class NameServer {
   stop(): void {
     this.#socket?.close();
     this.#socket = undefined;
+  }
+
+  #current(): Zone {
+    const nowMs = performance.now();
+    if (this.#zone !== undefined && nowMs < this.#zoneAtMs + freshMs) return this.#zone;
+    const status = this.#sources.status();
+    const zone = zoneOf(status);
+    this.#zone = status.members.length > freshMembersMax ? zone : undefined;
+    this.#zoneAtMs = nowMs;
+    return zone;
   }
 
   /** For names of the zone alone, so everything else is asked where it was before. */

@@ -31,7 +31,10 @@ type Offering = Pick<
 
 export interface RouteDuties {
   settings(): Settings;
+  /** Members that offer something, or have a session, at the least; without their clashes of names. */
   members(): readonly Offering[];
+  /** All of them: asked for where somebody is meant by a name. */
+  everybody(): readonly Offering[];
   /** Addresses that streams over TCP lead to. */
   streamed(): readonly string[];
   /** The operator's own word; empty: there is none. */
@@ -108,7 +111,7 @@ export class RouteKeeper {
 
   get exitNode(): string | undefined {
     const { exit_node: said } = this.#duties.settings();
-    return said === "" ? this.#file.exitNode : this.#identityOf(said, this.#duties.members());
+    return said === "" ? this.#file.exitNode : this.#identityOf(said);
   }
 
   /** Reads anew what was approved by command. */
@@ -155,7 +158,7 @@ export class RouteKeeper {
         met: this.#met.has(identity),
         up: state === "alive" || state === "suspect",
       })),
-      approvals: this.#approvals(members),
+      approvals: this.#approvals(),
       exitNode: this.exitNode,
       mesh,
       local: [...localNetworks(networkInterfaces(), interfaceName), ...this.offered],
@@ -212,9 +215,9 @@ export class RouteKeeper {
     this.#installed = new Map(installed);
   }
 
-  #approvals(members: readonly Offering[]): readonly Approval[] {
+  #approvals(): readonly Approval[] {
     const accepted = this.#duties.settings().accept.flatMap(({ who, prefix }): Approval[] => {
-      const identity = this.#identityOf(who, members);
+      const identity = this.#identityOf(who);
       return identity === undefined ? [] : [{ identity, prefix }];
     });
     return [...accepted, ...this.#file.approved].filter(({ prefix }) => !isExit(prefix));
@@ -224,9 +227,10 @@ export class RouteKeeper {
    * A key, the operator's own word, or the name in an organisation's certificate. What a member calls
    * itself is nobody's: it would choose who is meant.
    */
-  #identityOf(word: string, members: readonly Offering[]): string | undefined {
+  #identityOf(word: string): string | undefined {
     const key = parseIdentity(word);
     if (key !== undefined) return formatIdentity(key);
+    const members = this.#duties.everybody();
     const given = members.filter(({ identity }) => this.#duties.givenName(identity) === word);
     const certified = members.filter(
       ({ certificate, nameClash }) => certificate?.name === word && !nameClash,

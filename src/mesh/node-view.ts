@@ -94,6 +94,12 @@ export class NodeView {
     return Array.from(this.#parts.members, ({ slot }) => memberStatus(this.#parts, slot));
   }
 
+  /** Those that offer to lead others anywhere, or have a peer. */
+  offering(): readonly MemberStatus[] {
+    const { held, members } = this.#parts;
+    return this.members((slot) => held.roll.offers(slot) || members.inSlot(slot) !== undefined);
+  }
+
   /** By the text of its identity; undefined: there is no such member. */
   member(identity: string): MemberStatus | undefined {
     const slot = this.slotOf(identity);

@@ -570,7 +570,7 @@ export class MeshNode {
       if (rotated) this.#replacePeer(now, known);
     }
     if (this.#bare) return slot;
-    this.#held.roll.setKey(slot, record.wireguardKey);
+    this.#held.roll.set(slot, record);
     this.#claim(now, slot, record);
     if (this.#swim.table.size > size) this.#welcome(now, slot, record, source);
     if (source.stored !== true) {

@@ -1,6 +1,6 @@
 /**
  * What is kept of each member whether it has a peer or not, in columns by SWIM's slots: by which
- * WireGuard key it comes, where it last was, and when it last shook hands. Some thirty bytes a member;
+ * WireGuard key it comes, whether it offers routes, where it last was, and when it last shook hands. Some thirty bytes a member;
  * everything else follows from its record, or is gone with its peer.
  */
 import { equalBytes } from "../base/bytes.ts";
@@ -8,7 +8,7 @@ import { type Endpoint, isCarried, relayWayOf } from "../base/endpoint.ts";
 import { formatAddress, parseAddress } from "../base/ip.ts";
 import { grown } from "../base/packed-bytes.ts";
 import { wordAt } from "../swim/store.ts";
-import { wireguardKeyOf } from "../trust/record.ts";
+import { type Record, wireguardKeyOf } from "../trust/record.ts";
 
 const capacityStart = 16;
 /** Family (0: nowhere), then whether it answered an introduction there, port, and address. */
@@ -26,6 +26,7 @@ export interface LastSeen {
 export class Roll {
   /** The first word of the key. */
   #keys = new Uint32Array(capacityStart);
+  #offers = new Uint8Array(capacityStart);
   #handshakeSeconds = new Uint32Array(capacityStart);
   #places = new Uint8Array(capacityStart * placeBytes);
   readonly #recordBytes: (slot: number) => Uint8Array;
@@ -35,17 +36,24 @@ export class Roll {
     this.#recordBytes = recordBytes;
   }
 
-  /** The member comes by this key from now on. */
-  setKey(slot: number, wireguardKey: Uint8Array): void {
+  /** The member's record says so from now on. */
+  set(slot: number, { wireguardKey, prefixes }: Pick<Record, "wireguardKey" | "prefixes">): void {
     if (slot >= this.#keys.length) this.#grow(slot + 1);
     // 0 is nobody's.
     this.#keys[slot] = wordAt(wireguardKey, 0) || 1;
+    this.#offers[slot] = prefixes.length > 0 ? 1 : 0;
+  }
+
+  /** Whether it offers to lead others anywhere. */
+  offers(slot: number): boolean {
+    return this.#offers[slot] === 1;
   }
 
   /** The member is no more. */
   remove(slot: number): void {
     if (slot >= this.#keys.length) return;
     this.#keys[slot] = 0;
+    this.#offers[slot] = 0;
     this.#handshakeSeconds[slot] = 0;
     this.#places.fill(0, slot * placeBytes, (slot + 1) * placeBytes);
   }
@@ -94,6 +102,7 @@ export class Roll {
   #grow(least: number): void {
     const capacity = Math.max(least, Math.ceil(1.5 * this.#keys.length));
     this.#keys = grown(this.#keys, new Uint32Array(capacity));
+    this.#offers = grown(this.#offers, new Uint8Array(capacity));
     this.#handshakeSeconds = grown(this.#handshakeSeconds, new Uint32Array(capacity));
     this.#places = grown(this.#places, new Uint8Array(capacity * placeBytes));
   }

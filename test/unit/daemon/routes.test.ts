@@ -67,6 +67,7 @@ function keeperOf(said: Said): RouteKeeper {
       looks += 1;
       return members;
     },
+    everybody: () => members,
     givenName: (identity: string) => (identity === keyOne ? "one" : ""),
     accept: (prefixes: readonly IpPrefix[]) => {
       accepted = prefixes.map(formatPrefix);

@@ -10,7 +10,7 @@ function setUp(): { roll: Roll; join: (slot: number, key: Uint8Array) => void } 
     const record = new Uint8Array(200);
     record.set(key, keyAt);
     records.set(slot, record);
-    roll.setKey(slot, key);
+    roll.set(slot, { wireguardKey: key, prefixes: [] });
   };
   return { roll, join };
 }
