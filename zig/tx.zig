@@ -276,22 +276,13 @@ pub const Tx = struct {
         self.inners_count = 0;
         self.detours_count = 0;
         self.batch += 1;
-        self.markRefused();
+        tx_resend.markRefused(self);
         tx_awaited.answerRefused(self);
         if (!self.flushAttention()) return false;
         if (self.now_ns >= self.timers_due_ns) self.timers_due_ns = tx_timers.run(self);
         if (!self.drainOutbox()) return false;
         if (!ways.drainForwards(self)) return false;
         return self.layOutReads();
-    }
-
-    /// Remembers which paths take no segmented sends.
-    fn markRefused(self: *Tx) void {
-        for (self.refused[0..self.refused_count]) |ref| {
-            const peer = self.tables.peerAt(ref) catch continue;
-            peer.unsegmented_until_ns = self.now_ns + constants.segment_retry_after_ns;
-        }
-        self.refused_count = 0;
     }
 
     /// Peers whose keypair or endpoint has come: staged packets go now, or at least a keepalive, so

@@ -1,6 +1,7 @@
 //! What a refused message becomes: its packets one by one. A part of the transmit thread (tx.zig).
 const std = @import("std");
 const abi = @import("abi.zig");
+const constants = @import("constants.zig");
 const udp_linux = @import("udp_linux.zig");
 const Tx = @import("tx.zig").Tx;
 const linux = std.os.linux;
@@ -55,4 +56,13 @@ fn sendSingle(tx: *Tx, of: udp_linux.SendMessage, local: abi.Endpoint, bytes: []
         tx.counters.add(.udp_send_datagrams, 1);
         return true;
     }
+}
+
+/// Remembers which paths take no segmented sends.
+pub fn markRefused(tx: *Tx) void {
+    for (tx.refused[0..tx.refused_count]) |ref| {
+        const peer = tx.tables.peerAt(ref) catch continue;
+        peer.unsegmented_until_ns = tx.now_ns + constants.segment_retry_after_ns;
+    }
+    tx.refused_count = 0;
 }
