@@ -45,7 +45,7 @@ pub const Sources = struct {
             .to = path.remote.address[12..16].*,
             .from = path.local.address[12..16].*,
             .to_port = path.remote.port,
-            .from_port = udp.port,
+            .from_port = udp.boundPort() catch return false,
             .mark = udp.mark() catch return false,
         }) catch return false;
         return way != path.local.scope;

@@ -283,7 +283,8 @@ pub const Udp = struct {
         }
     }
 
-    fn boundPort(udp: *const Udp) OpenError!u16 {
+    /// As `port`, for threads other than the one that moves the socket to another port.
+    pub fn boundPort(udp: *const Udp) OpenError!u16 {
         var address: SocketAddress = undefined;
         var length: linux.socklen_t = @sizeOf(SocketAddress);
         try require(linux.errno(linux.getsockname(udp.fd, @ptrCast(&address), &length)));
