@@ -22,11 +22,15 @@ export const attempts = {
 
 export const openingsPerSecond = 100;
 export const openingsBurst = 64;
+const spacingMs = 1000 / openingsPerSecond;
 
 export class Openings {
   readonly #due = new Deadlines<Member>();
-  #tokens = openingsBurst;
-  #atMs = 0;
+  /**
+   * When the rate lets the next one go. A time and no count of tokens: what is waited for is then the
+   * number that is compared, and not a sum that may round to just before it, and have it waited for again.
+   */
+  #freeAtMs = Number.NEGATIVE_INFINITY;
 
   /** At that time, or earlier if it was due earlier. */
   schedule(member: Member, atMs: number): void {
@@ -42,24 +46,16 @@ export class Openings {
 
   /** The next member that is due, within the rate; it is scheduled no longer. */
   take(nowMs: number): Member | undefined {
-    this.#refill(nowMs);
-    if (this.#tokens < 1) return undefined;
+    if (nowMs < this.#freeAtMs) return undefined;
     const member = this.#due.takeDue(nowMs);
     if (member === undefined) return undefined;
     member.openAtMs = undefined;
-    this.#tokens -= 1;
+    this.#freeAtMs = Math.max(this.#freeAtMs, nowMs - (openingsBurst - 1) * spacingMs) + spacingMs;
     return member;
   }
 
   nextTimeout(): number | undefined {
     const due = this.#due.next();
-    if (due === undefined || this.#tokens >= 1) return due;
-    return Math.max(due, this.#atMs + ((1 - this.#tokens) * 1000) / openingsPerSecond);
-  }
-
-  #refill(nowMs: number): void {
-    const elapsed = Math.max(0, nowMs - this.#atMs);
-    this.#tokens = Math.min(openingsBurst, this.#tokens + (elapsed * openingsPerSecond) / 1000);
-    this.#atMs = nowMs;
+    return due === undefined ? undefined : Math.max(due, this.#freeAtMs);
   }
 }

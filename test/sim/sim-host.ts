@@ -26,6 +26,8 @@ import type { Simulation } from "./simulation.ts";
 
 /** Datagrams that wait for one that stands still, as a socket's buffer holds them. */
 const backlogMax = 256;
+/** So many turns by its timer at one time: it asks for a time that its engine does nothing at. */
+const turnsAtOnceMax = 1_000;
 /** Of a control message: a path probe. */
 const typeProbe = 13;
 /** An event that only has a node look at its peers. */
@@ -58,6 +60,8 @@ export class SimHost {
   intercept: ((packet: Packet) => boolean) | undefined;
   readonly backlog: Packet[] = [];
   #now: Instant = { ms: -1, wallMs: 0 };
+  #turnMs = -1;
+  #turnsAtOnce = 0;
   /** When the node itself has something to do. */
   #nodeMs = Number.POSITIVE_INFINITY;
   #memory: NodeMemory | undefined;
@@ -252,6 +256,7 @@ export class SimHost {
     const { nowMs } = this.simulation.timeline;
     if (this.node === undefined || this.timerMs > nowMs) return;
     this.timerMs = Number.POSITIVE_INFINITY;
+    this.#countTurn(nowMs);
     if (this.pausedUntilMs > nowMs) {
       this.#arm(this.pausedUntilMs);
       return;
@@ -265,6 +270,14 @@ export class SimHost {
     }
     if (this.#nodeMs <= nowMs) node.handleTimeout(now);
     this.settle();
+  }
+
+  /** Time that stands still here would stand still for all: that ends the run, and says whose timer it is. */
+  #countTurn(nowMs: number): void {
+    this.#turnsAtOnce = nowMs === this.#turnMs ? this.#turnsAtOnce + 1 : 1;
+    this.#turnMs = nowMs;
+    if (this.#turnsAtOnce <= turnsAtOnceMax) return;
+    throw new Error(`host ${this.index} asks for its turn at ${nowMs} ms again and again`);
   }
 
   /** Carries what the node says, and sets its timer. */

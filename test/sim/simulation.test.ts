@@ -128,3 +128,13 @@ test("an accusation of a member that lives is refuted before anybody believes it
     expect(table.incarnation(slot)).toBe(victim.running.membership.table.incarnation(0));
   }
 });
+
+test("a node that asks for a turn at which it does nothing ends the run, in place of time standing still", () => {
+  const simulation = new Simulation({ seed: 1, nodes: 3 });
+  simulation.setSeeds(1);
+  for (const host of simulation.hosts) host.start();
+  simulation.run(5_000);
+  const { node } = simulation.hosts[2] as SimHost;
+  Object.assign(node as object, { nextTimeout: () => simulation.nowMs });
+  expect(() => simulation.run(10_000)).toThrow("host 2");
+});
