@@ -212,7 +212,9 @@ export class Pathfinder {
 
   /** How long the member is to wait for sessions with those that it is reached through. */
   headStartMs(member: Member): number {
-    if (!this.#isLarge || !this.#isHidden(member, member.attempts)) return 0;
+    // Who relays keeps no session with another that does: to look for one there would open them all in turn.
+    if (!this.#isLarge || this.#homeRelays.offers(member.slot)) return 0;
+    if (!this.#isHidden(member, member.attempts)) return 0;
     const { table } = this.#options;
     const homes = this.#homeRelays.of(frameIdOf(member.identity));
     const missing = homes.filter((slot) => slot !== member.slot && !table.isLinked(slot));

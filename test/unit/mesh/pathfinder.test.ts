@@ -102,3 +102,39 @@ describe("a member may be reached through", () => {
     expect(scene.relaysOf(far)[0]).toBe(5);
   });
 });
+
+describe("in a large mesh, to reach one that no address is known of", () => {
+  /** Eighty members, of whom twenty relay; nothing is known of where this node is. */
+  function large(): { scene: Scene; all: Member[] } {
+    const scene = new Scene();
+    const all = Array.from({ length: 80 }, (_, i) => scene.member(i + 1, i < 20));
+    for (const { slot, record } of all) scene.pathfinder.recordTaken(slot, record);
+    return { scene, all };
+  }
+
+  test("sessions with its home relays come first, if there are none", () => {
+    const { scene, all } = large();
+    const far = all[50] as Member;
+    expect(scene.pathfinder.headStartMs(far)).toBeGreaterThan(0);
+    const wanted = scene.pathfinder.takeWanted();
+    expect(wanted).toHaveLength(2);
+    for (const slot of wanted) scene.link(scene.members.inSlot(slot) as Member, true);
+    expect(scene.pathfinder.headStartMs(far)).toBe(0);
+    expect(scene.pathfinder.takeWanted()).toHaveLength(0);
+  });
+
+  test("the home relays are looked for by themselves: one wants no others, and those no further ones", () => {
+    const { scene, all } = large();
+    const opened = new Set<number>();
+    const open = (member: Member): void => {
+      scene.pathfinder.headStartMs(member);
+      for (const slot of scene.pathfinder.takeWanted()) {
+        if (opened.has(slot)) continue;
+        opened.add(slot);
+        open(scene.members.inSlot(slot) as Member);
+      }
+    };
+    open(all[50] as Member);
+    expect(opened.size).toBe(2);
+  });
+});
