@@ -63,10 +63,10 @@ pub const relay_burst_bytes_min: u64 = 64 * 1024;
 pub const stun_transactions_max: usize = 64;
 /// A member that was sent data and is silent for this long is asked for by the control plane.
 pub const path_silent_after_ns: u64 = ns_per_s;
-/// A member's path that was silent for this long gives way to another address at once.
-pub const path_yields_after_ns: u64 = 2 * ns_per_s;
 /// The same other address of a member is told of no more often.
 pub const path_heard_interval_ns: u64 = 5 * ns_per_s;
+/// And different ones no more often than this: whoever sends copies from many ports fills no queue.
+pub const paths_heard_interval_ns: u64 = 20 * std.time.ns_per_ms;
 /// A packet of this length passes by every way: with a frame's and a message's headers it is IPv6's
 /// least MTU, 1,280. About longer ones the control plane is asked, while there are any, this often.
 pub const path_mtu_sure: u32 = 1280 - 48 - 2 * transport_overhead_bytes - 16;

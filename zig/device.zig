@@ -473,7 +473,6 @@ pub const Device = struct {
         const known = family == 0 or family == 4 or family == 6 or family == constants.family_relay;
         if (!known) return error.InvalidArgument;
         peer.path.store(.{ .remote = command.remote, .local = command.local });
-        peer.path_heard_ns = tables_.nowNs();
         peer.unsegmented_until_ns = 0;
         // Packets that waited for more than a keypair.
         if (peer.staging != null or peer.confirm_owed.load(.monotonic)) self.tables.attend(peer);

@@ -78,7 +78,6 @@ pub const Scene = struct {
         self.other.keypairs = .{ .current = .init(self.other_pair) };
         for ([_]*Peer{ self.peer, self.other }) |peer| {
             peer.member = 0;
-            peer.path_heard_ns = 0;
             peer.other_remote = .{};
             peer.other_told_ns = 0;
             peer.path.store(.{});

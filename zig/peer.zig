@@ -79,8 +79,6 @@ pub const Peer = struct {
     wanted_ns: AtomicU64 = .init(0),
     /// Of a member: the first 6 bytes of its identity; 0 for a plain peer. apply.
     member: u64 = 0,
-    /// When the path was set, or last heard from: receive; apply.
-    path_heard_ns: u64 = 0,
     /// Another path that was told of last, and when: receive.
     other_remote: abi.Endpoint = .{},
     other_told_ns: u64 = 0,

@@ -501,26 +501,15 @@ pub const Rx = struct {
         });
     }
 
-    /// A member's path moves when the control plane has seen another one work, or the moment that
-    /// the one in use is silent. A way through a relay is otherwise never taken unasked.
+    /// A member's path moves when the control plane has seen another one work, and only then: what comes
+    /// from elsewhere may be a copy that somebody on the wire sent ahead of the original.
     fn mayMove(self: *Rx, peer: *Peer, known: *const Path, path: *const Path) bool {
-        if (std.meta.eql(known.remote, path.remote)) {
-            peer.path_heard_ns = self.now_ns;
-            return true;
-        }
+        if (std.meta.eql(known.remote, path.remote)) return true;
         // Its first session is where it confirms from, by whichever way.
-        if (peer.keypairs.current.load(.acquire) == null) {
-            peer.path_heard_ns = self.now_ns;
-            return true;
-        }
-        const silent = self.now_ns -| peer.path_heard_ns >= constants.path_yields_after_ns;
-        if (silent and path.remote.family != constants.family_relay) {
-            peer.path_heard_ns = self.now_ns;
-            return true;
-        }
-        const told = std.meta.eql(peer.other_remote, path.remote) and
-            self.now_ns -| peer.other_told_ns < constants.path_heard_interval_ns;
-        if (told) return false;
+        if (peer.keypairs.current.load(.acquire) == null) return true;
+        const same = std.meta.eql(peer.other_remote, path.remote);
+        const interval_ns = if (same) constants.path_heard_interval_ns else constants.paths_heard_interval_ns;
+        if (self.now_ns -| peer.other_told_ns < interval_ns) return false;
         peer.other_remote = path.remote;
         peer.other_told_ns = self.now_ns;
         self.tables.post(&self.counters, .{

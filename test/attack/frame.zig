@@ -35,6 +35,15 @@ pub fn write(bytes: []u8, addresses: Addresses, length: usize) usize {
     return headers_bytes + length;
 }
 
+/// As if from elsewhere. UDP's checksum is to be left out.
+pub fn setSource(bytes: []u8, from: u32, from_port: u16) void {
+    const ip = bytes[14..34];
+    std.mem.writeInt(u32, ip[12..16], from, .big);
+    std.mem.writeInt(u16, ip[10..12], 0, .big);
+    std.mem.writeInt(u16, ip[10..12], checksum(ip), .big);
+    std.mem.writeInt(u16, bytes[34..36], from_port, .big);
+}
+
 /// Cuts the payload of a datagram; the length of the whole.
 pub fn shorten(bytes: []u8, length: usize) usize {
     const ip = bytes[14..34];

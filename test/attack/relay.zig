@@ -1,7 +1,9 @@
 //! A wire that is bad on purpose: it carries frames between two interfaces of its namespace, and to
 //! WireGuard's datagrams it does what a seed says: delays them (so that they overtake one another),
 //! sends them twice, changes a bit, cuts them short, loses them, and sends again what it carried
-//! long ago. Addresses stay. On SIGTERM it says as JSON what it did. No part of the library.
+//! long ago. Addresses stay, but for what a thief sends: on SIGUSR1 a copy of each datagram goes, as if
+//! from an address of his own, ahead of the original; on the next one behind it; on the next none. What
+//! is sent to him he counts and keeps. On SIGTERM it says as JSON what it did. No part of the library.
 const std = @import("std");
 const linux = std.os.linux;
 const frame = @import("frame.zig");
@@ -21,7 +23,17 @@ const Options = struct {
     interfaces: [2]u32 = @splat(0),
     port: u16 = 51820,
     plan: faults.Plan = .{},
+    /// The thief's IPv4 address; 0: there is none.
+    thief: u32 = 0,
 };
+
+const thief_port_first = 40_000;
+/// He takes them in turn.
+const thief_ports = 3;
+/// Between a copy and its original, or the other way about.
+const thief_lead_ns = 2 * std.time.ns_per_ms;
+const Theft = enum(u8) { none, ahead, behind };
+const Stolen = struct { datagrams: u64 = 0, bytes: u64 = 0, answers: u64 = 0, answer_bytes: u64 = 0, answer_longest: u64 = 0 };
 
 const Frame = struct { bytes: [frame_bytes_max]u8, length: usize };
 const Waiting = struct { due_ns: u64, side: u1, frame: Frame };
@@ -35,6 +47,7 @@ const Relay = struct {
     kept: [2][kept_max]Frame = undefined,
     kept_count: [2]usize = @splat(0),
     did: faults.Did = .{},
+    stolen: Stolen = .{},
 
     /// One frame from an interface, if there is one.
     fn take(relay: *Relay, side: u1) bool {
@@ -51,14 +64,31 @@ const Relay = struct {
             relay.put(~side, &got);
             return true;
         };
+        if (relay.options.thief != 0 and found.to == relay.options.thief) {
+            relay.stolen.answers += 1;
+            relay.stolen.answer_bytes += found.payload.len;
+            relay.stolen.answer_longest = @max(relay.stolen.answer_longest, found.payload.len);
+            return true;
+        }
         // The kernel may have left the checksum to a device that is not there.
         @memset(got.bytes[40..42], 0);
         if (found.from_port != relay.options.port and found.to_port != relay.options.port) {
             relay.put(~side, &got);
             return true;
         }
-        relay.carry(side, &got);
+        const theft = thefts.load(.monotonic);
+        if (relay.options.thief != 0 and theft != .none) relay.steal(side, &got, theft) else relay.carry(side, &got);
         return true;
+    }
+
+    fn steal(relay: *Relay, side: u1, original: *const Frame, theft: Theft) void {
+        var copy = original.*;
+        const port = thief_port_first + relay.stolen.datagrams % thief_ports;
+        frame.setSource(&copy.bytes, relay.options.thief, @intCast(port));
+        relay.stolen.datagrams += 1;
+        relay.stolen.bytes += copy.length - frame.headers_bytes;
+        relay.put(~side, if (theft == .ahead) &copy else original);
+        relay.later(~side, if (theft == .ahead) original else &copy, thief_lead_ns);
     }
 
     fn carry(relay: *Relay, side: u1, original: *const Frame) void {
@@ -132,6 +162,16 @@ fn stop(_: linux.SIG) callconv(.c) void {
     stopping.store(true, .monotonic);
 }
 
+var thefts: std.atomic.Value(Theft) = .init(.none);
+
+fn nextTheft(_: linux.SIG) callconv(.c) void {
+    thefts.store(switch (thefts.load(.monotonic)) {
+        .none => .ahead,
+        .ahead => .behind,
+        .behind => .none,
+    }, .monotonic);
+}
+
 pub fn main(process: std.process.Init.Minimal) !void {
     const options = parse(process.args) catch {
         std.debug.print("usage: relay --left INDEX --right INDEX [--OPTION VALUE]...\n", .{});
@@ -139,6 +179,8 @@ pub fn main(process: std.process.Init.Minimal) !void {
     };
     const action: linux.Sigaction = .{ .handler = .{ .handler = stop }, .mask = linux.sigemptyset(), .flags = 0 };
     _ = linux.sigaction(.TERM, &action, null);
+    const steal: linux.Sigaction = .{ .handler = .{ .handler = nextTheft }, .mask = linux.sigemptyset(), .flags = 0 };
+    _ = linux.sigaction(.USR1, &steal, null);
     const relay = try std.heap.page_allocator.create(Relay);
     relay.* = .{
         .fds = .{ try open(options.interfaces[0]), try open(options.interfaces[1]) },
@@ -160,8 +202,12 @@ pub fn main(process: std.process.Init.Minimal) !void {
         }
     }
     const did = relay.did;
-    say("{{\"carried\":{d},\"lost\":{d},\"delayed\":{d},\"duplicated\":{d},\"corrupted\":{d},\"truncated\":{d},\"replayed\":{d}}}\n", .{
+    say("{{\"carried\":{d},\"lost\":{d},\"delayed\":{d},\"duplicated\":{d},\"corrupted\":{d},\"truncated\":{d},\"replayed\":{d},", .{
         did.carried, did.lost, did.delayed, did.duplicated, did.corrupted, did.truncated, did.replayed,
+    });
+    const stolen = relay.stolen;
+    say("\"stolen\":{d},\"stolen_bytes\":{d},\"answers\":{d},\"answer_bytes\":{d},\"answer_longest\":{d}}}\n", .{
+        stolen.datagrams, stolen.bytes, stolen.answers, stolen.answer_bytes, stolen.answer_longest,
     });
 }
 
@@ -180,7 +226,7 @@ fn parse(list: std.process.Args) !Options {
         if (arg.len < 3) return error.Usage;
         const value = args.next() orelse return error.Usage;
         const number = try std.fmt.parseInt(u64, value, 10);
-        const Name = enum { left, right, port, seed, @"delay-ms", delay, lose, duplicate, corrupt, truncate, replay };
+        const Name = enum { left, right, port, seed, @"delay-ms", delay, lose, duplicate, corrupt, truncate, replay, thief };
         const plan = &options.plan;
         switch (std.meta.stringToEnum(Name, arg[2..]) orelse return error.Usage) {
             .left => options.interfaces[0] = @intCast(number),
@@ -194,6 +240,7 @@ fn parse(list: std.process.Args) !Options {
             .corrupt => plan.corrupt = @intCast(number),
             .truncate => plan.truncate = @intCast(number),
             .replay => plan.replay = @intCast(number),
+            .thief => options.thief = @intCast(number),
         }
     }
     return options;

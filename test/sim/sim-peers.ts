@@ -29,7 +29,6 @@ const renewOnReceiveMs = 165_000;
 const persistentMs = 25_000;
 /** zig/constants.zig. */
 const silentAfterMs = 1_000;
-const pathYieldsAfterMs = 2_000;
 const pathHeardIntervalMs = 5_000;
 const strangersWaitingMax = 64;
 const never = Number.POSITIVE_INFINITY;
@@ -81,8 +80,7 @@ class SimPeer implements Peer, PeerRef {
   fanout = nowhere;
   /** Its newest initiation that was taken: an older one, or the same by another way, is a replay. */
   initiation = 0;
-  /** When something last came by its path; and of what else was heard, what the node was told. */
-  heardMs = Number.NEGATIVE_INFINITY;
+  /** Of what was heard from elsewhere, what the node was told of last. */
   other: Endpoint | undefined;
   otherToldMs = Number.NEGATIVE_INFINITY;
   silentDueMs = never;
@@ -287,7 +285,7 @@ export class SimPeers {
       return;
     }
     peer.pending = 0;
-    if (this.#paths) this.#settleAt(now, peer, from);
+    if (this.#paths) this.#settleAt(peer, from);
     else peer.endpoint = from;
     this.#install(now, peer, session, true);
     // The first message confirms the session to the other side.
@@ -412,24 +410,20 @@ export class SimPeers {
   }
 
   /** The answer to an initiation came from there: a peer that has a session stays where it is. */
-  #settleAt(now: Instant, peer: SimPeer, from: Endpoint): void {
+  #settleAt(peer: SimPeer, from: Endpoint): void {
     if (sameEndpoint(peer.endpoint, from)) return;
     if (peer.session !== 0) {
       this.#events.push({ kind: "endpoint_heard", peer, remote: from });
       return;
     }
-    this.#move(now, peer, from);
+    this.#move(peer, from);
   }
 
   /** Something authentic came from there. */
   #learnPath(now: Instant, peer: SimPeer, from: Endpoint): void {
-    if (sameEndpoint(peer.endpoint, from)) {
-      peer.heardMs = now.ms;
-      return;
-    }
-    const isSilent = now.ms - peer.heardMs >= pathYieldsAfterMs && from.port !== 0;
-    if (peer.session === 0 || isSilent) {
-      this.#move(now, peer, from);
+    if (sameEndpoint(peer.endpoint, from)) return;
+    if (peer.session === 0) {
+      this.#move(peer, from);
       return;
     }
     const isTold =
@@ -440,8 +434,7 @@ export class SimPeers {
     this.#planeEvents.push({ kind: "path_heard", peer: peer.ref, remote: from });
   }
 
-  #move(now: Instant, peer: SimPeer, to: Endpoint): void {
-    peer.heardMs = now.ms;
+  #move(peer: SimPeer, to: Endpoint): void {
     peer.endpoint = to;
     this.#events.push({ kind: "endpoint_changed", peer });
   }

@@ -16,6 +16,8 @@ export interface Faults {
   readonly corrupt?: number;
   readonly truncate?: number;
   readonly replay?: number;
+  /** Somebody on the wire who sends copies as from `thiefV4`; he begins and ends by `nextTheft`. */
+  readonly thief?: boolean;
 }
 
 /** What befell the datagrams. */
@@ -27,7 +29,17 @@ export interface Befell {
   readonly corrupted: number;
   readonly truncated: number;
   readonly replayed: number;
+  /** Copies that the thief sent, and what came to him. */
+  readonly stolen: number;
+  readonly stolen_bytes: number;
+  readonly answers: number;
+  readonly answer_bytes: number;
+  readonly answer_longest: number;
 }
+
+/** On the wire's own network, so that whoever answers him needs no route. */
+export const thiefV4 = "192.0.2.66";
+const thiefNumber = 0xc000_0242;
 
 export class BadWire {
   readonly left: Host;
@@ -51,11 +63,17 @@ export class BadWire {
       // The relay is to see datagrams one by one, as a wire would carry them.
       await host.ip("link set eth0 gso_max_segs 1");
     }
-    const { seed, delayMs, ...shares } = faults;
+    if (faults.thief) {
+      for (const host of [left, right]) {
+        await host.ip(`neighbor add ${thiefV4} lladdr 02:00:00:00:00:42 dev eth0`);
+      }
+    }
+    const { seed, delayMs, thief, ...shares } = faults;
     const words = {
       left: await index(middle, "left"),
       right: await index(middle, "right"),
       seed,
+      ...(thief ? { thief: thiefNumber } : {}),
       ...(delayMs === undefined ? {} : { "delay-ms": delayMs }),
       ...shares,
     };
@@ -64,6 +82,11 @@ export class BadWire {
     const evidence = (): string => relay.log();
     await until("the relay", () => relay.log().includes("ready"), { evidence });
     return new BadWire(left, right, relay);
+  }
+
+  /** From none to copies ahead of the originals, from those to copies behind them, and back to none. */
+  nextTheft(): void {
+    this.#relay.kill("SIGUSR1");
   }
 
   /** Ends the relay, and with it the wire. */
