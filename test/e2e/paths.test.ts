@@ -1,6 +1,11 @@
 /** Paths that live: what changes under a stream must not break it. Longer cases: scripts/e2e-nat. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { addressesChange, type Case, natClosesAndOpens } from "./support/nat-cases.ts";
+import {
+  addressesChange,
+  type Case,
+  familyChanges,
+  natClosesAndOpens,
+} from "./support/nat-cases.ts";
 import { Matrix } from "./support/nat-matrix.ts";
 import { closeStages, Stage } from "./support/stage.ts";
 
@@ -17,6 +22,7 @@ const cases: readonly [string, Case][] = [
     "a pair falls back to the relay when its NAT closes, and is direct again when it opens",
     natClosesAndOpens,
   ],
+  ["a stream goes on when IPv4 is closed between two members, and when IPv6 is", familyChanges],
   ["a stream goes on when one end changes its address, or both do", addressesChange],
 ];
 

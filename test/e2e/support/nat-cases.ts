@@ -5,7 +5,7 @@
  */
 import type { Node } from "./mesh.ts";
 import type { NatHost, NatKind } from "./nat.ts";
-import { type Matrix, type Pair, untilPathsAre } from "./nat-matrix.ts";
+import { type Matrix, type Pair, untilPaths, untilPathsAre } from "./nat-matrix.ts";
 import { until } from "./process.ts";
 import { Stream } from "./stream.ts";
 
@@ -95,6 +95,38 @@ export const addressesChange: Case = (matrix) =>
     return measured;
   });
 
+/** IPv4 is closed between the two under a stream, and opened again; IPv6 then, which leads back to IPv4. */
+export const familyChanges: Case = (matrix) =>
+  scene(matrix, ["dual-stack", "dual-stack"], async ({ hosts, nodes }) => {
+    const [a] = hosts;
+    const there = nodes[1].host;
+    await untilPathsAre(nodes, "direct", 20_000);
+    const isV6 = (path: string): boolean => path.startsWith("direct [");
+    const isV4 = (path: string): boolean => path.startsWith("direct ") && !isV6(path);
+    // Whichever they took: one begins by closing IPv6, so that all go by IPv4.
+    await a.block(there.v6);
+    await untilPaths(nodes, "by IPv4", isV4, 20_000);
+    await a.unblock();
+    const stream = await streamed(nodes);
+    const measured: Measured[] = [];
+    const steps = [
+      ["from IPv4 to IPv6", there.v4, isV6],
+      ["from IPv6 back to IPv4", there.v6, isV4],
+    ] as const;
+    for (const [what, closed, isThere] of steps) {
+      await stream.flows();
+      await stream.reset();
+      await a.block(closed);
+      await untilPaths(nodes, what, isThere, 20_000);
+      await stream.flows();
+      measured.push({ what, ms: await stream.worstGapMs(20_000), msMax: oneMovesMsMax });
+      await a.unblock();
+    }
+    if (!stream.whole) throw new Error("the stream broke");
+    await stream.close();
+    return measured;
+  });
+
 /** Mappings end after 5 s; nobody speaks for longer. */
 export const mappingsEnd: Case = (matrix) =>
   scene(matrix, ["restricted", "restricted"], async ({ hosts, nodes }) => {
@@ -121,4 +153,10 @@ export const daemonSleeps: Case = (matrix) =>
     return [{ what: "traffic after 200 s stopped", ms: performance.now() - start, msMax: 5_000 }];
   });
 
-export const cases = { natClosesAndOpens, addressesChange, mappingsEnd, daemonSleeps } as const;
+export const cases = {
+  natClosesAndOpens,
+  addressesChange,
+  familyChanges,
+  mappingsEnd,
+  daemonSleeps,
+} as const;

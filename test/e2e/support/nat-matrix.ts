@@ -148,18 +148,25 @@ export class Matrix {
   }
 }
 
-/** Until each of the two shows the other by such a path; how long that took. */
+/** Until each of the two shows the other by a path that begins with this; how long that took. */
 export async function untilPathsAre(
-  [a, b]: readonly [Node, Node],
+  pair: readonly [Node, Node],
   word: string,
   timeoutMs: number,
 ): Promise<number> {
+  return await untilPaths(pair, word, (path) => path.startsWith(word), timeoutMs);
+}
+
+/** As `untilPathsAre`, by any condition. */
+export async function untilPaths(
+  [a, b]: readonly [Node, Node],
+  what: string,
+  is: (path: string) => boolean,
+  timeoutMs: number,
+): Promise<number> {
   const start = performance.now();
-  await until(
-    `both to be ${word}`,
-    async () => (await paths(a, b)).every((path) => path.startsWith(word)),
-    { timeoutMs, everyMs: 100 },
-  );
+  const shown = async (): Promise<boolean> => (await paths(a, b)).every(is);
+  await until(`both to be ${what}`, shown, { timeoutMs, everyMs: 100 });
   return performance.now() - start;
 }
 

@@ -21,7 +21,8 @@ export const natKinds = [
   "udp-blocked",
   "ipv6-only",
 ] as const;
-export type NatKind = (typeof natKinds)[number];
+/** `dual-stack`: as `open`, with IPv6 too; for cases of its own, not in the matrix. */
+export type NatKind = (typeof natKinds)[number] | "dual-stack";
 
 const privateV4 = "192.168.1.2";
 const gatewayV4 = "192.168.1.1";
@@ -66,6 +67,7 @@ export class Internet {
   }
 
   async behind(kind: NatKind): Promise<NatHost> {
+    if (kind === "dual-stack") return new NatHost(await this.public(), undefined, "");
     if (kind === "open") return new NatHost(await this.public([4]), undefined, "");
     if (kind === "ipv6-only") return new NatHost(await this.public([6]), undefined, "");
     const router = await this.stage.namespace("r");
@@ -135,26 +137,29 @@ export class NatHost {
 
   /** Lets nothing through, either way, between the host and those addresses. */
   async block(...addresses: string[]): Promise<void> {
+    const rules = addresses.flatMap((address) => {
+      const family = address.includes(":") ? "ip6" : "ip";
+      return ["daddr", "saddr"].map((end) => `    ${family} ${end} ${address} drop`);
+    });
     const chains = ["forward", "input", "output"].map((hook) =>
       [
         `  chain ${hook} {`,
         `    type filter hook ${hook} priority filter - 1;`,
-        `    ip daddr { ${addresses.join(", ")} } drop`,
-        `    ip saddr { ${addresses.join(", ")} } drop`,
+        ...rules,
         "  }",
       ].join("\n"),
     );
     await this.#nft([
-      "table ip block {}",
-      "delete table ip block",
-      "table ip block {",
+      "table inet block {}",
+      "delete table inet block",
+      "table inet block {",
       ...chains,
       "}",
     ]);
   }
 
   async unblock(): Promise<void> {
-    await this.#nft(["table ip block {}", "delete table ip block"]);
+    await this.#nft(["table inet block {}", "delete table inet block"]);
   }
 
   /** The router drops what is longer, and says nothing. */
