@@ -38,6 +38,8 @@ const carriers_own = 1;
 const others = 2;
 const rate = 1000;
 const elsewhere: abi.Endpoint = .{ .address = @as([10]u8, @splat(0)) ++ [6]u8{ 0xff, 0xff, 203, 0, 113, 5 }, .port = 7, .family = 4 };
+/// Where the carrier is; its datagrams come from elsewhere.
+const carriers_path: abi.Endpoint = .{ .address = @as([10]u8, @splat(0)) ++ [6]u8{ 0xff, 0xff, 203, 0, 113, 6 }, .port = 8, .family = 4 };
 
 /// A datagram inside a frame, if it was sealed as one of the members would.
 const Sealed = struct { by: usize, counter: u64, length: usize, intact: bool, text: []const u8 };
@@ -207,8 +209,8 @@ fn one(input: []const u8) !u64 {
     else
         .{};
     if (!std.meta.eql(remote, wanted)) return error.OtherIsElsewhere;
-    const carriers = scene.peer.path.load().remote.family;
-    if (carriers != @as(u16, if (counter > 0) 4 else 0)) return error.CarrierIsElsewhere;
+    // All came from another address than the carrier's: that moves no member.
+    if (!std.meta.eql(scene.peer.path.load().remote, carriers_path)) return error.CarrierIsElsewhere;
     return model.outcome;
 }
 
@@ -225,6 +227,7 @@ fn makeMembers(scene: *Scene) !void {
     own.forwards.head.raw = 0;
     own.forwards.tail.raw = 0;
     scene.peer.member = names.carrier;
+    scene.peer.path.store(.{ .remote = carriers_path });
     scene.other.member = names.other;
 }
 
