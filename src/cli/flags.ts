@@ -18,7 +18,11 @@ export function settingFlags(names: readonly SettingName[]): ArgsDef {
     const initially = fallback.length === 0 || fallback[0] === "" ? "" : ` (${fallback[0]})`;
     out[flagName(name)] =
       hint === undefined
-        ? { type: "boolean", description: describe, negativeDescription: `do not ${describe}` }
+        ? {
+            type: "boolean",
+            description: describe,
+            negativeDescription: `turn --${flagName(name)} off`,
+          }
         : { type: "string", valueHint: hint, description: describe + initially };
   }
   out.config = {

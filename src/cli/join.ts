@@ -193,7 +193,7 @@ function unanswered(status: MeshStatus, { seeds }: Invite): MeshError {
     status.joining
       ? `nobody answered at ${places}: they cannot be reached, or the token was used already`
       : "the certificate is here, but no session came up, or this identity was revoked",
-    "the daemon goes on trying: see meshvpn status; check that UDP reaches those addresses, run meshvpn doctor on the node that issued the token, or ask for another",
+    "the daemon goes on trying: see meshvpn status; check that UDP reaches those addresses, run meshvpn doctor on the node that issued the token; or ask for another, and run meshvpn down before you join by it",
   );
 }
 
