@@ -432,14 +432,13 @@ export class Pathfinder {
     this.#news = text === this.#published ? undefined : text;
   }
 
-  /** Members saw it inside their sessions; what STUN says goes before a guess from one of them. */
+  /** Members saw it inside their sessions; what STUN says goes before a guess from them. */
   #natKind(now: Instant): NatKind {
-    const kind = this.#observations.kind(
+    const { kind, isGuess } = this.#observations.judge(
       now.ms,
       this.#own.filter(({ kind }) => kind === "interface").map(({ address }) => address),
       this.#own.find(({ kind }) => kind === "interface")?.port ?? 0,
     );
-    const isGuess = kind !== "none" && this.#observations.count(now.ms) < 2;
     this.#kind = isGuess && this.#stunKind !== "unknown" ? this.#stunKind : kind;
     return this.#kind;
   }

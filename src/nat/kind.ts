@@ -4,12 +4,19 @@
  */
 import type { NatKind } from "../base/candidate.ts";
 import { type Endpoint, formatEndpoint, sameEndpoint } from "../base/endpoint.ts";
+import { isGlobal } from "../base/ip.ts";
 
 export interface Observation {
   /** Who saw it: two at one address are one observer. */
   readonly observer: Endpoint;
   readonly seen: Endpoint;
   readonly atMs: number;
+}
+
+export interface Judgement {
+  readonly kind: NatKind;
+  /** One observer's word for a NAT, or nobody's but neighbours' for there being none. */
+  readonly isGuess: boolean;
 }
 
 /** Newest observations of distinct observers that are kept. */
@@ -48,21 +55,24 @@ export class Observations {
   /**
    * IPv4 alone: IPv6 is not translated where it works at all. `own`: addresses and the port of this
    * node. Of one observer it is assumed that a NAT that keeps the port keeps it for all, and that one
-   * that does not has a mapping for each.
+   * that does not has a mapping for each. Where nobody but neighbours sees it, their word is all there is.
    */
-  kind(nowMs: number, own: readonly string[], port: number): NatKind {
-    const seen = this.#current(nowMs).filter(({ seen }) => !seen.address.includes(":"));
-    if (seen.length === 0) return "unknown";
-    if (seen.some(({ seen }) => own.includes(seen.address))) return "none";
-    const mappings = new Set(seen.map(({ seen }) => formatEndpoint(seen)));
-    if (mappings.size > 1) return "hard";
-    if (seen.length >= agreeingMin) return "easy";
-    return seen[0]?.seen.port === port ? "easy" : "hard";
-  }
-
-  /** Observers whose word counts now, over IPv4. */
-  count(nowMs: number): number {
-    return this.#current(nowMs).filter(({ seen }) => !seen.address.includes(":")).length;
+  judge(nowMs: number, own: readonly string[], port: number): Judgement {
+    const current = this.#current(nowMs).filter(({ seen }) => !seen.address.includes(":"));
+    if (current.length === 0) return { kind: "unknown", isGuess: true };
+    const outside = current.filter((it) => !isNeighbour(it, own));
+    if (outside.length === 0) return { kind: "none", isGuess: true };
+    const isPublic = outside.some(
+      ({ seen }) => own.includes(seen.address) && isGlobal(seen.address),
+    );
+    // A private address may go untranslated to some network: what the others see is the NAT's.
+    const translated = outside.filter(({ seen }) => !own.includes(seen.address));
+    if (isPublic || translated.length === 0) return { kind: "none", isGuess: false };
+    const isGuess = translated.length < agreeingMin;
+    const mappings = new Set(translated.map(({ seen }) => formatEndpoint(seen)));
+    if (mappings.size > 1) return { kind: "hard", isGuess };
+    const isKept = translated[0]?.seen.port === port;
+    return { kind: !isGuess || isKept ? "easy" : "hard", isGuess };
   }
 
   /**
@@ -89,6 +99,11 @@ export class Observations {
       ({ atMs }) => nowMs - atMs < observationLifetimeMs,
     );
   }
+}
+
+/** Between private addresses nothing need be translated, whatever is on the way to the internet. */
+function isNeighbour({ observer, seen }: Observation, own: readonly string[]): boolean {
+  return own.includes(seen.address) && !isGlobal(seen.address) && !isGlobal(observer.address);
 }
 
 /**
