@@ -3,6 +3,7 @@
  * before, in words with the mend. Pure; how the evidence was got is doctor.ts', and what lies between
  * this node and a member is doctor-peer.ts'.
  */
+import type { MeshError } from "../base/errors.ts";
 import { certificateMend, type RefusedStatus, refusalWords, timeText } from "../daemon/refusal.ts";
 import { identityMend } from "../daemon/state.ts";
 import type { DomainStatus } from "../daemon/surroundings.ts";
@@ -18,7 +19,8 @@ export interface MachineEvidence {
   readonly netAdmin: boolean;
   readonly tun: "there" | "absent" | "no device";
   readonly tunWanted: boolean;
-  readonly identity: "there" | "absent" | "unreadable";
+  /** The error is the daemon's own, which would not start with it. */
+  readonly identity: "there" | "absent" | "unreadable" | MeshError;
   readonly stateDirectory: string;
   /** What is wrong in it, which a daemon that runs has not read yet; undefined: nothing. */
   readonly policy: string | undefined;
@@ -59,11 +61,7 @@ export function machineLinks(evidence: MachineEvidence): readonly Link[] {
       ? ok("configuration", "it can be used")
       : broken("configuration", evidence.config, "see meshvpn config check"),
     clockLink(evidence),
-    evidence.identity === "there"
-      ? ok("identity", `in ${evidence.stateDirectory}`)
-      : evidence.identity === "absent"
-        ? broken("identity", `there is none in ${evidence.stateDirectory}`, identityMend)
-        : unknown("identity", "it cannot be read by this user", "run doctor as root"),
+    identityLink(evidence),
     ...(evidence.policy === undefined
       ? []
       : [broken("policy", `${evidence.policy}, or no daemon starts`, "see meshvpn policy check")]),
@@ -77,6 +75,19 @@ export function machineLinks(evidence: MachineEvidence): readonly Link[] {
     tunLink(evidence, runs),
     daemonLink(evidence),
   ];
+}
+
+function identityLink({ identity, stateDirectory }: MachineEvidence): Link {
+  switch (identity) {
+    case "there":
+      return ok("identity", `in ${stateDirectory}`);
+    case "absent":
+      return broken("identity", `there is none in ${stateDirectory}`, identityMend);
+    case "unreadable":
+      return unknown("identity", "it cannot be read by this user", "run doctor as root");
+    default:
+      return broken("identity", `${identity.message}: ${identity.why}`, identity.remedy);
+  }
 }
 
 function clockLink({ wallMs, builtMs }: MachineEvidence): Link {

@@ -3,15 +3,15 @@
  * with the mend. Asks the daemon here, the member itself, and where it cannot be reached the members
  * that both know. Changes nothing.
  */
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
 import { defineCommand } from "citty";
 import { MeshError } from "../base/errors.ts";
 import { readConfig, readSettings, settingNames } from "../daemon/config.ts";
 import { ask } from "../daemon/control.ts";
 import { readPolicy } from "../daemon/policy-file.ts";
 import type { ConfigSources, MeshConfig } from "../daemon/setting.ts";
+import { checkKeys } from "../daemon/state.ts";
 import type { MeshStatus } from "../daemon/status.ts";
 import type { NodeView } from "../daemon/view.ts";
 import { askWitness } from "../daemon/witness.ts";
@@ -29,6 +29,7 @@ import { readForwards, routeLinks } from "./doctor-routes.ts";
 import { settingFlags, settingSources } from "./flags.ts";
 import { findMember, nameOf } from "./member.ts";
 import { printRows } from "./print.ts";
+import { openCrypto } from "./trust-context.ts";
 
 export const doctorSchema = 1;
 const witnessesMax = 3;
@@ -207,7 +208,7 @@ async function machine(
       netAdmin: hasNetAdmin(),
       tun: tunState(),
       tunWanted: said.tun,
-      identity: identityState(said.state_dir),
+      identity: await identityState(said.state_dir),
       stateDirectory: said.state_dir,
       policy: policyMistake(said.state_dir),
       wallMs: Date.now(),
@@ -276,8 +277,15 @@ function tunState(): MachineEvidence["tun"] {
   return status.isCharacterDevice() ? "there" : "no device";
 }
 
-function identityState(directory: string): MachineEvidence["identity"] {
-  if (existsSync(join(directory, "identity.key"))) return "there";
+async function identityState(directory: string): Promise<MachineEvidence["identity"]> {
+  try {
+    checkKeys(await openCrypto(), directory);
+    return "there";
+  } catch (error) {
+    if (!(error instanceof MeshError)) throw error;
+    if (error.code === "permission_denied") return "unreadable";
+    if (error.code !== "identity_missing") return error;
+  }
   // A directory that may not be entered looks as if it were empty.
   const status = statSync(directory, { throwIfNoEntry: false });
   const closed =

@@ -62,7 +62,7 @@ export class ControlServer {
 
   #listen(): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#server.once("error", (error) => reject(socketError("take requests", this.path, error)));
+      this.#server.once("error", (error) => reject(listenError(this.path, error)));
       this.#server.once("listening", resolve);
       // Bound in this call: the socket has its mode from the first moment.
       const mask = process.umask(0o177);
@@ -196,7 +196,7 @@ async function clearTheWay(path: string): Promise<void> {
     rmSync(path, { force: true });
   } catch (error) {
     if (error instanceof MeshError) throw error;
-    throw socketError("take requests", path, error);
+    throw listenError(path, error);
   }
 }
 
@@ -272,8 +272,32 @@ function readAnswer(text: string): unknown {
   throw new MeshError(code, what, why, remedy);
 }
 
+/** Where this daemon is to be asked; that something is missing says nothing of another one. */
+function listenError(path: string, error: unknown): MeshError {
+  const code = codeOf(error);
+  if (code !== "ENOENT" && code !== "ENOTDIR" && code !== "EROFS") {
+    return socketError("take requests", path, error);
+  }
+  const why =
+    code === "EROFS"
+      ? "it is read-only"
+      : code === "ENOTDIR"
+        ? "a part of the path is no directory"
+        : "no socket can be made there";
+  return new MeshError(
+    "control_socket_failed",
+    `cannot take requests on ${path}`,
+    `the directory ${dirname(path)} cannot be used: ${why} (${code})`,
+    "name another with --control-socket",
+  );
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : String(error);
+}
+
 function socketError(what: string, path: string, error: unknown): MeshError {
-  const code = error instanceof Error && "code" in error ? String(error.code) : String(error);
+  const code = codeOf(error);
   if (code === "ENOENT" || code === "ECONNREFUSED") {
     return new MeshError(
       "daemon_not_running",

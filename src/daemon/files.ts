@@ -50,14 +50,18 @@ export function isInteger(value: unknown, max: number): value is number {
   return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= max;
 }
 
-/** undefined where there is none, or it was damaged. */
+/**
+ * undefined where there is none, or it was damaged; `refuse` throws where the node must not start
+ * without, and then the file stays as it is.
+ */
 export function readState<T>(
   path: string,
   bytesMax: number,
   decode: (value: unknown) => T | undefined,
   warn: Warn,
+  refuse?: () => void,
 ): T | undefined {
-  return readWhole(path, bytesMax, (text) => decode(parseJson(text)), warn);
+  return readWhole(path, bytesMax, (text) => decode(parseJson(text)), warn, refuse);
 }
 
 /** As `readState`, of a file that is text. */
@@ -66,12 +70,14 @@ export function readWhole<T>(
   bytesMax: number,
   decode: (text: string) => T | undefined,
   warn: Warn,
+  refuse?: () => void,
 ): T | undefined {
   return attempt("read", path, () => {
     const text = readBounded(path, bytesMax);
     if (text === undefined) return undefined;
     const value = decode(text);
     if (value !== undefined) return value;
+    refuse?.();
     const kept = moveAside(path);
     warn(`${path} is damaged: it is kept as ${kept} and the node starts without; nothing to do`);
     return undefined;

@@ -46,8 +46,15 @@ const stateBytesMax = trustedMax * (recordWithCertificateBytesMax * 2);
 export function prepareStateDirectory(directory: string): void {
   attempt("use the state directory", directory, () => {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    const { mode } = statSync(directory);
-    if ((mode & 0o022) === 0) return;
+  });
+  checkStateDirectory(directory);
+}
+
+/** MeshError where others may write there; one that is missing is no mistake here. */
+function checkStateDirectory(directory: string): void {
+  attempt("use the state directory", directory, () => {
+    const status = statSync(directory, { throwIfNoEntry: false });
+    if (status === undefined || (status.mode & 0o022) === 0) return;
     throw new MeshError(
       "state_directory_open",
       `cannot use the state directory ${directory}`,
@@ -121,6 +128,14 @@ export function loadKeys(crypto: KeyFiles, directory: string): Keys {
     crypto.release(identity.seed);
     throw error;
   }
+}
+
+/** MeshError where a daemon could not start with what is there; makes and changes nothing. */
+export function checkKeys(crypto: KeyFiles, directory: string): void {
+  checkStateDirectory(directory);
+  crypto.release(loadIdentity(crypto, directory).seed);
+  const wireguard = loadKey(crypto, join(directory, wireguardFile));
+  if (wireguard !== undefined) crypto.release(wireguard);
 }
 
 /** undefined where there is no such file. */

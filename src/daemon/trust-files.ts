@@ -160,8 +160,26 @@ export interface NetworkFile {
   readonly seeds: readonly string[];
 }
 
+/** MeshError where it is damaged and the node has come into a network: it would be in another one. */
 export function readNetwork(directory: string, warn: Warn): NetworkFile | undefined {
-  return readState(join(directory, networkFile), smallBytesMax, decodeNetwork, warn);
+  const path = join(directory, networkFile);
+  const refuse = (): void => {
+    if (!hasNetwork(directory)) return;
+    throw new MeshError(
+      "network_file_damaged",
+      `cannot use ${path}`,
+      "it is damaged, and it names the network: without it this node would be in another one",
+      `restore it from a copy, or take a new invitation: mv ${path} ${path}.old, then meshvpn join TOKEN`,
+    );
+  };
+  return readState(path, smallBytesMax, decodeNetwork, warn, refuse);
+}
+
+/** By what `init` and `join` leave beside the network's file. */
+function hasNetwork(directory: string): boolean {
+  if (existsSync(join(directory, certificateFile))) return true;
+  const organisations = unlessAbsent(() => readdirSync(join(directory, "organisations"))) ?? [];
+  return organisations.some((file) => file.endsWith(".pub"));
 }
 
 export function writeNetwork(directory: string, network: NetworkFile): void {

@@ -3,7 +3,7 @@
  * state directories, by an organisation's certificates, and by its revocation.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, renameSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { schemaErrors } from "../support/json-schema.ts";
 import { Node, untilConnected } from "./support/mesh.ts";
@@ -56,6 +56,23 @@ describe("a network made by init", () => {
       (await alpha.status()).certificate?.organisation as string,
     );
     expect(existsSync(join(beta.directory, "join.token"))).toBe(false);
+  }, 60_000);
+
+  test("keeps a node from another network where its file is damaged, and takes it in again", async () => {
+    await beta.ok("down");
+    const path = join(beta.directory, "network.json");
+    const whole = readFileSync(path, "utf8");
+    writeFileSync(path, "x");
+    const { code, stderr } = await beta.meshvpn("up", "--detach");
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`mv ${path} ${path}.old`)]);
+    expect(stderr).toContain(`cannot use ${path}: it is damaged`);
+    expect(readFileSync(path, "utf8")).toBe("x");
+    renameSync(path, `${path}.old`);
+    expect(await beta.join((await alpha.ok("invite")).trim())).toContain("joined office: beta, ");
+    await beta.ok("down");
+    writeFileSync(path, whole);
+    await beta.up();
+    await untilConnected([alpha, beta], 10_000);
   }, 60_000);
 
   test("takes in nobody else by a token that was used", async () => {

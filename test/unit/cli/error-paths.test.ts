@@ -3,7 +3,7 @@
  * do. Every command is in the table, so that none comes without.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Glob } from "bun";
@@ -29,6 +29,13 @@ beforeAll(async () => {
   chmodSync(join(directory, "open"), 0o777);
   for (const name of ["made", "network"]) await meshvpn(name, ["keygen"]);
   await meshvpn("network", ["init"]);
+  for (const name of ["key-damaged", "key-open", "key-shared"]) await meshvpn(name, ["keygen"]);
+  writeFileSync(join(directory, "key-damaged", "identity.key"), "junk\n");
+  chmodSync(join(directory, "key-open", "identity.key"), 0o644);
+  chmodSync(join(directory, "key-shared"), 0o777);
+  await meshvpn("network-damaged", ["keygen"]);
+  await meshvpn("network-damaged", ["init"]);
+  writeFileSync(join(directory, "network-damaged", "network.json"), "x");
 }, 30_000);
 
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -52,6 +59,7 @@ async function meshvpn(
 const refusals: readonly [string, readonly string[], string, number, string][] = [
   ["init", [], "network", 1, "this node is in one already"],
   ["init", ["--name", "A b"], "empty", 2, "use a-z, 0-9 and -"],
+  ["init", [], "network-damaged", 1, "restore it from a copy"],
   ["invite", [], "network", 3, "start it with meshvpn up"],
   ["invite", ["--ttl", "0s"], "network", 2, "30m, 12h or 90d"],
   ["join", ["hello"], "empty", 2, "copy the whole line"],
@@ -70,6 +78,8 @@ const refusals: readonly [string, readonly string[], string, number, string][] =
   ["up", [], "empty", 1, "run meshvpn join TOKEN, meshvpn init or meshvpn keygen"],
   ["up", ["--port", "65536"], "made", 2, "--port"],
   ["up", ["--seed", "nowhere"], "made", 2, "HOST:PORT"],
+  ["up", ["--control-socket", "/proc/none"], "made", 1, "name another with --control-socket"],
+  ["up", ["--control-socket", "/proc/none/s"], "made", 1, "name another with --control-socket"],
   ["down", [], "made", 3, "start it with meshvpn up"],
   ["reload", [], "made", 3, "start it with meshvpn up"],
   ["status", [], "made", 3, "start it with meshvpn up"],
@@ -129,6 +139,21 @@ describe("refused with one line that says what, why and what to do:", () => {
     expect([ran.code, ran.stderr]).toEqual([4, ""]);
     expect(ran.stdout).toMatch(/^broken\tdaemon\t.*run meshvpn up$/m);
   });
+
+  const identities: readonly [string, RegExp][] = [
+    ["key-damaged", /^broken\tidentity\t.*identity\.key: .*; restore it/m],
+    ["key-open", /^broken\tidentity\t.*identity\.key: .*; chmod 600 /m],
+    ["key-shared", /^broken\tidentity\t.*others may write there.*; chmod 700 /m],
+    ["absent", /^broken\tidentity\tthere is none in /m],
+  ];
+  for (const [state, words] of identities) {
+    test(`doctor calls an identity broken that up would refuse (${state})`, async () => {
+      const ran = await meshvpn(state, ["doctor"]);
+      expect([ran.code, ran.stderr]).toEqual([4, ""]);
+      expect(ran.stdout).toMatch(words);
+      expect(existsSync(join(directory, "absent"))).toBe(false);
+    });
+  }
 });
 
 /** A user who may read everything, as the program must be read, and write nothing. */

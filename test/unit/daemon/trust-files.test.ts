@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { prepareStateDirectory } from "../../../src/daemon/state.ts";
@@ -75,3 +75,16 @@ test.each<[string, (from: string) => unknown]>([
     expect(existsSync(join(directory, file))).toBe(false);
   }
 });
+
+test.each(["certificate", join("organisations", "a.pub")])(
+  "network.json that is damaged is left, and nothing starts without it, beside %s",
+  (beside) => {
+    mkdirSync(join(directory, "organisations"));
+    writeFileSync(join(directory, beside), "x");
+    const path = join(directory, "network.json");
+    writeFileSync(path, "x");
+    expect(() => readNetwork(directory, warn)).toThrow(`cannot use ${path}`);
+    expect(readFileSync(path, "utf8")).toBe("x");
+    expect(warnings).toEqual([]);
+  },
+);
