@@ -3,8 +3,9 @@
  * columns: some 50 bytes a key, where a map of texts takes 200. Open addressing; keys are public and
  * whoever may add many is trusted with that many already, so the hash has no secret.
  */
+
+import { grown, grownCapacity } from "./columns.ts";
 import { assert } from "./errors.ts";
-import { grown } from "./packed-bytes.ts";
 
 const keyBytes = 32;
 const capacityStart = 16;
@@ -115,7 +116,7 @@ export class KeyIndex {
   }
 
   #grow(): void {
-    const capacity = Math.ceil(1.5 * this.#used.length);
+    const capacity = grownCapacity(0, this.#used.length);
     this.#used = grown(this.#used, new Uint8Array(capacity));
     this.#keys = grown(this.#keys, new Uint8Array(capacity * keyBytes));
   }

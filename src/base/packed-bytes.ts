@@ -4,6 +4,7 @@
  * emptied into the last one, so there is never more than about twice what is held. What is read is a
  * copy, and stays as it is.
  */
+import { grown, grownCapacity } from "./columns.ts";
 import { assert } from "./errors.ts";
 
 const chunkBits = 16;
@@ -114,14 +115,8 @@ export class PackedBytes {
   }
 
   #grow(least: number): void {
-    const capacity = Math.max(least, Math.ceil(1.5 * this.#at.length));
+    const capacity = grownCapacity(least, this.#at.length);
     this.#at = grown(this.#at, new Uint32Array(capacity));
     this.#length = grown(this.#length, new Uint16Array(capacity));
   }
-}
-
-/** Copies a column into a longer one. */
-export function grown<T extends { set(from: T): void }>(from: T, to: T): T {
-  to.set(from);
-  return to;
 }

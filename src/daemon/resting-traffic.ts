@@ -2,8 +2,9 @@
  * What went to and came from members by peers that they no longer have: the data plane counts for a
  * peer, and forgets with it. By the member's slot, in columns.
  */
-import { grown } from "../base/packed-bytes.ts";
+import { grown, grownCapacity } from "../base/columns.ts";
 import type { PeerRef, PeerStats } from "../mesh/dataplane.ts";
+import { statsBySlot } from "./uapi.ts";
 
 export interface Traffic {
   readonly txBytes: number;
@@ -17,13 +18,11 @@ export class RestingTraffic {
   #rx = new Float64Array(0);
 
   /** Its peer goes, with these counters. */
-  rest(slot: number, all: readonly PeerStats[], { slot: at, generation }: PeerRef): void {
-    const isIts = ({ peer }: PeerStats): boolean =>
-      peer.slot === at && peer.generation === generation;
-    const stats = all.find(isIts);
+  rest(slot: number, all: readonly PeerStats[], peer: PeerRef): void {
+    const stats = statsBySlot(all)(peer);
     if (stats === undefined || stats.txBytes + stats.rxBytes === 0) return;
     if (slot >= this.#tx.length) {
-      const capacity = Math.max(slot + 1, Math.ceil(1.5 * this.#tx.length));
+      const capacity = grownCapacity(slot + 1, this.#tx.length);
       this.#tx = grown(this.#tx, new Float64Array(capacity));
       this.#rx = grown(this.#rx, new Float64Array(capacity));
     }

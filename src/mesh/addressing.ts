@@ -4,11 +4,12 @@
  * address is can be asked of members without peers too, which are named by SWIM's slots. Commands for
  * the interface come out of it; who claims what with which right is trust/address.ts's.
  */
+
+import { grown, grownCapacity } from "../base/columns.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
 import { assert } from "../base/errors.ts";
 import { Fifo } from "../base/fifo.ts";
 import { formatAddress, formatPrefix, type IpPrefix, parseAddress } from "../base/ip.ts";
-import { grown } from "../base/packed-bytes.ts";
 import { wordAt } from "../swim/store.ts";
 import { Ipv4Claims, ipv6Address, ipv6Host, ipv6Prefix, type Seniority } from "../trust/address.ts";
 import { formatIdentity } from "../trust/identity.ts";
@@ -238,7 +239,7 @@ export class Addressing {
 
   #setHost(slot: number, host: Uint8Array): void {
     if (slot >= this.#hostLow.length) {
-      const capacity = Math.max(slot + 1, Math.ceil(1.5 * this.#hostLow.length));
+      const capacity = grownCapacity(slot + 1, this.#hostLow.length);
       this.#hostLow = grown(this.#hostLow, new Uint32Array(capacity));
       this.#hostHigh = grown(this.#hostHigh, new Uint32Array(capacity));
     }

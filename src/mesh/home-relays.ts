@@ -6,7 +6,7 @@
  * its share. Knows which members relay; sessions are node.ts's, and ways are pathfinder.ts's.
  */
 import { frameIdOf } from "../nat/message.ts";
-import type { MemberTable } from "../swim/state.ts";
+import { type MemberTable, stateCodes } from "../swim/state.ts";
 
 /** Of each member. */
 export const homesMax = 2;
@@ -30,11 +30,11 @@ export class HomeRelays {
     }
   }
 
-  /** Slots of the relays that whoever has that name keeps sessions with; `live`: only of those that live. */
+  /** Slots of the relays that whoever has that name keeps sessions with: only of those that live. */
   of(id: number): readonly number[] {
     const out: { slot: number; weight: number }[] = [];
     for (const [slot, relay] of this.#offering) {
-      if (relay === id || this.#table.stateCode(slot) >= 2) continue;
+      if (relay === id || this.#table.stateCode(slot) >= stateCodes.dead) continue;
       out.push({ slot, weight: weightOf(id, relay) });
     }
     return out

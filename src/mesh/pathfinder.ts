@@ -4,7 +4,7 @@
  * SWIM's slots to `nat/paths.ts`, which decides; node.ts says who is a member and has a session.
  */
 import type { Candidate, CandidateKind, NatKind } from "../base/candidate.ts";
-import type { Instant } from "../base/clock.ts";
+import { earliest, type Instant } from "../base/clock.ts";
 import {
   type Endpoint,
   formatEndpoint,
@@ -316,7 +316,7 @@ export class Pathfinder {
   nextTimeout(): number | undefined {
     const next = this.#paths.nextTimeout();
     if (!this.#isLarge) return next;
-    return next === undefined ? this.#homesAtMs : Math.min(next, this.#homesAtMs);
+    return earliest([next, this.#homesAtMs]);
   }
 
   /** Carries out what was decided. */

@@ -4,9 +4,9 @@
  * everything else follows from its record, or is gone with its peer.
  */
 import { equalBytes } from "../base/bytes.ts";
+import { grown, grownCapacity } from "../base/columns.ts";
 import { type Endpoint, isCarried, relayWayOf } from "../base/endpoint.ts";
 import { formatAddress, parseAddress } from "../base/ip.ts";
-import { grown } from "../base/packed-bytes.ts";
 import { wordAt } from "../swim/store.ts";
 import { type Record, wireguardKeyOf } from "../trust/record.ts";
 
@@ -100,7 +100,7 @@ export class Roll {
   }
 
   #grow(least: number): void {
-    const capacity = Math.max(least, Math.ceil(1.5 * this.#keys.length));
+    const capacity = grownCapacity(least, this.#keys.length);
     this.#keys = grown(this.#keys, new Uint32Array(capacity));
     this.#offers = grown(this.#offers, new Uint8Array(capacity));
     this.#handshakeSeconds = grown(this.#handshakeSeconds, new Uint32Array(capacity));

@@ -4,7 +4,7 @@
  * that by an introduction where the other side may lack our record. Who has a peer is member-peers.ts',
  * what becomes of a handshake the peer table's.
  */
-import type { Instant } from "../base/clock.ts";
+import { earliest, type Instant } from "../base/clock.ts";
 import { sameEndpoint } from "../base/endpoint.ts";
 import type { Swim } from "../swim/swim.ts";
 import type { Addressing } from "./addressing.ts";
@@ -99,10 +99,7 @@ export class SessionAttempts {
   }
 
   nextTimeout(): number | undefined {
-    const [opening, look] = [this.#openings.nextTimeout(), this.#parts.held.nextTimeout()];
-    return opening === undefined || look === undefined
-      ? (opening ?? look)
-      : Math.min(opening, look);
+    return earliest([this.#openings.nextTimeout(), this.#parts.held.nextTimeout()]);
   }
 
   /** Where a session is wanted: at the next endpoint. */

@@ -11,7 +11,7 @@
  */
 
 import type { NatKind } from "../base/candidate.ts";
-import type { Instant } from "../base/clock.ts";
+import { earliest, type Instant } from "../base/clock.ts";
 import { Deadlines } from "../base/deadlines.ts";
 import { type Endpoint, relayWayOf, sameEndpoint } from "../base/endpoint.ts";
 import type { Random } from "../base/random.ts";
@@ -298,9 +298,7 @@ export class Paths {
   }
 
   nextTimeout(): number | undefined {
-    const next = this.#deadlines.next();
-    if (next === undefined) return this.#socketsAtMs;
-    return Math.min(next, this.#socketsAtMs ?? Number.POSITIVE_INFINITY);
+    return earliest([this.#deadlines.next(), this.#socketsAtMs]);
   }
 
   pollTransmit(): PathTransmit | undefined {
@@ -637,12 +635,10 @@ export class Paths {
   }
 
   #schedule(state: State): void {
-    let next = state.check?.atMs;
     const searchAtMs = state.searching === undefined ? undefined : state.searchAtMs;
     const sizeAtMs = state.paths.current?.size?.atMs;
-    for (const at of [searchAtMs, state.retryAtMs, state.guesses?.atMs, sizeAtMs]) {
-      if (at !== undefined && (next === undefined || at < next)) next = at;
-    }
+    const { check, guesses, retryAtMs } = state;
+    const next = earliest([check?.atMs, searchAtMs, retryAtMs, guesses?.atMs, sizeAtMs]);
     this.#deadlines.set(state, next);
   }
 

@@ -4,9 +4,9 @@
  * seventy bytes each, since members of a large mesh have a peer only now and then.
  */
 import { formatKey, parseKey } from "../base/base64.ts";
+import { grown, grownCapacity } from "../base/columns.ts";
 import { assert } from "../base/errors.ts";
 import { KeyIndex } from "../base/key-index.ts";
-import { grown } from "../base/packed-bytes.ts";
 import { timestampBytes } from "./timestamp.ts";
 
 /** As a map has it. */
@@ -42,7 +42,7 @@ export class StampMap implements Stamps {
     const id = this.#index.add(key);
     const least = (id + 1) * timestampBytes;
     if (least > this.#stamps.length) {
-      const capacity = Math.max(least, Math.ceil(1.5 * this.#stamps.length));
+      const capacity = grownCapacity(least, this.#stamps.length);
       this.#stamps = grown(this.#stamps, new Uint8Array(capacity));
     }
     this.#stamps.set(stamp, id * timestampBytes);

@@ -5,6 +5,7 @@
  * and too few have accused already. Owns this node's incarnation and its accusations of others.
  */
 import type { Instant } from "../base/clock.ts";
+import { grown } from "../base/columns.ts";
 import { BroadcastQueue } from "./broadcast.ts";
 import type { Fetches } from "./fetches.ts";
 import { type Profile, retransmitLimit } from "./profile.ts";
@@ -22,7 +23,7 @@ import {
   subjectAt,
   subjectOf,
 } from "./statement.ts";
-import { grown, type StoredId, wordAt } from "./store.ts";
+import { type StoredId, wordAt } from "./store.ts";
 
 /** Each accuser's accusations are heeded, and made, at most this often. */
 export const accusationIntervalMs = 10_000;

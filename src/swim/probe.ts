@@ -5,12 +5,13 @@
  * member that could not reach the target itself. It measures; what a failure means is swim.ts's.
  * Dead members are probed ever more rarely, and for ever.
  */
+
+import { grown } from "../base/columns.ts";
 import { assert } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
 import { Awareness } from "./awareness.ts";
 import { type Profile, profileLan } from "./profile.ts";
 import { type MemberTable, selfSlot, stateCodes } from "./state.ts";
-import { grown } from "./store.ts";
 
 export const deadProbeDelayMinMs = 5_000;
 export const deadProbeDelayMaxMs = 600_000;

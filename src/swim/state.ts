@@ -5,9 +5,11 @@
  * summary that anti-entropy compares. Slot 0 is this node itself. A member leaves only by `remove`:
  * states say how it is probed, never whether it belongs.
  */
+
+import { grown, grownCapacity } from "../base/columns.ts";
 import { assert } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
-import { grown, type SignedStore, type StoredId, wordAt } from "./store.ts";
+import { type SignedStore, type StoredId, wordAt } from "./store.ts";
 
 export const membersMax = 16_384;
 /** This node's own slot. */
@@ -398,7 +400,7 @@ export class MemberTable {
   }
 
   #grow(least: number): void {
-    const capacity = Math.max(least, Math.ceil(1.5 * this.#record.length));
+    const capacity = grownCapacity(least, this.#record.length);
     this.#record = grown(this.#record, new Uint32Array(capacity));
     this.#statement = grown(this.#statement, new Uint32Array(capacity));
     this.#incarnation = grown(this.#incarnation, new Uint32Array(capacity));

@@ -9,10 +9,9 @@
  * bytes and values as they were given.
  */
 import { equalBytes } from "../base/bytes.ts";
+import { grown } from "../base/columns.ts";
 import { assert } from "../base/errors.ts";
-import { grown, PackedBytes } from "../base/packed-bytes.ts";
-
-export { grown } from "../base/packed-bytes.ts";
+import { PackedBytes } from "../base/packed-bytes.ts";
 
 /** 0 names nothing. */
 export type StoredId = number;

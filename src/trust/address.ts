@@ -5,10 +5,10 @@
  * from nobody, however it chose its key, but by an older certificate of the same organisation.
  */
 import { concatBytes, Reader } from "../base/bytes.ts";
+import { grown, grownCapacity } from "../base/columns.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
 import { assert, MeshError } from "../base/errors.ts";
 import { familyOf, formatAddress, type IpPrefix, parseAddress, samePrefix } from "../base/ip.ts";
-import { grown } from "../base/packed-bytes.ts";
 import type { Certificate } from "./certificate.ts";
 import { domain, formatIdentity, identityBytes, networkIdBytes } from "./identity.ts";
 import { type Ipv4Claim, ipv4CandidatesMax } from "./record.ts";
@@ -310,7 +310,7 @@ export class Ipv4Claims {
   }
 
   #grow(least: number): void {
-    const capacity = Math.max(least, Math.ceil(1.5 * this.#address.length));
+    const capacity = grownCapacity(least, this.#address.length);
     const held = new Float64Array(capacity).fill(heldNever);
     this.#heldSinceMs = grown(this.#heldSinceMs, held);
     this.#address = grown(this.#address, new Uint32Array(capacity));

@@ -2,9 +2,11 @@
  * Certificates by their subjects, each as its bytes: a decoded one costs a KB, and of ten thousand
  * members nobody asks but for one or the other. What stands here was verified by whoever put it in.
  */
+
+import { grown, grownCapacity } from "../base/columns.ts";
 import { assert } from "../base/errors.ts";
 import { KeyIndex } from "../base/key-index.ts";
-import { grown, PackedBytes } from "../base/packed-bytes.ts";
+import { PackedBytes } from "../base/packed-bytes.ts";
 import { type Certificate, decodeCertificate } from "./certificate.ts";
 import { formatIdentity } from "./identity.ts";
 import type { Verified } from "./verified.ts";
@@ -93,7 +95,7 @@ export class CertificateTable {
   }
 
   #grow(least: number): void {
-    const capacity = Math.max(least, 16, Math.ceil(1.5 * this.#issued.length));
+    const capacity = grownCapacity(Math.max(least, 16), this.#issued.length);
     this.#issued = grown(this.#issued, new Float64Array(capacity));
     this.#expires = grown(this.#expires, new Float64Array(capacity));
     this.#organisation = grown(this.#organisation, new Uint16Array(capacity));

@@ -4,7 +4,7 @@
  * empty roster admits nobody. Trust is a local decision and not transitive. Revocation goes by key
  * over the whole chain, an organisation's own key included, and beats every way of being admitted.
  */
-import type { Instant } from "../base/clock.ts";
+import { earliest, type Instant } from "../base/clock.ts";
 import type { IdentityCrypto } from "../base/crypto.ts";
 import { assert, MeshError } from "../base/errors.ts";
 import { type Certificate, verifyCertificate } from "./certificate.ts";
@@ -219,8 +219,7 @@ export class Roster {
 
   /** Unix time at which the first of them expires. */
   get nextExpiryWallMs(): number | undefined {
-    const [one, other] = [this.#certificates.nextExpiryWallMs, this.#vouches.nextExpiryWallMs];
-    return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
+    return earliest([this.#certificates.nextExpiryWallMs, this.#vouches.nextExpiryWallMs]);
   }
 
   /** Trusted by key. */
