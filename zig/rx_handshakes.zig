@@ -19,7 +19,14 @@ pub const Handshakes = struct {
     due_ns: u64 = 0,
     /// It is a flood: no sleep ends with what comes.
     resting: bool = false,
+    /// The batch came by it.
+    reading: bool = false,
     lost_seen: u32 = 0,
+
+    /// Whether handshakes may be in the batch.
+    pub fn mayBeIn(self: *const Handshakes) bool {
+        return self.udp == null or self.reading;
+    }
 
     pub fn watched(self: *const Handshakes) linux.fd_t {
         const udp = self.udp orelse return -1;
@@ -39,15 +46,16 @@ pub const Handshakes = struct {
     }
 };
 
-/// false where there is nothing more to do now.
-pub fn receive(rx: *Rx) bool {
+pub fn receive(rx: *Rx) void {
     const self = &rx.handshakes;
-    const udp = self.udp orelse return false;
+    const udp = self.udp orelse return;
     // Of this turn, where something came by the lane's socket; else a sleep has ended.
-    if (rx.now_ns < self.due_ns) return false;
+    if (rx.now_ns < self.due_ns) return;
     const start_ns = tables_.nowNs();
     const wanted = rx.batch.wanted;
     defer rx.batch.wanted = wanted;
+    self.reading = true;
+    defer self.reading = false;
     var now_ns = start_ns;
     self.resting = false;
     while (now_ns -| start_ns < constants.handshakes_at_once_ns) : (now_ns = tables_.nowNs()) {
@@ -59,11 +67,12 @@ pub fn receive(rx: *Rx) bool {
     }
     if (self.resting) rx.countLostOf(udp.lost(), &self.lost_seen);
     self.due_ns = now_ns + @max(constants.handshakes_rest_ns, now_ns -| start_ns);
-    return false;
 }
 
-/// Judges the first MACs of a batch's messages together, as far as they are single datagrams.
+/// Judges the first MACs of a batch's messages together, as far as they are single datagrams. Data alone
+/// is not looked at.
 pub fn judgeTogether(rx: *Rx, received: usize) void {
+    if (!rx.handshakes.mayBeIn()) return @memset(rx.mac1s[0..received], .unknown);
     var datagrams: [constants.receive_batch_messages_max][]const u8 = undefined;
     for (datagrams[0..received], 0..) |*datagram, at| datagram.* = rx.batch.payloadOf(at);
     rx.tables.gate.mac1s(datagrams[0..received], rx.mac1s[0..received]);

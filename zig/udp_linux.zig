@@ -241,9 +241,13 @@ pub const Udp = struct {
         return linux.errno(rc) == .SUCCESS and bytes == 0;
     }
 
-    fn setOptions(udp: *const Udp) OpenError!void {
+    fn setBuffers(udp: *const Udp) void {
         setBufferBytes(udp.fd, linux.SO.RCVBUFFORCE, linux.SO.RCVBUF);
         setBufferBytes(udp.fd, linux.SO.SNDBUFFORCE, linux.SO.SNDBUF);
+    }
+
+    fn setOptions(udp: *const Udp) OpenError!void {
+        udp.setBuffers();
         const IP = linux.IP;
         const IPV6 = linux.IPV6;
         // As the kernel's WireGuard: what is too long for the path is fragmented, never refused.
@@ -255,8 +259,7 @@ pub const Udp = struct {
     }
 
     fn setFewOptions(udp: *const Udp) OpenError!void {
-        setBufferBytes(udp.fd, linux.SO.RCVBUFFORCE, linux.SO.RCVBUF);
-        setBufferBytes(udp.fd, linux.SO.SNDBUFFORCE, linux.SO.SNDBUF);
+        udp.setBuffers();
         // What is sent here is never fragmented, and then the kernel needs no number for its fragments.
         try require(setOption(udp.fd, linux.SOL.IP, linux.IP.MTU_DISCOVER, linux.IP.PMTUDISC_PROBE));
         try udp.setPacketInformation();
