@@ -1,13 +1,15 @@
 /** `meshvpn netcheck`: what kind of NAT this node is behind, by whose word, and what will work. */
 import { defineCommand } from "citty";
-import type { NetcheckReport } from "../daemon/netcheck.ts";
+import { type NetcheckReport, netcheckSeconds } from "../daemon/netcheck.ts";
 import { askDaemon, type Called } from "./ask.ts";
 import { settingFlags } from "./flags.ts";
+import { wholeNumber } from "./numbers.ts";
+import { portmapWords } from "./portmap-words.ts";
 import { printRows } from "./print.ts";
 
-/** Longer than a server that answers takes; one that does not is seen as silent much later. */
-const waitMs = 9_000;
 const lookMs = 200;
+/** The daemon is the one that ends the wait. */
+const graceMs = 1_000;
 
 export default defineCommand({
   meta: {
@@ -18,22 +20,37 @@ export default defineCommand({
   },
   args: {
     json: { type: "boolean", description: "print JSON" },
+    timeout: {
+      type: "string",
+      valueHint: "SECONDS",
+      description: `how long STUN servers may be silent (${netcheckSeconds.usual})`,
+    },
     ...settingFlags(["control_socket"]),
   },
   async run(called) {
-    const report = await check(called);
+    const { least, most, usual } = netcheckSeconds;
+    const seconds = wholeNumber("--timeout", called.args.timeout, least, most) ?? usual;
+    const report = await check(called, seconds);
+    const terminal = process.stdout.isTTY === true;
     if (called.args.json === true) console.log(JSON.stringify(report));
-    else process.stdout.write(formatNetcheck(report, process.stdout.isTTY === true));
+    else process.stdout.write(formatNetcheck(report, { terminal, seconds }));
   },
 });
 
 /** All servers are asked anew, and waited for. */
-async function check(called: Called): Promise<NetcheckReport> {
+async function check(called: Called, seconds: number): Promise<NetcheckReport> {
   const ask = async (refresh: boolean): Promise<NetcheckReport> =>
-    (await askDaemon(called, { command: "netcheck", refresh })) as NetcheckReport;
+    (await askDaemon(called, {
+      command: "netcheck",
+      refresh,
+      timeout_s: seconds,
+    })) as NetcheckReport;
+  const untilMs = performance.now() + seconds * 1_000 + graceMs;
   let report = await ask(true);
-  if (report.asking && process.stderr.isTTY) process.stderr.write("asking the STUN servers\n");
-  for (let waited = 0; report.asking && waited < waitMs; waited += lookMs) {
+  if (report.asking && process.stderr.isTTY) {
+    process.stderr.write(`asking the STUN servers, for ${seconds} s at most\n`);
+  }
+  while (report.asking && performance.now() < untilMs) {
     await Bun.sleep(lookMs);
     report = await ask(false);
   }
@@ -41,23 +58,26 @@ async function check(called: Called): Promise<NetcheckReport> {
 }
 
 const kinds: Readonly<Record<NetcheckReport["nat"]["kind"], string>> = {
-  unknown: "not known: nobody outside has told; give two --stun servers, or connect to a member",
+  unknown: "not known: nobody outside has told",
   none: "none: this node's own address is seen from outside",
   easy: "one mapping for all destinations: members reach this node by punching",
   hard: "another mapping for each destination: members behind such a NAT need a relay",
   blocked: "no UDP gets out: members are reached by TCP, where one listens and --tcp names it",
 };
 
-/** In a pipe each line begins with what it is. */
-export function formatNetcheck(report: NetcheckReport, terminal: boolean): string {
+/** In a pipe each line begins with what it is. `seconds`: for so long servers were waited for. */
+export function formatNetcheck(
+  report: NetcheckReport,
+  { seconds, terminal }: { readonly seconds: number; readonly terminal: boolean },
+): string {
   const { addresses, nat, peers, relay, stun, tcp, udp } = report;
   const facts = [
-    ["nat", terminal ? kinds[nat.kind] : nat.kind],
+    ["nat", terminal ? natWords(report) : nat.kind],
     ["mapping", nat.mapping],
-    ["filtering", nat.filtering],
+    ["filtering", terminal ? filteringWords(report) : nat.filtering],
     ["udp4", udp.ipv4],
     ["udp6", udp.ipv6],
-    ["portmap", portmapWords(report.port_mapping)],
+    ["portmap", portmapWords(report.port_mapping, report.port)],
     ["relay", relayWords(relay)],
     ["tcp", tcpWords(tcp)],
   ];
@@ -67,7 +87,7 @@ export function formatNetcheck(report: NetcheckReport, terminal: boolean): strin
   ]);
   const servers = stun.map((it) => [
     it.server,
-    it.address,
+    it.address === "" ? "-" : it.address,
     it.outcome,
     it.rtt_ms === null ? "-" : `${it.rtt_ms.toFixed(1)} ms`,
     it.seen ?? "-",
@@ -86,15 +106,40 @@ export function formatNetcheck(report: NetcheckReport, terminal: boolean): strin
     facts.map(([word = "", said = ""]) => `${word.padEnd(9)}  ${said}\n`).join(""),
     table(["KIND", "ADDRESS"], seen),
     table(["STUN SERVER", "ADDRESS", "OUTCOME", "RTT", "SEES", ""], servers),
+    silentWords(stun, seconds),
     table(["A MEMBER BEHIND", "IS REACHED"], expected),
   ].join("");
 }
 
-function portmapWords({ asked, gateway, mapped }: NetcheckReport["port_mapping"]): string {
-  if (mapped !== null) return `${mapped.address}:${mapped.port} by ${mapped.by}, from ${gateway}`;
-  if (gateway === null) return "no gateway is asked";
-  const outcomes = Object.entries(asked).map(([protocol, outcome]) => `${protocol}: ${outcome}`);
-  return outcomes.length === 0 ? `not needed, or not asked yet` : outcomes.join(", ");
+function natWords({ nat, stun }: NetcheckReport): string {
+  if (nat.kind !== "unknown") return kinds[nat.kind];
+  const mend = "connect to a member, or give --stun twice";
+  return stun.length === 0
+    ? `${kinds.unknown}; ${mend}`
+    : `${kinds.unknown}, and no two STUN servers agree; connect to a member, or give other --stun`;
+}
+
+/** Tests that are answered by silence take a few seconds. */
+function filteringWords({ asking, nat }: NetcheckReport): string {
+  if (nat.filtering !== "unknown" || !asking) return nat.filtering;
+  return "not known yet: a server is still testing it; ask again in a few seconds";
+}
+
+/** What to do about servers that said nothing. */
+function silentWords(stun: NetcheckReport["stun"], seconds: number): string {
+  const silent = stun
+    .filter(({ outcome }) => outcome === "silent" || outcome === "asked")
+    .map(({ server }) => server);
+  const nameless = stun.filter(({ outcome }) => outcome === "no address");
+  const lines = [
+    silent.length === 0
+      ? ""
+      : `no answer within ${seconds} s from ${[...new Set(silent)].join(", ")}: it is down, its port is another, or a firewall drops UDP; check it, or name another by --stun\n`,
+    nameless.length === 0
+      ? ""
+      : `no address is known for ${nameless.map(({ server }) => server).join(", ")}: check the name and DNS\n`,
+  ].join("");
+  return lines === "" ? "" : `\n${lines}`;
 }
 
 function relayWords({ members, offered, used }: NetcheckReport["relay"]): string {

@@ -30,7 +30,7 @@ import { memberStatuses } from "./member-statuses.ts";
 import { MembersFile } from "./members-file.ts";
 import { families, processFigures } from "./metrics.ts";
 import { NameServer } from "./names.ts";
-import { type NetcheckReport, netcheck } from "./netcheck.ts";
+import { type NetcheckReport, netcheck, refreshOf } from "./netcheck.ts";
 import { openDataplane } from "./open-dataplane.ts";
 import { Page } from "./page.ts";
 import { concernsMembers, PolicyKeeper } from "./policy.ts";
@@ -400,7 +400,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       case "status":
         return { result: this.#status(request.counters === true, request.paths === true) };
       case "netcheck":
-        return { result: this.#netcheck(request.refresh === true) };
+        return { result: this.#netcheck(refreshOf(request)) };
       case "invite":
         return { result: this.#trust.invite(this.#clock(), this.#node, request) };
       case "reload":
@@ -593,11 +593,15 @@ class MeshDaemon implements Duties<NodeEvent> {
     return this.#node.view.addresses.find((each) => each.includes(":")) ?? "::1";
   }
 
-  #netcheck(refresh: boolean): NetcheckReport {
+  /** `refreshMs`: for how long somebody waits for servers that are asked anew. */
+  #netcheck(refreshMs: number | undefined): NetcheckReport {
     const { config, dataplane } = this.#parts;
-    if (refresh) this.#outside((now) => this.#outlook.stun.refresh(now));
+    if (refreshMs !== undefined) {
+      this.#outside((now) => this.#outlook.stun.refresh(now, refreshMs));
+    }
     return netcheck({
       ...this.#outlook.view(this.#clock()),
+      ...this.#surroundings.stunNames(),
       portMapping: this.#surroundings.portMapping(),
       node: this.#node.status(),
       port: dataplane.deviceState().listenPort,

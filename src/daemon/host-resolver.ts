@@ -66,6 +66,11 @@ export class HostResolver<Place extends HostPlace> {
     }));
   }
 
+  /** A name was asked for that has been neither found nor missed so far. */
+  get resolving(): boolean {
+    return this.#names.some(({ addresses, failures }) => addresses.length === 0 && failures === 0);
+  }
+
   /** Tells of the addresses at once, and resolves the names. */
   start(): void {
     this.#tell();

@@ -7,9 +7,13 @@ import type { NodeStatus } from "../mesh/node.ts";
 import { type Prospect, prospect } from "../nat/prospects.ts";
 import type { StunServerStatus } from "../nat/stun-client.ts";
 import type { Behaviour } from "../nat/stun-verdict.ts";
+import type { ControlRequest } from "./control.ts";
 import type { PortMapperStatus } from "./port-mapper.ts";
 
 export const netcheckSchema = 1;
+
+/** For how long a server may be silent before somebody who waits is told that it is. */
+export const netcheckSeconds = { least: 1, usual: 5, most: 30 } as const;
 
 /** Of a family: whether UDP gets out and back in. */
 export type Reach = "works" | "no answer" | "no address" | "not known";
@@ -33,8 +37,9 @@ export interface NetcheckReport {
   }[];
   readonly stun: readonly {
     readonly server: string;
+    /** Empty: its name has none. */
     readonly address: string;
-    /** `asked`, `answered`, `reserved`, `silent`, or `error N`. */
+    /** `asked`, `answered`, `reserved`, `silent`, `no address`, or `error N`. */
     readonly outcome: string;
     readonly rtt_ms: number | null;
     readonly seen: string | null;
@@ -58,10 +63,22 @@ export interface NetcheckReport {
   readonly peers: readonly { readonly nat: NatKind; readonly expect: Prospect }[];
 }
 
+/** For how many ms servers that are asked anew are waited for; undefined: none is asked. */
+export function refreshOf({ refresh, timeout_s: said }: ControlRequest): number | undefined {
+  if (refresh !== true) return undefined;
+  const { least, most, usual } = netcheckSeconds;
+  const seconds = typeof said === "number" && said >= least ? Math.min(said, most) : usual;
+  return seconds * 1_000;
+}
+
 export interface NetcheckSources {
   readonly node: NodeStatus;
   readonly port: number;
   readonly stun: readonly StunServerStatus[];
+  /** Servers whose names have no address. */
+  readonly unresolved: readonly string[];
+  /** Some of them may still be found. */
+  readonly resolving: boolean;
   readonly asking: boolean;
   readonly mapping: Behaviour;
   readonly filtering: Behaviour;
@@ -72,7 +89,7 @@ export interface NetcheckSources {
 }
 
 export function netcheck(sources: NetcheckSources): NetcheckReport {
-  const { filtering, mapping, node, port, stun } = sources;
+  const { filtering, mapping, node, port, stun, unresolved } = sources;
   const ways = node.members.flatMap(({ endpoint, sessionLive }) =>
     sessionLive && endpoint !== undefined ? [endpoint] : [],
   );
@@ -80,19 +97,12 @@ export function netcheck(sources: NetcheckSources): NetcheckReport {
   const own = { kind: node.natKind, filtering, forwarded };
   return {
     schema: netcheckSchema,
-    asking: sources.asking,
+    asking: sources.asking || sources.resolving,
     port,
     nat: { kind: node.natKind, mapping: mappingOf(node.natKind, mapping), filtering },
     udp: { ipv4: reach(4, node, stun, ways), ipv6: reach(6, node, stun, ways) },
     addresses: node.candidates.map(({ kind, address, port }) => ({ kind, address, port })),
-    stun: stun.map(({ believed, endpoint, mapped, name, outcome, rttMs }) => ({
-      server: name,
-      address: formatEndpoint(endpoint),
-      outcome: typeof outcome === "number" ? `error ${outcome}` : outcome,
-      rtt_ms: rttMs === undefined ? null : Math.round(rttMs * 1000) / 1000,
-      seen: mapped === undefined ? null : formatEndpoint(mapped),
-      believed,
-    })),
+    stun: [...stun.map(asked), ...unresolved.map(withoutAddress)],
     port_mapping: sources.portMapping,
     relay: {
       offered: sources.offersRelay,
@@ -112,6 +122,23 @@ export function netcheck(sources: NetcheckSources): NetcheckReport {
   };
 }
 
+function asked(server: StunServerStatus): NetcheckReport["stun"][number] {
+  const { believed, endpoint, mapped, name, outcome, rttMs } = server;
+  return {
+    server: name,
+    address: formatEndpoint(endpoint),
+    outcome: typeof outcome === "number" ? `error ${outcome}` : outcome,
+    rtt_ms: rttMs === undefined ? null : Math.round(rttMs * 1000) / 1000,
+    seen: mapped === undefined ? null : formatEndpoint(mapped),
+    believed,
+  };
+}
+
+function withoutAddress(server: string): NetcheckReport["stun"][number] {
+  const nothing = { rtt_ms: null, seen: null, believed: false } as const;
+  return { server, address: "", outcome: "no address", ...nothing };
+}
+
 /** What members see says it too. */
 function mappingOf(kind: NatKind, byStun: Behaviour): Behaviour {
   if (byStun !== "unknown" || (kind !== "easy" && kind !== "none")) return byStun;
@@ -127,7 +154,9 @@ function reach(
   const isOf = ({ address }: Endpoint): boolean => familyOf(address) === family;
   const direct = ways.filter((way) => relayWayOf(way) === undefined && !isCarried(way));
   const asked = stun.filter(({ endpoint }) => isOf(endpoint));
-  if (direct.some(isOf) || asked.some(({ mapped }) => mapped !== undefined)) return "works";
+  // What a server saw before it fell silent says nothing of now.
+  const heard = asked.some(({ mapped, outcome }) => mapped !== undefined && outcome !== "silent");
+  if (direct.some(isOf) || heard) return "works";
   const own = candidates.filter(({ kind }) => kind === "interface").filter(isOf);
   if (own.length === 0 || (family === 6 && !own.some(({ address }) => isGlobal(address)))) {
     return "no address";

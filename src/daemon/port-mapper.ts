@@ -129,7 +129,8 @@ export class PortMapper {
     const round = this.#round;
     const waitMs = await this.#keep(round).catch((error: unknown) => {
       // Without a port the node goes on as ever; the system refused a socket or a file.
-      this.#asked = { pcp: error instanceof Error ? error.message : String(error) };
+      const why = error instanceof Error ? error.message : String(error);
+      this.#asked = Object.fromEntries(portmapProtocols.map((protocol) => [protocol, why]));
       return retryMsMax;
     });
     this.#running = false;

@@ -161,6 +161,12 @@ export class Surroundings {
     return this.#mapper.status();
   }
 
+  /** Of the STUN servers, as they were named: which have no address, and whether that may change yet. */
+  stunNames(): { readonly unresolved: readonly string[]; readonly resolving: boolean } {
+    const places = this.#stun.places().filter(({ addresses }) => addresses === 0);
+    return { unresolved: places.map(({ place }) => place), resolving: this.#stun.resolving };
+  }
+
   /** The domains that were asked, for doctor; `addresses`: of all the places that they named. */
   domains(): readonly DomainStatus[] {
     const places = this.#dnsNames?.places() ?? [];

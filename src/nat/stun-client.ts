@@ -23,7 +23,10 @@ export interface StunServer {
 /** Addresses that are asked. */
 export const stunServersMax = 8;
 const rtoMs = 500;
-/** Rc and Rm of RFC 8489: 39.5 s in all. A test that may go unanswered on purpose ends sooner. */
+/**
+ * Rc and Rm of RFC 8489: 39.5 s in all, but for a question that somebody waits for. A test that may go
+ * unanswered on purpose ends sooner.
+ */
 const schedules = { mapping: { sends: 7, last: 16 }, test: { sends: 3, last: 4 } } as const;
 /** A mapping is kept up by it too: RFC 4787 has them last 2 min, and many NATs 30 s. */
 const roundMs = 25_000;
@@ -55,8 +58,8 @@ interface Transaction {
   readonly to: Endpoint;
   readonly bytes: Uint8Array;
   readonly startedMs: number;
-  /** After that it is over. */
-  readonly endsMs: number;
+  /** Then it is over. */
+  endsMs: number;
   sends: number;
   atMs: number;
 }
@@ -111,6 +114,8 @@ export class StunClient {
   /** The server whose other address has been used for the tests of this network. */
   #tester: Server | undefined;
   #canTell = true;
+  /** For whoever asked last: so long it waits, and until then it does. */
+  #awaited = { withinMs: Number.POSITIVE_INFINITY, untilMs: Number.NEGATIVE_INFINITY };
 
   constructor(random: Random) {
     this.#random = random;
@@ -154,10 +159,21 @@ export class StunClient {
     this.handleTimeout(now);
   }
 
-  /** Asks all again now, and not when they would be. */
-  refresh(now: Instant): void {
-    for (const server of this.#servers.values()) server.dueMs = Math.min(server.dueMs, now.ms);
-    this.handleTimeout(now);
+  /** Asks all again now, for somebody who waits: who is silent for so long counts as silent. */
+  refresh(now: Instant, withinMs: number): void {
+    this.#awaited = { withinMs, untilMs: now.ms + withinMs };
+    for (const server of this.#servers.values()) {
+      const running = this.#of(server).find(({ purpose }) => purpose === "mapping");
+      if (running?.sends === 1) {
+        running.endsMs = Math.min(running.endsMs, now.ms + withinMs);
+        running.atMs = Math.min(running.atMs, running.endsMs);
+        continue;
+      }
+      // The next try of one that was asked in vain may be far away.
+      if (running !== undefined) this.#transactions.delete(running.key);
+      server.dueMs = Number.POSITIVE_INFINITY;
+      this.#ask(now, server, "mapping");
+    }
   }
 
   /** A datagram that passed the gate as an answer. */
@@ -192,7 +208,8 @@ export class StunClient {
     for (const transaction of [...this.#transactions.values()]) {
       if (transaction.atMs > now.ms) continue;
       const { sends } = schedules[transaction.purpose === "mapping" ? "mapping" : "test"];
-      if (transaction.sends < sends) this.#send(now, transaction);
+      const isOver = transaction.sends >= sends || transaction.endsMs <= now.ms;
+      if (!isOver) this.#send(now, transaction);
       else this.#unanswered(now, transaction);
     }
     for (const server of this.#servers.values()) {
@@ -366,7 +383,10 @@ export class StunClient {
       purpose === "other-port" ? { address, port: server.other?.port ?? port } : server.endpoint;
     const key = toHex(id);
     const { sends, last } = schedules[purpose === "mapping" ? "mapping" : "test"];
-    const endsMs = now.ms + rtoMs * (2 ** (sends - 1) - 1 + last);
+    const { withinMs, untilMs } = this.#awaited;
+    const isAwaited = purpose === "mapping" && now.ms < untilMs;
+    const fullMs = rtoMs * (2 ** (sends - 1) - 1 + last);
+    const endsMs = now.ms + (isAwaited ? Math.min(withinMs, fullMs) : fullMs);
     const clock = { startedMs: now.ms, endsMs, sends: 0, atMs: now.ms };
     const transaction = { id, key, server, purpose, to, bytes, ...clock };
     this.#transactions.set(key, transaction);
@@ -379,7 +399,7 @@ export class StunClient {
     const { sends, last } = schedules[transaction.purpose === "mapping" ? "mapping" : "test"];
     transaction.sends += 1;
     const wait = transaction.sends === sends ? last : 2 ** (transaction.sends - 1);
-    transaction.atMs = now.ms + rtoMs * wait;
+    transaction.atMs = Math.min(transaction.endsMs, now.ms + rtoMs * wait);
     if (!takeToken(this.#bucket, now.ms, requestsPerSecond, requestsBurst)) {
       this.counters.requestsHeld += 1;
       return;

@@ -209,6 +209,7 @@ for (const [what, how, outcome, counter] of lies) {
     const report = await asked(node);
     expect(report.mapped).toBeNull();
     expect(report.asked).toMatchObject(outcome);
+    expect(await node.ok("netcheck")).toContain(`the gateway ${gatewayAddress} forwards no port (`);
     expect((await portmapCounters(node))[counter]).toBeGreaterThanOrEqual(1);
     expect((await netcheck(node)).addresses.map(({ kind }) => kind)).toEqual(["interface"]);
     expect(gateway.log()).not.toContain("elsewhere");
@@ -227,6 +228,7 @@ test("a gateway with a reserved address outside is behind a NAT itself: nothing 
   const report = await asked(node);
   expect(report.mapped).toBeNull();
   expect(report.asked.pcp).toContain("reserved");
+  expect(await node.ok("netcheck")).toContain("it is behind another NAT itself");
   expect((await portmapCounters(node)).portmap_reserved).toBeGreaterThanOrEqual(1);
   await node.ok("down");
 }, 60_000);

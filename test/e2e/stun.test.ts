@@ -86,6 +86,28 @@ test("no server, and netcheck says so instead of guessing", async () => {
   await node.ok("down");
 }, 30_000);
 
+test("servers that are silent are named after as long as the operator waits, and UDP is said to be blocked", async () => {
+  const silent = await Promise.all([internet.public([4]), internet.public([4])]);
+  const { node } = await behind(
+    "restricted",
+    silent.map(({ v4 }) => v4),
+  );
+  let report: NetcheckReport | undefined;
+  // Addresses that come and go have all asked anew.
+  await until(
+    "both to be silent",
+    async () => {
+      report = JSON.parse(await node.ok("netcheck", "--json", "--timeout", "2")) as NetcheckReport;
+      return report.stun.every(({ outcome }) => outcome === "silent");
+    },
+    { timeoutMs: 20_000, evidence: () => JSON.stringify(report) },
+  );
+  if (report === undefined) throw new Error("there is a report");
+  expect(report).toMatchObject({ asking: false, nat: { kind: "blocked" } });
+  expect(report.udp.ipv4).toBe("no answer");
+  await node.ok("down");
+}, 30_000);
+
 test("servers by name are found again, and one alone is not believed", async () => {
   const { node } = await behind("restricted", honest.slice(0, 1));
   const report = await netcheck(node);

@@ -91,6 +91,7 @@ const refusals: readonly [string, readonly string[], string, number, string][] =
   ["bench", [], "made", 2, "no member is named"],
   ["bench", ["x", "--seconds", "0"], "made", 2, "a whole number from 1"],
   ["netcheck", [], "made", 3, "start it with meshvpn up"],
+  ["netcheck", ["--timeout", "0"], "made", 2, "a whole number from 1 to 30"],
   ["logs", ["--lines", "many"], "made", 2, "a whole number from 1"],
   ["page", [], "made", 3, "start it with meshvpn up"],
   ["metrics", [], "made", 3, "start it with meshvpn up"],

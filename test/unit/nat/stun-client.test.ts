@@ -225,6 +225,42 @@ describe("what is sent", () => {
     expect(scene.sent.length).toBeLessThan(110);
   });
 
+  test("again to whoever is silent, when somebody waits, who knows after so long that it is", () => {
+    for (const askedMs of [0, 100, 10_000, 39_000]) {
+      const scene = new Scene(
+        { name: "a", endpoint: endpoint("198.51.100.1") },
+        honest("b", "198.51.100.2"),
+      );
+      const outcome = () => scene.client.status(scene.now)[0]?.outcome;
+      scene.run(askedMs);
+      const before = scene.sent.length;
+      scene.client.refresh(scene.now, 5_000);
+      scene.run(4_999);
+      expect(outcome()).toBe("asked");
+      expect(scene.client.busy).toBe(true);
+      // To both, and three times more to the silent one; one that was just asked is not asked at once.
+      expect(scene.sent.length - before).toBe(askedMs === 0 || askedMs === 100 ? 4 : 5);
+      scene.run(1);
+      expect(outcome()).toBe("silent");
+      expect(scene.client.busy).toBe(false);
+      expect(scene.awaited.at(-1)?.untilMs).toBeLessThanOrEqual(Math.max(scene.nowMs, 40_500));
+    }
+  });
+
+  test("is asked anew where the network changes meanwhile, and waited for no longer than that", () => {
+    const scene = new Scene({ name: "a", endpoint: endpoint("198.51.100.1") });
+    scene.client.refresh(scene.now, 5_000);
+    scene.run(3_000);
+    scene.client.networkChanged(scene.now);
+    scene.run(4_999);
+    expect(scene.client.busy).toBe(true);
+    scene.run(1);
+    expect(scene.client.status(scene.now)[0]?.outcome).toBe("silent");
+    scene.client.networkChanged(scene.now);
+    scene.run(30_000);
+    expect(scene.client.busy).toBe(true);
+  });
+
   test("is bounded, whatever servers do and however often the network changes", () => {
     const flood: Server = {
       name: "a",
@@ -234,7 +270,7 @@ describe("what is sent", () => {
     const scene = new Scene(flood, honest("b", "198.51.100.2"));
     for (let at = 0; at < 600; at += 1) {
       scene.client.networkChanged(scene.now);
-      scene.client.refresh(scene.now);
+      scene.client.refresh(scene.now, 5_000);
       scene.run(100);
     }
     expect(scene.sent.length).toBeLessThanOrEqual(40 + 61);
