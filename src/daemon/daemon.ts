@@ -33,6 +33,7 @@ import { NameServer } from "./names.ts";
 import { type NetcheckReport, netcheck, refreshOf } from "./netcheck.ts";
 import { openDataplane } from "./open-dataplane.ts";
 import { Page } from "./page.ts";
+import { statsBySlot } from "./peer-stats.ts";
 import { concernsMembers, PolicyKeeper } from "./policy.ts";
 import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
@@ -50,7 +51,7 @@ import { tellLog } from "./tell-log.ts";
 import { lanesFor, workersFor } from "./threads.ts";
 import { TimestampStore } from "./timestamps.ts";
 import { TrustStore, trustWords } from "./trust-store.ts";
-import { MeshUapi, statsBySlot } from "./uapi.ts";
+import { MeshUapi } from "./uapi.ts";
 
 /** UAPI requests answered in one turn. */
 const requestsPerTurn = 16;

@@ -9,7 +9,7 @@ import { availableParallelism } from "node:os";
 import type { Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
 import { MeshError } from "../base/errors.ts";
-import type { DataplaneEvent, PeerStats } from "../mesh/dataplane.ts";
+import type { DataplaneEvent } from "../mesh/dataplane.ts";
 import { type Peer, PeerTable, type PeerTableEvent } from "../mesh/peer-table.ts";
 import { answerUapi, type UapiDevice } from "../mesh/uapi.ts";
 import { NativeCrypto } from "../native/crypto.ts";
@@ -24,6 +24,7 @@ import { systemClock } from "./clock.ts";
 import { Driver, type Duties } from "./driver.ts";
 import type { Log } from "./log.ts";
 import { openDataplane } from "./open-dataplane.ts";
+import { statsBySlot } from "./peer-stats.ts";
 import { type LaneChoice, lanesFor, type WorkerChoice, workersFor } from "./threads.ts";
 import { TimestampStore } from "./timestamps.ts";
 
@@ -257,12 +258,8 @@ class WireguardDevice implements UapiDevice<Peer>, Duties<PeerTableEvent> {
   }
 
   traffic(): (peer: Peer) => { txBytes: number; rxBytes: number } {
-    const bySlot = new Map<number, PeerStats>();
-    for (const stats of this.#dataplane.peerStats()) bySlot.set(stats.peer.slot, stats);
-    return ({ ref }) => {
-      const stats = bySlot.get(ref.slot);
-      return stats?.peer.generation === ref.generation ? stats : { txBytes: 0, rxBytes: 0 };
-    };
+    const find = statsBySlot(this.#dataplane.peerStats());
+    return ({ ref }) => find(ref) ?? { txBytes: 0, rxBytes: 0 };
   }
 
   #counters(): Readonly<Record<string, number>> {

@@ -4,7 +4,7 @@
  */
 import { grown, grownCapacity } from "../base/columns.ts";
 import type { PeerRef, PeerStats } from "../mesh/dataplane.ts";
-import { statsBySlot } from "./uapi.ts";
+import { statsBySlot } from "./peer-stats.ts";
 
 export interface Traffic {
   readonly txBytes: number;

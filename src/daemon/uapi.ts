@@ -6,11 +6,12 @@
 import type { Instant } from "../base/clock.ts";
 import type { Secret } from "../base/crypto.ts";
 import { assert } from "../base/errors.ts";
-import type { PeerRef, PeerStats } from "../mesh/dataplane.ts";
+import type { PeerRef } from "../mesh/dataplane.ts";
 import type { MeshNode } from "../mesh/node.ts";
 import { answerUapi, type UapiDevice, type UapiPeer, type UapiPeers } from "../mesh/uapi.ts";
 import type { NativeCrypto } from "../native/crypto.ts";
 import type { NativeDataplane } from "../native/dataplane.ts";
+import { statsBySlot } from "./peer-stats.ts";
 import type { RestingTraffic, Traffic } from "./resting-traffic.ts";
 
 /** EOPNOTSUPP: plain peers beside members come later. */
@@ -168,15 +169,6 @@ class ShownPeers implements UapiPeers<Shown> {
   clearAllowedIps(): never {
     return readOnly();
   }
-}
-
-/** Finds a peer's counters; undefined for a peer that the data plane does not have. */
-export function statsBySlot(all: readonly PeerStats[]): (ref: PeerRef) => PeerStats | undefined {
-  const bySlot = new Map(all.map((stats) => [stats.peer.slot, stats]));
-  return ({ slot, generation }) => {
-    const stats = bySlot.get(slot);
-    return stats?.peer.generation === generation ? stats : undefined;
-  };
 }
 
 function readOnly(): never {

@@ -5,7 +5,7 @@
  * An unproven address gets no more than it sent: only a reply to our own request proves one.
  */
 import { equalBytes, toHex } from "../base/bytes.ts";
-import type { Instant } from "../base/clock.ts";
+import { earliest, type Instant } from "../base/clock.ts";
 import type { Crypto } from "../base/crypto.ts";
 import type { Endpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
@@ -362,11 +362,11 @@ export class Introducer {
 
   nextTimeout(): number | undefined {
     if (this.#isStale) {
-      let next = earliest(undefined, this.#seeds, this.#live);
-      if (this.#hints.length > 0) next = earliest(next, this.#hints, this.#live);
-      if (this.#joining.length > 0) next = earliest(next, this.#joining, this.#live);
-      if (this.#members.size > 0) next = earliest(next, this.#members.values(), this.#live);
-      this.#nextMs = next;
+      const due: number[] = [];
+      for (const targets of [this.#seeds, this.#hints, this.#joining, this.#members.values()]) {
+        for (const target of targets) if (!this.#isReached(target)) due.push(target.nextAtMs);
+      }
+      this.#nextMs = earliest(due);
       this.#isStale = false;
     }
     return this.#nextMs;
@@ -639,18 +639,4 @@ export class Introducer {
     if (this.#events.length >= eventsMax) this.counters.overflow += 1;
     else this.#events.push(event);
   }
-}
-
-/** When the first that is not reached is dialled next. */
-function earliest(
-  before: number | undefined,
-  targets: Iterable<Target>,
-  live: ReadonlySet<string>,
-): number | undefined {
-  let next = before;
-  for (const { identity, nextAtMs } of targets) {
-    if (identity !== undefined && live.has(identity)) continue;
-    if (next === undefined || nextAtMs < next) next = nextAtMs;
-  }
-  return next;
 }
