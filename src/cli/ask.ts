@@ -5,6 +5,7 @@ import { ask, type ControlRequest } from "../daemon/control.ts";
 import type { MeshConfig, SettingName } from "../daemon/setting.ts";
 import type { MeshStatus } from "../daemon/status.ts";
 import { settingSources } from "./flags.ts";
+import { withCalledRelays } from "./member.ts";
 
 /** What citty hands to a command. */
 export interface Called {
@@ -42,5 +43,6 @@ export interface StatusParts {
 }
 
 export async function askStatus(called: Called, parts: StatusParts = {}): Promise<MeshStatus> {
-  return (await askDaemon(called, { command: "status", ...parts })) as MeshStatus;
+  const status = (await askDaemon(called, { command: "status", ...parts })) as MeshStatus;
+  return withCalledRelays(status);
 }

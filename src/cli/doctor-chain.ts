@@ -7,6 +7,7 @@ import type { MeshError } from "../base/errors.ts";
 import { certificateMend, type RefusedStatus, refusalWords, timeText } from "../daemon/refusal.ts";
 import { identityMend } from "../daemon/state.ts";
 import type { DomainStatus } from "../daemon/surroundings.ts";
+import type { SeedWarning } from "../daemon/warnings.ts";
 import { broken, type Link, ok, unknown } from "./doctor-link.ts";
 
 /** Of this machine, before anything is asked of a daemon. */
@@ -51,6 +52,8 @@ export interface NodeEvidence {
   /** Asked where members are, by --dns; absent in older versions. */
   readonly domains?: readonly DomainStatus[];
   readonly seeds: readonly { readonly place: string; readonly addresses: number }[];
+  /** Seeds that are not asked as trust stands; absent in older versions. */
+  readonly unasked?: readonly SeedWarning[];
   readonly counters: Readonly<Record<string, number>>;
 }
 
@@ -158,12 +161,20 @@ export function nodeLinks(evidence: NodeEvidence, wallMs: number): readonly Link
   out.push(...standingLinks(evidence, wallMs));
   out.push(trustLink(evidence));
   out.push(...domainLinks(evidence));
-  const unresolved = seeds.filter(({ addresses }) => addresses === 0).map(({ place }) => place);
+  const unasked = new Set<string>();
+  for (const { subject, words, mend } of evidence.unasked ?? []) {
+    unasked.add(subject);
+    out.push((connected === 0 ? broken : unknown)("seeds", words, mend));
+  }
+  const asked = seeds.filter(({ place }) => !unasked.has(place));
+  const unresolved = asked.filter(({ addresses }) => addresses === 0).map(({ place }) => place);
   if (unresolved.length > 0) {
     const words = `no address is known for ${unresolved.join(", ")}`;
     out.push(broken("seeds", words, "check the name and DNS, or give an address"));
-  } else if (trusted > 0 && connected === 0) out.push(unreachedSeeds(evidence));
-  else out.push(ok("seeds", seeds.length === 0 ? "none is named" : `${seeds.length} are named`));
+  } else if (trusted > 0 && connected === 0) {
+    if (asked.length > 0 || unasked.size === 0)
+      out.push(unreachedSeeds({ ...evidence, seeds: asked }));
+  } else out.push(ok("seeds", seeds.length === 0 ? "none is named" : `${seeds.length} are named`));
   out.push(...refusals(evidence, wallMs));
   if (trusted > 0) {
     out.push(

@@ -13,6 +13,23 @@ export function nameOf({ given_name: given, name, identity }: MemberStatus): str
   return name === "" ? identity.slice(0, 8) : name;
 }
 
+/** With members that relay called in each way as they are called here; a name of two stays as it is. */
+export function withCalledRelays(status: MeshStatus): MeshStatus {
+  const { members } = status;
+  const called = (way: string): string => {
+    const relay = /^relay (.+)$/.exec(way)?.[1];
+    if (relay === undefined) return way;
+    const [found, other] = members.filter((each) => each.name === relay || each.identity === relay);
+    return found === undefined || other !== undefined ? way : `relay ${nameOf(found)}`;
+  };
+  const named = members.map((member): MemberStatus => {
+    const { path, paths } = member;
+    const ways = paths?.map((each) => ({ ...each, way: called(each.way) }));
+    return { ...member, path: called(path), ...(ways === undefined ? {} : { paths: ways }) };
+  });
+  return { ...status, members: named };
+}
+
 /** MeshError `usage` where nobody or more than one is meant. */
 export function findMember(status: MeshStatus, said: string): MemberStatus {
   const { members } = status;

@@ -51,7 +51,7 @@ function printReadiness(status: MeshStatus): number {
   return ready ? 0 : 4;
 }
 
-/** In a pipe each line begins with what it is: `node`, `member`, `path`, `route` or `counter`. */
+/** In a pipe each line begins with what it is: `node`, `member`, `path`, `route`, `warning` or `counter`. */
 export function formatStatus(status: MeshStatus, terminal: boolean): string {
   const counters = Object.entries(status.counters ?? {}).map(([name, count]) => [name, `${count}`]);
   const interfaceName = status.interface ?? "-";
@@ -63,6 +63,7 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
         ["node", name, identity, interfaceName, addresses.join(","), `${port}`],
         ...status.members.map((member) => ["member", ...plainCells(member)]),
         ...status.routes.map(({ identity, prefix, state }) => ["route", identity, prefix, state]),
+        ...(status.warnings ?? []).map((text) => ["warning", text]),
         ...counters.map((cells) => ["counter", ...cells]),
       ],
       false,
@@ -80,6 +81,7 @@ export function formatStatus(status: MeshStatus, terminal: boolean): string {
       : [["offers", `${status.offers.join("  ")}  forwarding: ${status.forward}`]]),
     ...(status.exit_node === null ? [] : [["exit node", nameFor(status, status.exit_node)]]),
     ...(status.certificate === null ? [] : [["until", until(status.certificate.expires)]]),
+    ...(status.warnings ?? []).map((text) => ["warning", text]),
   ];
   const members =
     status.members.length > 0 ? memberRows(status.members, true) : `${noMember(status)}\n`;

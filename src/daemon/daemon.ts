@@ -39,6 +39,7 @@ import { readiness } from "./readiness.ts";
 import type { ReloadReport } from "./reload.ts";
 import { RestingTraffic } from "./resting-traffic.ts";
 import { RouteKeeper } from "./routes.ts";
+import { unaskedSeeds } from "./seed-standing.ts";
 import type { MeshConfig } from "./setting.ts";
 import { type Keys, loadKeys, prepareStateDirectory, readMemory, writeMemory } from "./state.ts";
 import { lockStateDirectory } from "./state-lock.ts";
@@ -121,7 +122,7 @@ export async function runMesh(
   await daemon.start();
   const supervisor = new Supervisor(process.env, library.symbols.meshvpn_notify);
   supervisor.ready(daemon.describe());
-  ready(daemon.describe(), daemon.warnings());
+  ready(daemon.describe(), [...daemon.warnings(), ...daemon.unasked("all")]);
   const code = await daemon.ended;
   supervisor.stopping();
   return code;
@@ -185,6 +186,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       policy: (identity) => this.#policy.standing(identity),
       config: () => this.#live.config,
       seeds: () => this.#live.seedPlaces(),
+      unasked: () => unaskedSeeds(this.#live.config, this.#node.roster),
       domains: () => this.#surroundings.domains(),
       now: () => this.#clock(),
       called: (identity) => this.#called(identity),
@@ -329,7 +331,7 @@ class MeshDaemon implements Duties<NodeEvent> {
         this.warn(error.sentence());
       }
     });
-    for (const text of this.warnings()) this.warn(text);
+    for (const text of [...this.warnings(), ...this.unasked("tcp")]) this.warn(text);
     // In force before the first packet.
     this.#policy.read();
     this.#routes.start();
@@ -394,6 +396,13 @@ class MeshDaemon implements Duties<NodeEvent> {
     const isClosed = roster.size === 0 && roster.organisationCount === 0;
     const own = this.#trust.warnings(this.#clock(), this.#node);
     return isClosed ? [nobodyTrusted, ...own] : own;
+  }
+
+  /** Seeds that are named, and not asked as trust stands; the log is told of others by the node. */
+  unasked(over: "all" | "tcp"): readonly string[] {
+    const { seed, tcp } = this.#live.config;
+    const named = { seed: over === "all" ? seed : [], tcp };
+    return unaskedSeeds(named, this.#node.roster).map(({ words, mend }) => `${words}; ${mend}`);
   }
 
   answer(request: ControlRequest): ControlAnswer {
@@ -511,12 +520,14 @@ class MeshDaemon implements Duties<NodeEvent> {
         break;
       case "member_left":
         this.#parts.log.verbose(
-          `${calledBy(report.name, report.identity)} is no longer a member: ${this.#doctor.whyNot(report.identity)}`,
+          `${this.#called(report.identity, report.name)} is no longer a member: ${this.#doctor.whyNot(report.identity)}`,
         );
         this.#traffic.forget(report.slot);
         this.#members.forget(report.identity);
         break;
       default:
+        // Said already, by the name that the operator gave.
+        if (report.kind === "warning" && this.#tcpFallback?.isOwn(report.subject)) break;
         tellLog(this.#parts.log, report, (subject) => this.#called(subject));
     }
   }
@@ -533,9 +544,10 @@ class MeshDaemon implements Duties<NodeEvent> {
     }
   }
 
-  /** `name (identity)`, or whatever else the subject is. */
-  #called(subject: string): string {
-    return calledBy(this.#node.view.nameOf(subject) ?? "", subject);
+  /** `name (identity)`, named as in `status`, or whatever else the subject is. */
+  #called(subject: string, own = this.#node.view.nameOf(subject) ?? ""): string {
+    const name = this.#givenNames.get(subject) || own;
+    return name === "" ? subject : `${name} (${subject})`;
   }
 
   /** Says something to the node between turns. */
@@ -558,6 +570,7 @@ class MeshDaemon implements Duties<NodeEvent> {
   #reloadTrusted(): void {
     const { trusted, trust } = this.#readTrust();
     this.#outside((now) => this.#node.setTrust(now, trusted, trust));
+    for (const text of this.unasked("tcp")) this.warn(text);
     const { size, organisationCount } = this.#node.roster;
     this.#parts.log.verbose(
       `${size} identities and ${organisationCount} organisations are trusted`,
@@ -605,6 +618,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       ...this.#surroundings.stunNames(),
       portMapping: this.#surroundings.portMapping(),
       node: this.#node.status(),
+      givenName: (identity) => this.#givenNames.get(identity) ?? "",
       port: dataplane.deviceState().listenPort,
       offersRelay: config.relay,
       tcpListens: config.tcp_listen,
@@ -634,6 +648,7 @@ class MeshDaemon implements Duties<NodeEvent> {
       organisations: status.organisations,
       certificate: certificateStatus(status.certificate),
       joining: status.joining,
+      warnings: this.unasked("all"),
       ...this.#routes.status(),
       members: this.#memberStatuses(status.members, withPaths),
       ...(withCounters ? { counters: this.#counters() } : {}),
@@ -674,10 +689,6 @@ class MeshDaemon implements Duties<NodeEvent> {
 /** Without an interface there is no name that wg(8) could ask for. */
 function answersUapi({ uapi, tun }: MeshConfig): boolean {
   return uapi && tun;
-}
-
-function calledBy(name: string, subject: string): string {
-  return name === "" ? subject : `${name} (${subject})`;
 }
 
 const nobodyTrusted =

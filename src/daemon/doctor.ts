@@ -13,6 +13,7 @@ import type { MeshConfig } from "./setting.ts";
 import { isReached, type MeshStatus } from "./status.ts";
 import type { DomainStatus } from "./surroundings.ts";
 import { type NodeView, type Standing, viewOf } from "./view.ts";
+import type { SeedWarning } from "./warnings.ts";
 import { Witness } from "./witness.ts";
 
 export interface DoctorSources {
@@ -21,6 +22,8 @@ export interface DoctorSources {
   policy(identity: string): PolicyStanding;
   config(): MeshConfig;
   seeds(): readonly { readonly place: string; readonly addresses: number }[];
+  /** Seeds that are not asked as trust stands. */
+  unasked(): readonly SeedWarning[];
   domains(): readonly DomainStatus[];
   now(): Instant;
   /** `name (identity)`, as the log has it. */
@@ -76,7 +79,8 @@ export class Doctor {
     const isRevoked = this.#sources.roster().isRevokedText(status.identity);
     const trust = { identity: status.identity, trusted, organisations, joining, certificate };
     const reached = { addresses, members: members.length, connected, port, seeds, domains };
-    const standing = { revoked: isRevoked, refused: this.#refused() };
+    const unasked = this.#sources.unasked();
+    const standing = { revoked: isRevoked, refused: this.#refused(), unasked };
     return { view: this.#view(about), node: { ...trust, ...standing, ...reached, counters } };
   }
 
@@ -87,8 +91,10 @@ export class Doctor {
     for (let it = arrivals.pollNews(); it !== undefined; it = arrivals.pollNews()) {
       const refused = refusedStatus(it, now().ms, this.#isWanted(it));
       const { words, mend } = refusalWords(refused, it.identity, now().wallMs);
-      const calls = it.name === "" ? "" : `, which calls itself ${it.name},`;
-      const text = `refused: ${called(it.identity)}${calls} ${words}; ${mend}`;
+      const who = called(it.identity);
+      const isNamed = it.name === "" || who === `${it.name} (${it.identity})`;
+      const calls = isNamed ? "" : `, which calls itself ${it.name},`;
+      const text = `refused: ${who}${calls} ${words}; ${mend}`;
       if (refused.wanted) warn(text);
       else say(text);
     }

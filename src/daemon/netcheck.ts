@@ -73,6 +73,8 @@ export function refreshOf({ refresh, timeout_s: said }: ControlRequest): number 
 
 export interface NetcheckSources {
   readonly node: NodeStatus;
+  /** The operator's own word; empty: there is none. */
+  readonly givenName: (identity: string) => string;
   readonly port: number;
   readonly stun: readonly StunServerStatus[];
   /** Servers whose names have no address. */
@@ -108,7 +110,7 @@ export function netcheck(sources: NetcheckSources): NetcheckReport {
       offered: sources.offersRelay,
       members: node.members
         .filter(({ relays, sessionLive }) => relays && sessionLive)
-        .map(({ identity, name }) => name || identity),
+        .map(({ identity, name }) => sources.givenName(identity) || name || identity),
       used: ways.filter((endpoint) => relayWayOf(endpoint) !== undefined).length,
     },
     tcp: {

@@ -80,6 +80,8 @@ export interface MeshStatus {
   readonly certificate: CertificateStatus | null;
   /** It holds an invitation that was not redeemed yet. */
   readonly joining: boolean;
+  /** What stands in the way, as far as only the operator can mend it: what, why and what to do. */
+  readonly warnings: readonly string[];
   /** Networks behind this node that it offers to lead members into. */
   readonly offers: readonly string[];
   /** Whether this daemon has the kernel forward for it: `off`, `on`, `masquerade` or `refused`. */

@@ -4,6 +4,7 @@
  * addresses of those members: routes through an exit node must not lead there, and names are resolved
  * before one is in use.
  */
+import { formatEndpoint } from "../base/endpoint.ts";
 import type { Seed } from "../mesh/introducer.ts";
 import { parseIdentity } from "../trust/identity.ts";
 import { HostResolver, type ResolverClock } from "./host-resolver.ts";
@@ -56,6 +57,8 @@ export function listenForTcp(config: MeshConfig, udpPort: number): TcpListener |
 export class TcpFallback {
   readonly #options: TcpFallbackOptions;
   readonly #dialers: TcpDialer[] = [];
+  /** Where they stand for members, as text. */
+  readonly #stands = new Set<string>();
   readonly #resolver: HostResolver<TcpTarget>;
   #known: ReadonlyMap<TcpTarget, readonly string[]> = new Map();
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -82,6 +85,11 @@ export class TcpFallback {
   /** Where the streams lead, or may. */
   get addresses(): readonly string[] {
     return [...this.#known.values()].flat();
+  }
+
+  /** Whether a seed there is one of these. */
+  isOwn(endpoint: string): boolean {
+    return this.#stands.has(endpoint);
   }
 
   start(): void {
@@ -116,6 +124,7 @@ export class TcpFallback {
       const dialer = new TcpDialer(target, () => this.#known.get(target) ?? [], udpPort);
       this.#dialers.push(dialer);
       const endpoint = { address: "127.0.0.1", port: await dialer.open() };
+      this.#stands.add(formatEndpoint(endpoint));
       open.push(identity === undefined ? { endpoint } : { identity, endpoint });
     }
     opened(open);

@@ -2,13 +2,35 @@
 import { unreachable } from "../base/errors.ts";
 import type { WarningCode } from "../mesh/node.ts";
 
+/** Of a seed that is not asked. */
+export interface SeedWarning {
+  /** As it was named. */
+  readonly subject: string;
+  readonly words: string;
+  readonly mend: string;
+}
+
+export function seedWarning(
+  code: "seed_key_needed" | "seed_not_trusted",
+  subject: string,
+): SeedWarning {
+  if (code === "seed_not_trusted") {
+    const words = `the seed ${subject} is not asked: its key is not trusted`;
+    return { subject, words, mend: "run meshvpn trust KEY" };
+  }
+  const words = `the seed ${subject} is not asked: organisations or more than 16 identities are trusted, so anybody might be there`;
+  const mend = "name it as KEY@HOST:PORT, with the key that meshvpn export prints there";
+  return { subject, words, mend };
+}
+
 /** `subject`: a member, this node, or a seed, as `mesh/node.ts` says for each code. */
 export function warningText(code: WarningCode, subject: string): string {
   switch (code) {
     case "seed_key_needed":
-      return `the seed ${subject} is not asked: organisations or more than 16 identities are trusted, so anybody might be there; name it as KEY@HOST:PORT`;
-    case "seed_not_trusted":
-      return `the seed ${subject} is not asked: its key is not trusted; run meshvpn trust KEY`;
+    case "seed_not_trusted": {
+      const { words, mend } = seedWarning(code, subject);
+      return `${words}; ${mend}`;
+    }
     case "ipv4_contested":
       return `${subject} has no IPv4 address here: it claims one that another member holds; reach it over IPv6, or wait until it moves`;
     case "ipv4_prefix_differs":

@@ -7,6 +7,7 @@ import type { Instant } from "../base/clock.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
 import type { Random } from "../base/random.ts";
 import { formatIdentity } from "../trust/identity.ts";
+import type { Roster } from "../trust/roster.ts";
 
 export const dialDelayMinMs = 1_000;
 export const dialDelayMaxMs = 60_000;
@@ -22,6 +23,20 @@ export interface Seed {
   readonly endpoint: Endpoint;
   /** By the word of DNS or of the LAN: what cannot be asked there is no mistake of the operator's. */
   readonly hint?: boolean;
+}
+
+/** A seed without a key is tried for each trusted identity, up to this many. */
+const unkeyedIdentitiesMax = 16;
+
+/** Why a seed with this key, or without one, is not asked as trust stands; undefined: it is. */
+export function whyNotAsked(
+  identity: Uint8Array | undefined,
+  roster: Pick<Roster, "mayAsk" | "mayAdmitUnknown" | "size">,
+): "seed_not_trusted" | "seed_key_needed" | undefined {
+  if (identity !== undefined) return roster.mayAsk(identity) ? undefined : "seed_not_trusted";
+  const isAnybodysGuess = roster.size === 0 && roster.mayAdmitUnknown;
+  const isKeyNeeded = roster.size > unkeyedIdentitiesMax || isAnybodysGuess;
+  return isKeyNeeded ? "seed_key_needed" : undefined;
 }
 
 /** An invitation that this node holds, and whom it asks to redeem it. */

@@ -25,6 +25,7 @@ import {
   sameSeed,
   type Target,
   turnEndpoint,
+  whyNotAsked,
 } from "./dial-target.ts";
 import {
   type Claimed,
@@ -57,8 +58,6 @@ export const hintsMax = 64;
 export const dialledMembersMax = 256;
 /** In a large mesh: each dial costs keys' work and 1,200 bytes, and a few that come back bring the others. */
 export const dialledMembersMaxLarge = 32;
-/** A seed without a key is tried for each trusted identity, up to this many. */
-export const unkeyedIdentitiesMax = 16;
 
 /** After an answer: time for the handshake, its first retry included. */
 const handshakeGraceMs = 6_000;
@@ -552,14 +551,13 @@ export class Introducer {
       this.#request(now, target, target.joining.issuer);
       return;
     }
-    if (identity !== undefined) {
-      if (roster.mayAsk(identity)) this.#request(now, target, identity);
-      else this.#warn(target, { kind: "seed_not_trusted", endpoint });
+    const whyNot = whyNotAsked(identity, roster);
+    if (whyNot !== undefined) {
+      this.#warn(target, { kind: whyNot, endpoint });
       return;
     }
-    const isAnybodysGuess = roster.size === 0 && roster.mayAdmitUnknown;
-    if (roster.size > unkeyedIdentitiesMax || isAnybodysGuess) {
-      this.#warn(target, { kind: "seed_key_needed", endpoint });
+    if (identity !== undefined) {
+      this.#request(now, target, identity);
       return;
     }
     for (const trusted of roster.identities()) this.#request(now, target, trusted);

@@ -389,7 +389,7 @@ export class MeshNode {
         else if (it.kind === "granted") this.#takeGranted(now, it.bytes);
         else if (it.kind === "forward")
           this.#admission.forward(now, this.#members.linked(it.receiver), it.sealed, it.datagram);
-        else this.#reports.warn(it.kind, `${it.endpoint.address} ${it.endpoint.port}`);
+        else this.#reports.warn(it.kind, it.endpoint);
       }
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
         quiet = false;

@@ -2,6 +2,7 @@
  * What waits to be told to the daemon: events in order up to a bound, each warning once for a subject,
  * and of the handshake stamps that were sent only the last, before everything else.
  */
+import { type Endpoint, formatEndpoint } from "../base/endpoint.ts";
 import { Fifo } from "../base/fifo.ts";
 import type { NodeEvent, WarningCode } from "./report.ts";
 
@@ -23,7 +24,9 @@ export class ReportQueue {
     this.#stamp = event;
   }
 
-  warn(code: WarningCode, subject: string): void {
+  /** `about`: a member, or where a seed is. */
+  warn(code: WarningCode, about: string | Endpoint): void {
+    const subject = typeof about === "string" ? about : formatEndpoint(about);
     const key = `${code} ${subject}`;
     if (this.#warned.has(key) || this.#warned.size >= warningsMax) return;
     this.#warned.add(key);

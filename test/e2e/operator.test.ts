@@ -146,6 +146,19 @@ describe("on a mesh of two", () => {
   });
 });
 
+test("the log calls a member by the operator's own word, as status does", async () => {
+  await alpha.ok("trust", beta.identity, "--name", "desk");
+  await beta.ok("down");
+  const log = (): string => alpha.daemon?.log() ?? "";
+  await until("the member to have left", () => log().includes(`desk (${beta.identity}) is left`), {
+    timeoutMs: 10_000,
+    evidence: log,
+  });
+  expect(await alpha.ok("status")).toContain(`member\tdesk\t${beta.identity}\t`);
+  await alpha.trust(beta);
+  await beta.up("--seed", alpha.seed);
+}, 30_000);
+
 test("a new identity for a node that runs is said to wait for the next start", async () => {
   const { stderr, code } = await beta.meshvpn("keygen", "--force");
   expect([code, stderr]).toEqual([0, expect.stringContaining("goes on as before: meshvpn down")]);

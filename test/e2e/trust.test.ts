@@ -37,7 +37,15 @@ describe("a network made by init", () => {
   test("takes in a node that it never met, in two commands on each", async () => {
     await alpha.ok("init", "--name", "office");
     alpha.identity = (await alpha.ok("export")).trim();
-    await alpha.up();
+    // Whom nobody could ask: the key is not named, and members come by an organisation's word.
+    const unasked = "the seed 192.0.2.77:443 (--tcp) is not asked";
+    const daemon = await alpha.up("--tcp", "192.0.2.77:443");
+    expect((await alpha.status()).warnings).toEqual([expect.stringContaining(unasked)]);
+    expect(await alpha.ok("status")).toContain(`\nwarning\t${unasked}: `);
+    const links = JSON.parse((await alpha.meshvpn("doctor", "--json")).stdout).links;
+    expect(links).toContainEqual(
+      expect.objectContaining({ link: "seeds", words: expect.stringContaining(unasked) }),
+    );
     const json = await alpha.ok("invite", "--ttl", "1h", "--json");
     expect(schemaErrors("invite", json)).toEqual([]);
     token = (await alpha.ok("invite")).trim();
@@ -56,6 +64,8 @@ describe("a network made by init", () => {
       (await alpha.status()).certificate?.organisation as string,
     );
     expect(existsSync(join(beta.directory, "join.token"))).toBe(false);
+    expect(daemon.log().split(unasked)).toHaveLength(2);
+    expect(daemon.log()).not.toContain("the seed 127.0.0.1");
   }, 60_000);
 
   test("keeps a node from another network where its file is damaged, and takes it in again", async () => {

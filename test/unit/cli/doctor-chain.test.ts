@@ -147,6 +147,20 @@ describe("doctor's chain", () => {
     expect(firstBroken(links)?.words).toBe("no address is known for a.example:1");
   });
 
+  test("says which seeds are not asked, and does not call those silent", () => {
+    const seeds = [{ place: "192.0.2.1:1", addresses: 1 }];
+    const unasked = [{ subject: "192.0.2.1:1", words: "it is not asked", mend: "name its key" }];
+    const alone = { ...node, organisations: 1, seeds, unasked };
+    const said = (evidence: NodeEvidence) =>
+      nodeLinks(evidence, wallMs).filter(({ link }) => link === "seeds");
+    expect(said(alone)).toEqual([
+      { link: "seeds", state: "broken", words: "it is not asked", mend: "name its key" },
+    ]);
+    const more = [...seeds, { place: "192.0.2.2:2", addresses: 1 }];
+    expect(said({ ...alone, seeds: more }).at(-1)?.words).toStartWith("192.0.2.2:2 did not answer");
+    expect(said({ ...alone, connected: 1 }).map(({ state }) => state)).toEqual(["unknown", "ok"]);
+  });
+
   test("breaks at this node's own certificate, before what follows from that", () => {
     const certificate = { expires: wallMs / 1000 - 60 };
     const first = firstBroken(peerLinks({ ...peer, node: { ...peer.node, certificate } }));

@@ -48,6 +48,7 @@ describe("status", () => {
     organisations: 0,
     certificate: null,
     joining: false,
+    warnings: [],
     offers: [],
     forward: "off",
     routes: [],

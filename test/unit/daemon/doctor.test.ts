@@ -12,6 +12,7 @@ const sources = {
   status: () => status,
   roster: () => ({ admitsText: () => true, isRevokedText: () => false }),
   seeds: () => [],
+  unasked: () => [],
   domains: () => [],
   now: () => ({ ms: 2_000, wallMs: 2_000 }),
   config: () => ({ prefix: { address: "10.99.0.0", bits: 16 }, mtu: 1360 }),
