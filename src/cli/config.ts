@@ -22,6 +22,8 @@ const show = defineCommand({
   },
   run({ args, rawArgs }) {
     const sources = settingSources(settingNames, args, rawArgs);
+    // What cannot be used is no setting: up would refuse it in the same words.
+    readConfig(sources);
     const settings = [...sayings(sources, settingNames)].map(([name, { texts, where }]) => ({
       name,
       values: texts.filter((text) => text !== ""),

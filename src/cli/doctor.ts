@@ -7,7 +7,7 @@ import { readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { defineCommand } from "citty";
 import { MeshError } from "../base/errors.ts";
-import { readConfig, readSettings, settingNames } from "../daemon/config.ts";
+import { readConfig, readSettings } from "../daemon/config.ts";
 import { ask } from "../daemon/control.ts";
 import { readPolicy } from "../daemon/policy-file.ts";
 import type { ConfigSources, MeshConfig } from "../daemon/setting.ts";
@@ -32,6 +32,8 @@ import { printRows } from "./print.ts";
 import { openCrypto } from "./trust-context.ts";
 
 export const doctorSchema = 1;
+/** Of the settings; the others are read for mistakes in the file and in the environment. */
+const needed = ["state_dir", "control_socket", "tun"] as const;
 const witnessesMax = 3;
 const askMs = 2_000;
 /** What is above IPv6 and ICMPv6 in a packet. */
@@ -54,7 +56,7 @@ export default defineCommand({
       description: "a member: its name, identity or address",
     },
     json: { type: "boolean", description: "print JSON" },
-    ...settingFlags(settingNames),
+    ...settingFlags(needed),
   },
   async run(called) {
     const { args } = called;
@@ -186,7 +188,7 @@ async function passes(address: string, bytes: number): Promise<boolean> {
 async function machine(
   called: Called,
 ): Promise<{ evidence: MachineEvidence; status: MeshStatus | undefined }> {
-  const sources = settingSources(settingNames, called.args, called.rawArgs);
+  const sources = settingSources(needed, called.args, called.rawArgs);
   let config: MeshConfig | undefined;
   let wrong: string | undefined;
   try {
@@ -219,8 +221,6 @@ async function machine(
 
 /** The whole of it is said of the configuration already. */
 const elsewhere = (): void => undefined;
-const needed = ["control_socket", "state_dir", "tun"] as const;
-
 /** Of a configuration with a mistake: what can be read of it, else what flags and defaults say. */
 function settingsNeeded(sources: ConfigSources): Pick<MeshConfig, (typeof needed)[number]> {
   try {

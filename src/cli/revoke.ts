@@ -2,11 +2,19 @@
  * `meshvpn revoke KEY|FILE|-`: never accept a key here again, whoever vouches for it; or take in what
  * an organisation revoked, which spreads to all members.
  */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { defineCommand } from "citty";
+import { equalBytes } from "../base/bytes.ts";
 import { readSettings } from "../daemon/config.ts";
-import { addKey, removeKey } from "../daemon/trust-files.ts";
+import type { MeshConfig } from "../daemon/setting.ts";
+import { addKey, organisationFile, parseKeyLine, removeKey } from "../daemon/trust-files.ts";
+import { looksLikeInvite } from "../trust/invite.ts";
+import { looksLikeSigned } from "../trust/statement.ts";
 import { usageError } from "./errors.ts";
 import { settingFlags, settingSources } from "./flags.ts";
+import { findMember } from "./member.ts";
+import { statusOf } from "./policy-context.ts";
 import { checkSigned, keepSigned } from "./signed.ts";
 import {
   described,
@@ -14,8 +22,11 @@ import {
   named,
   networkOf,
   openCrypto,
+  ownIdentity,
+  parseKeyArgument,
   readGiven,
   reload,
+  warn,
 } from "./trust-context.ts";
 
 const names = ["state_dir", "control_socket", "network"] as const;
@@ -34,7 +45,7 @@ export default defineCommand({
       required: false,
       valueHint: "KEY|NAME|FILE|-",
       description:
-        "a public key, your own word for it, the line that org revoke printed, or a file of such lines",
+        "a public key, a member's name, the line that org revoke printed, or a file of such lines",
     },
     ...settingFlags(names),
   },
@@ -42,18 +53,23 @@ export default defineCommand({
     const settings = readSettings(settingSources(names, args, rawArgs), names);
     const { state_dir: directory, control_socket: socket } = settings;
     if (args.key === undefined) throw usageError("no key is given", "revoke whom?", help);
-    const given: readonly Given[] =
-      named(directory, args.key, ["trusted", "organisations"])?.map((identity) => {
-        return { kind: "key", identity, name: args.key as string };
-      }) ?? readGiven(args.key, "revoke", help);
+    const given = await whom(settings, args.key);
     const crypto = await openCrypto();
+    const own = ownIdentity(crypto, directory);
     const context = {
       crypto,
       directory,
       networkId: networkOf(crypto, directory, settings.network),
     };
     for (const each of given) {
-      if (each.kind === "key") continue;
+      if (each.kind === "key") {
+        if (own === undefined || !equalBytes(own, each.identity)) continue;
+        throw usageError(
+          `cannot revoke ${described(each)}`,
+          "it is this node's own identity",
+          "to leave the network, end the daemon and remove the state directory; where the key was stolen, revoke it on the other nodes",
+        );
+      }
       if (each.kind !== "revocation") {
         throw usageError(
           "cannot revoke that",
@@ -72,6 +88,39 @@ export default defineCommand({
       removeKey(directory, "trusted", each.identity);
       console.log(`revoked here: ${described(each)}`);
     }
+    const keys = given.filter(({ kind }) => kind === "key");
+    if (keys.length > 0) warn(nextStep(directory));
     await reload(socket);
   },
 });
+
+type Settings = Pick<MeshConfig, (typeof names)[number]>;
+
+/** By the operator's own word, by key, by what was signed; else a member as a daemon that runs knows it. */
+async function whom(settings: Settings, said: string): Promise<readonly Given[]> {
+  const { state_dir: directory, control_socket: socket } = settings;
+  const known = named(directory, said, ["trusted", "organisations"]);
+  if (known !== undefined) return known.map((identity) => ({ kind: "key", identity, name: said }));
+  const status = isReadable(said) ? undefined : await statusOf(socket);
+  if (status === undefined) return readGiven(said, "revoke", help);
+  const member = findMember(status, said);
+  return [{ kind: "key", identity: parseKeyArgument(member.identity, "revoke", help), name: "" }];
+}
+
+function isReadable(said: string): boolean {
+  return (
+    said === "-" ||
+    parseKeyLine(said) !== undefined ||
+    looksLikeSigned(said) ||
+    looksLikeInvite(said) ||
+    existsSync(said)
+  );
+}
+
+/** The others do not know of it, and nothing says how it is taken back. */
+function nextStep(directory: string): string {
+  const others = existsSync(join(directory, organisationFile))
+    ? "meshvpn org revoke KEY puts it out everywhere"
+    : "run it on the others too, or meshvpn org revoke KEY where an organisation's key is, which puts it out everywhere";
+  return `that holds on this node alone: ${others}; to take it back, remove its file from ${directory}/revoked and run meshvpn reload`;
+}

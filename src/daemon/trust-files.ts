@@ -70,7 +70,7 @@ const signedDirectory = "signed";
 const signedEnding = ".signed";
 const invitesFile = "invites.json";
 const tokenFile = "join.token";
-const organisationFile = "organisation.key";
+export const organisationFile = "organisation.key";
 const smallBytesMax = 64 * 1024;
 const invitesBytesMax = 512 * 1024 * 1024;
 

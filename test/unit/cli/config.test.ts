@@ -35,6 +35,29 @@ describe("config", () => {
     expect(settings).toContainEqual(seed);
   });
 
+  test("show takes nothing for a setting that up would refuse, wherever it is said", async () => {
+    const flag = await meshvpn(["config", "show", "--config", file, "--port", "0x50"]);
+    expect(flag).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: 'meshvpn: cannot use --port: "0x50" is not acceptable; give it a port, 0 to 65535\n',
+    });
+    const variable = await meshvpn(["config", "show", "--config", file], { MESHVPN_MTU: "1e3" });
+    expect([variable.code, variable.stderr.includes("cannot use MESHVPN_MTU")]).toEqual([2, true]);
+    const line = join(directory, "wrong.toml");
+    writeFileSync(line, 'mtu = "9"\n');
+    const { code, stderr } = await meshvpn(["config", "show", "--config", line]);
+    expect([code, stderr.includes(`cannot use mtu in ${line}:1`)]).toEqual([2, true]);
+  });
+
+  test("doctor has the flags that it uses, and no others of up", async () => {
+    const { stdout } = await meshvpn(["doctor", "--help"]);
+    for (const flag of ["--state-dir", "--control-socket", "--config", "--json", "--no-tun"]) {
+      expect(stdout).toContain(flag);
+    }
+    for (const flag of ["--mtu", "--seed", "--relay"]) expect(stdout).not.toContain(flag);
+  });
+
   test("check names the line and the key that was meant, and ends with 2", async () => {
     expect(await meshvpn(["config", "check", file])).toEqual({
       code: 0,

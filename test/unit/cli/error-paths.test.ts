@@ -108,6 +108,7 @@ const refusals: readonly [string, readonly string[], string, number, string][] =
   ["routes approve", [key, "nonsense"], "made", 2, "192.168.7.0/24"],
   ["routes remove", [key, "10.0.0.0/8"], "made", 2, ""],
   ["exit-node", ["nobody"], "made", 2, "there is no member nobody"],
+  ["config show", ["--port", "0x50"], "made", 2, "give it a port, 0 to 65535"],
   ["config show", ["--config", "absent.toml"], "made", 2, "there is no such file"],
   ["config check", ["config.toml"], "made", 2, "config.toml:2: "],
   ["config check", ["absent.toml"], "made", 2, "there is no such file"],

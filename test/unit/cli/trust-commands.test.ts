@@ -54,7 +54,10 @@ async function on(machine: string, args: readonly string[], input = ""): Promise
 
 async function ok(machine: string, ...args: string[]): Promise<string> {
   const ran = await on(machine, args);
-  expect([ran.code, ran.error.replace(/^meshvpn: give that line[^\n]*\n/, "")]).toEqual([0, ""]);
+  expect([
+    ran.code,
+    ran.error.replace(/^meshvpn: (give that line|that holds on)[^\n]*\n/, ""),
+  ]).toEqual([0, ""]);
   return ran.out;
 }
 
@@ -227,4 +230,13 @@ test("revoke puts a key out here for good", async () => {
   expect(await ok("a", "trust", "--list")).toBe(`${b}\t\trevoked`);
   expectRefusal(await on("a", ["revoke"]), 2, "no key is given");
   expectRefusal(await on("a", ["trust", b]), 1, "it was revoked here for good");
+  const said = await on("a", ["revoke", b]);
+  expect(said.error).toStartWith("meshvpn: that holds on this node alone: run it on the others");
+  expect(said.error).toContain(`remove its file from ${join(scene, "a", "revoked")}`);
+  rmSync(join(scene, "a", "revoked"), { recursive: true });
+  expect(await ok("a", "trust", b)).toBe(`trusted: ${b}`);
+  expectRefusal(await on("b", ["revoke", b]), 2, "this node's own identity");
+  const own = await ok("own", "org", "keygen");
+  expect(own).toHaveLength(44);
+  expect((await on("own", ["revoke", b])).error).toContain("alone: meshvpn org revoke KEY puts");
 });
