@@ -31,6 +31,8 @@ import type { Peer, PeerTable, PeerTableEvent } from "./peer-table.ts";
 const forwardKibPerSecond = 16;
 /** What others see of this node goes into its record no more often. */
 const publishMsMin = 60_000;
+/** One member's word for a NAT with one mapping for each destination waits so long: a second one mostly says otherwise. */
+const guessMs = 10_000;
 /** An initiation goes to so many places at once. */
 const fanoutMax = 8;
 /** Where they relay, or are near, all with sessions are compared no more often. */
@@ -104,6 +106,8 @@ export class Pathfinder {
   #published = "";
   #news: string | undefined;
   #publishAtMs = Number.NEGATIVE_INFINITY;
+  /** Since when such a guess is all there is. */
+  #guessedAtMs: number | undefined;
   /** Members that others may be reached through: who offers it first, then the nearest. */
   #relays: readonly Member[] = [];
   #rankAtMs = Number.NEGATIVE_INFINITY;
@@ -171,6 +175,7 @@ export class Pathfinder {
   /** Whether the record should be signed anew for what was observed. */
   takeNews(now: Instant): boolean {
     if (this.#news === undefined || now.ms < this.#publishAtMs) return false;
+    if (this.#guessedAtMs !== undefined && now.ms < this.#guessedAtMs + guessMs) return false;
     this.#published = this.#news;
     this.#news = undefined;
     this.#publishAtMs = now.ms + publishMsMin;
@@ -439,7 +444,9 @@ export class Pathfinder {
       this.#own.filter(({ kind }) => kind === "interface").map(({ address }) => address),
       this.#own.find(({ kind }) => kind === "interface")?.port ?? 0,
     );
-    this.#kind = isGuess && this.#stunKind !== "unknown" ? this.#stunKind : kind;
+    const isAlone = isGuess && this.#stunKind === "unknown";
+    this.#kind = isGuess && !isAlone ? this.#stunKind : kind;
+    this.#guessedAtMs = isAlone && kind === "hard" ? (this.#guessedAtMs ?? now.ms) : undefined;
     return this.#kind;
   }
 

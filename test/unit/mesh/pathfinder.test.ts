@@ -2,10 +2,12 @@
 import { describe, expect, test } from "bun:test";
 import type { Endpoint } from "../../../src/base/endpoint.ts";
 import { relayWayOf } from "../../../src/base/endpoint.ts";
-import type { PeerRef } from "../../../src/mesh/dataplane.ts";
+import { Fifo } from "../../../src/base/fifo.ts";
+import type { PeerRef, Transmit } from "../../../src/mesh/dataplane.ts";
 import { Member, Members } from "../../../src/mesh/member.ts";
 import { Pathfinder } from "../../../src/mesh/pathfinder.ts";
 import type { Peer, PeerTable } from "../../../src/mesh/peer-table.ts";
+import { encodePathMessage } from "../../../src/nat/message.ts";
 import { MemberTable } from "../../../src/swim/state.ts";
 import { SignedStore } from "../../../src/swim/store.ts";
 import type { Record, Verified } from "../../../src/trust/record.ts";
@@ -48,6 +50,27 @@ class Scene {
     // As in the node: paths hear of a session before membership does.
     this.pathfinder.setLink({ ms: atMs, wallMs: atMs }, member, linked);
     this.table.setLinked(atMs, member.slot, linked);
+  }
+
+  /** A session with the member comes up, and it answers the probe by which it is asked where it sees this node. */
+  see(member: Member, seen: Endpoint, atMs: number): void {
+    this.link(member, true, atMs);
+    const out = new Fifo<Transmit>();
+    this.pathfinder.drain(out);
+    const at = { ms: atMs, wallMs: atMs };
+    for (let it = out.shift(); it; it = out.shift()) {
+      if (it.kind !== "session_message" || it.bytes[0] !== 13) continue;
+      const number = new DataView(it.bytes.buffer, it.bytes.byteOffset).getUint32(4, true);
+      const reply = encodePathMessage({ kind: "reply", number, observed: seen });
+      this.pathfinder.handleMessage(at, member, reply, member.peer.endpoint as Endpoint);
+    }
+    this.pathfinder.settle(at);
+  }
+
+  /** Whether a record is to be signed for what was seen, and what it says of the NAT. */
+  news(atMs: number): string | undefined {
+    const { pathfinder } = this;
+    return pathfinder.takeNews({ ms: atMs, wallMs: atMs }) ? pathfinder.lastNatKind : undefined;
   }
 
   relaysOf(member: Member): (number | undefined)[] {
@@ -100,6 +123,46 @@ describe("a member may be reached through", () => {
     for (let i = 0; i < 100; i += 1) scene.table.measured((all[4] as Member).slot, 1);
     scene.link(all[3] as Member, true, now.ms + 10_001);
     expect(scene.relaysOf(far)[0]).toBe(5);
+  });
+});
+
+describe("where members see this node, behind a NAT,", () => {
+  const outside = { address: "203.0.113.1", port: 7_000 };
+
+  function behindNat(): { scene: Scene; a: Member; b: Member } {
+    const scene = new Scene();
+    const own = { kind: "interface", address: "192.168.0.2", port: 51_820 } as const;
+    scene.pathfinder.setOwn(now, [own]);
+    return { scene, a: scene.member(1, false), b: scene.member(2, false) };
+  }
+
+  test("is said at once where two agree, and one record is enough for it", () => {
+    const { scene, a, b } = behindNat();
+    scene.see(a, outside, 2_000);
+    expect(scene.news(2_000)).toBeUndefined();
+    scene.see(b, outside, 3_000);
+    expect(scene.news(3_000)).toBe("easy");
+    expect(scene.news(100_000)).toBeUndefined();
+  });
+
+  test("is said at once where two see it elsewhere", () => {
+    const { scene, a, b } = behindNat();
+    scene.see(a, outside, 2_000);
+    scene.see(b, { ...outside, port: 7_001 }, 3_000);
+    expect(scene.news(3_000)).toBe("hard");
+  });
+
+  test("is said of one member's word when no second one has come within ten seconds", () => {
+    const { scene, a } = behindNat();
+    scene.see(a, outside, 2_000);
+    expect(scene.news(11_999)).toBeUndefined();
+    expect(scene.news(12_000)).toBe("hard");
+  });
+
+  test("is said at once of one member's word where the port was kept: there it helps", () => {
+    const { scene, a } = behindNat();
+    scene.see(a, { ...outside, port: 51_820 }, 2_000);
+    expect(scene.news(2_000)).toBe("easy");
   });
 });
 
