@@ -469,6 +469,7 @@ pub const Pair = struct {
     pub fn openConnected() !Pair {
         var pair: Pair = try .open();
         errdefer pair.close();
+        errdefer pair.printCounters();
         try pair.connect(.{ .number = 0 });
         return pair;
     }

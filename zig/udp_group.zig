@@ -22,21 +22,20 @@ pub const Group = struct {
         assert(std.math.isPowerOfTwo(count) and count <= constants.lanes_max);
         var group: Group = .{};
         errdefer group.close();
-        const shared = count > 1 or apart;
-        // Among sockets that share a port, another process of this user could join in unseen: one
-        // that shares nothing says first whether the port is free.
-        if (shared and requested_port != 0) {
-            var alone: Udp = try .open(requested_port, 0, .{ .offload = false, .ipv6 = options.ipv6 });
-            alone.close();
-        }
-        var each = options;
-        each.shared = shared;
-        for (group.members[0..count]) |*member| {
-            const port = if (group.count == 0) requested_port else group.members[0].port;
-            member.* = try .open(port, fwmark, each);
+        // Bound alone, it has a port that nobody else has. One that shares from the start joins whoever of
+        // this user shares the port that is asked for, and is given such a port where it asks for any:
+        // another device's, which then receives what is sent to this one.
+        const first = &group.members[0];
+        first.* = try .open(requested_port, fwmark, options);
+        group.count = 1;
+        if (count > 1 or apart) try first.share();
+        var joining = options;
+        joining.shared = true;
+        for (group.members[1..count]) |*member| {
+            member.* = try .open(first.port, fwmark, joining);
             group.count += 1;
         }
-        if (apart) group.openHandshakes(fwmark, each);
+        if (apart) group.openHandshakes(fwmark, joining);
         if (count > 1 and group.handshakes == null) try group.steer();
         return group;
     }
@@ -181,6 +180,33 @@ test "what is no transport message comes by a socket of its own, over a change o
                 }
             };
             try std.testing.expectEqual(0, group.handshakes.?.lost());
+        }
+    }.body);
+}
+
+test "a group is never given a port that another has, however few are left" {
+    const scene = @import("io_scene.zig");
+    try scene.inOwnNamespace(struct {
+        fn body(_: *@import("netlink.zig").Netlink) anyerror!void {
+            try allowPorts("40000 40001");
+            // The kernel begins to look at a random one.
+            for (0..16) |_| {
+                var one: Group = try .open(1, true, 0, 0, .{});
+                defer one.close();
+                var other: Group = try .open(2, true, 0, 0, .{});
+                defer other.close();
+                try std.testing.expect(one.members[0].port != other.members[0].port);
+                try std.testing.expectError(error.AddressInUse, Group.open(1, true, 0, 0, .{}));
+            }
+        }
+
+        /// What the kernel chooses from where it is asked for any port.
+        fn allowPorts(range: []const u8) !void {
+            const rc = linux.open("/proc/sys/net/ipv4/ip_local_port_range", .{ .ACCMODE = .WRONLY }, 0);
+            try std.testing.expectEqual(.SUCCESS, linux.errno(rc));
+            const fd: linux.fd_t = @intCast(rc);
+            defer _ = linux.close(fd);
+            try std.testing.expectEqual(range.len, linux.write(fd, range.ptr, range.len));
         }
     }.body);
 }

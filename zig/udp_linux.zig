@@ -32,7 +32,8 @@ pub const Options = struct {
     offload: bool = true,
     /// false: an AF_INET socket, as where IPv6 does not exist.
     ipv6: bool = true,
-    /// Others of this user may bind the same port (SO_REUSEPORT).
+    /// To join sockets of this user that share the port (SO_REUSEPORT). Not with port 0: among the free ones
+    /// the kernel then counts those that others share.
     shared: bool = false,
     /// Only for what is no data: nothing is told of traffic classes, and of what was lost only when asked
     /// (`lost`), since each control message costs as much as the rest of a small datagram's copying.
@@ -58,6 +59,7 @@ pub const Udp = struct {
     /// one. fwmark 0: none.
     pub fn open(requested_port: u16, fwmark: u32, options: Options) OpenError!Udp {
         var dual_stack = options.ipv6;
+        assert(!options.shared or requested_port != 0);
         const fd = try openEither(&dual_stack);
         errdefer _ = linux.close(fd);
         var udp: Udp = .{ .fd = fd, .port = 0, .dual_stack = dual_stack, .gro = false, .segments_max = 0 };
@@ -74,12 +76,16 @@ pub const Udp = struct {
         return udp;
     }
 
+    /// From now on others of this user may bind the same port; nobody could before. Idempotent.
+    pub fn share(udp: *const Udp) OpenError!void {
+        try require(setOption(udp.fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, 1));
+    }
+
     /// Another socket on the same port, for one remote alone. The kernel prefers it for what that
     /// one sends and keeps the route. `local` of another family: the kernel chooses the address.
     /// Between bind and connect it may be given what is not from the remote.
     pub fn openConnected(udp: *const Udp, remote: abi.Endpoint, local: abi.Endpoint) OpenError!Udp {
-        // Where the port is shared with nothing yet, only now: nobody could share it when this one was bound.
-        try require(setOption(udp.fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, 1));
+        try udp.share();
         const fd = try openSocket(if (udp.dual_stack) linux.AF.INET6 else linux.AF.INET);
         errdefer _ = linux.close(fd);
         var own = udp.*;
