@@ -189,14 +189,15 @@ pub const Doorbell = struct {
         self.* = undefined;
     }
 
+    // Both exchange, so whoever comes second sees all that the first did before: either the producer sees
+    // the bell armed, or the consumer, which looks at the queues after arming, sees the entry.
+
     pub fn arm(self: *Doorbell) void {
-        // Sequentially consistent with the queues' indices: either the producer sees the bell
-        // armed, or the consumer, which looks at the queues after arming, sees the entry.
-        self.armed.store(1, .seq_cst);
+        _ = self.armed.swap(1, .acq_rel);
     }
 
     pub fn ring(self: *Doorbell) void {
-        if (self.armed.swap(0, .seq_cst) == 0) return;
+        if (self.armed.swap(0, .acq_rel) == 0) return;
         const byte = [_]u8{1};
         _ = linux.sendto(self.fds[1], &byte, 1, linux.MSG.NOSIGNAL, null, 0);
     }

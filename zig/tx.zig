@@ -119,7 +119,7 @@ pub const Tx = struct {
     slept: bool = false,
     /// Held by whoever makes a turn, or waits for the timers.
     turns: Mutex = .{},
-    /// Until when the thread sleeps, unless it is woken; 0 = it is awake.
+    /// Until when the thread sleeps, unless it is woken; 0 = it is awake. Set where `turns` is held.
     asleep_until_ns: std.atomic.Value(u64) = .init(0),
 
     now_ns: u64 = 0,
@@ -189,9 +189,10 @@ pub const Tx = struct {
     /// acknowledgement, a ping's answer) leaves before this thread has woken up on another processor.
     /// Only where nothing waits in the socket, so that it need not wait for it.
     pub fn assist(self: *Tx) void {
-        const asleep_until_ns = self.asleep_until_ns.load(.acquire);
-        if (asleep_until_ns == 0 or !self.turns.tryLock()) return;
+        if (self.asleep_until_ns.load(.monotonic) == 0 or !self.turns.tryLock()) return;
         defer self.turns.unlock();
+        // Before the lock it may have been that of an earlier sleep.
+        const asleep_until_ns = self.asleep_until_ns.load(.monotonic);
         if (self.outbound.isBound() or !self.udp.isDrained()) return;
         _ = self.turn();
         // The poll sleeps on where nothing is left to be read.
@@ -671,7 +672,7 @@ pub const Tx = struct {
         self.turns.lock();
         const due_ns = @max(self.timers_due_ns, 1);
         const tun_fd = if (self.tun != null and !self.link_gone) self.tun.?.fd else -1;
-        self.asleep_until_ns.store(due_ns, .release);
+        self.asleep_until_ns.store(due_ns, .monotonic);
         self.turns.unlock();
         const monitor_fd = if (self.monitor) |monitor| monitor.fd else -1;
         var polled = [_]linux.pollfd{
@@ -682,7 +683,7 @@ pub const Tx = struct {
         const wait_ns = due_ns -| tables_.nowNs();
         const timeout_ms: i32 = @intCast(@min(wait_ns / constants.ns_per_ms + 1, 60_000));
         sleep.poll(&polled, timeout_ms);
-        self.asleep_until_ns.store(0, .release);
+        self.asleep_until_ns.store(0, .monotonic);
         if (polled[1].revents == 0 and polled[2].revents == 0) return;
         self.turns.lock();
         defer self.turns.unlock();
