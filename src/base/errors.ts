@@ -26,6 +26,12 @@ export class MeshError extends Error {
   }
 }
 
+/** Why nothing can be written, and what to do. */
+export const diskFull = [
+  "the disk is full or read-only",
+  "make room there, or name another directory",
+] as const;
+
 /** A broken assumption of this program; never caused by input. */
 export class AssertionError extends Error {
   override readonly name = "AssertionError";

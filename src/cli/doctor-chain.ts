@@ -3,7 +3,7 @@
  * before, in words with the mend. Pure; how the evidence was got is doctor.ts', and what lies between
  * this node and a member is doctor-peer.ts'.
  */
-import type { MeshError } from "../base/errors.ts";
+import { diskFull, type MeshError } from "../base/errors.ts";
 import { certificateMend, type RefusedStatus, refusalWords, timeText } from "../daemon/refusal.ts";
 import { identityMend } from "../daemon/state.ts";
 import type { DomainStatus } from "../daemon/surroundings.ts";
@@ -23,6 +23,8 @@ export interface MachineEvidence {
   /** The error is the daemon's own, which would not start with it. */
   readonly identity: "there" | "absent" | "unreadable" | MeshError;
   readonly stateDirectory: string;
+  /** Nothing can be kept in it. */
+  readonly stateUnwritable: boolean;
   /** What is wrong in it, which a daemon that runs has not read yet; undefined: nothing. */
   readonly policy: string | undefined;
   readonly wallMs: number;
@@ -65,6 +67,7 @@ export function machineLinks(evidence: MachineEvidence): readonly Link[] {
       : broken("configuration", evidence.config, "see meshvpn config check"),
     clockLink(evidence),
     identityLink(evidence),
+    ...(evidence.stateUnwritable ? [stateLink(evidence)] : []),
     ...(evidence.policy === undefined
       ? []
       : [broken("policy", `${evidence.policy}, or no daemon starts`, "see meshvpn policy check")]),
@@ -91,6 +94,12 @@ function identityLink({ identity, stateDirectory }: MachineEvidence): Link {
     default:
       return broken("identity", `${identity.message}: ${identity.why}`, identity.remedy);
   }
+}
+
+/** A daemon goes on with it, and forgets what it could not keep. */
+function stateLink({ stateDirectory }: MachineEvidence): Link {
+  const [why, mend] = diskFull;
+  return broken("state", `nothing can be kept in ${stateDirectory}: ${why}`, mend);
 }
 
 function clockLink({ wallMs, builtMs }: MachineEvidence): Link {

@@ -15,6 +15,7 @@ import { checkKeys } from "../daemon/state.ts";
 import type { MeshStatus } from "../daemon/status.ts";
 import type { NodeView } from "../daemon/view.ts";
 import { askWitness } from "../daemon/witness.ts";
+import { isFullOrReadOnly } from "../native/disk.ts";
 import { parseIdentity } from "../trust/identity.ts";
 import type { Called } from "./ask.ts";
 import {
@@ -212,6 +213,7 @@ async function machine(
       tunWanted: said.tun,
       identity: await identityState(said.state_dir),
       stateDirectory: said.state_dir,
+      stateUnwritable: isFullOrReadOnly(said.state_dir),
       policy: policyMistake(said.state_dir),
       wallMs: Date.now(),
       builtMs,

@@ -16,7 +16,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { MeshError } from "../base/errors.ts";
+import { diskFull, MeshError } from "../base/errors.ts";
 
 export type Warn = (text: string) => void;
 
@@ -175,7 +175,7 @@ export function attempt<T>(what: string, path: string, body: () => T): T {
       code === "EACCES" || code === "EPERM"
         ? ["permission_denied", "permission denied", "run as root or as the owner"]
         : code === "ENOSPC" || code === "EROFS"
-          ? ["state_unwritable", "the disk is full or read-only", "make room there"]
+          ? ["state_unwritable", ...diskFull]
           : ["state_unusable", `the system refused (${code})`, "check the path"];
     throw new MeshError(kind, `cannot ${what}: ${path}`, why, remedy);
   }

@@ -1,8 +1,9 @@
 /** The policy on disk, below the state directory: read whole, written whole. */
-import { chmodSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { MeshError } from "../base/errors.ts";
+import { diskFull, MeshError } from "../base/errors.ts";
 import { openPolicy, type Policy, parsePolicy } from "../trust/policy.ts";
+import { writeWhole } from "./files.ts";
 
 const bytesMax = 256 * 1024;
 
@@ -50,9 +51,12 @@ function unwritable(path: string, code: string): MeshError {
     const remedy = "run meshvpn keygen first, or name its --state-dir";
     return new MeshError("policy_unwritable", what, "there is no such state directory", remedy);
   }
+  if (code === "EROFS" || code === "ENOSPC") {
+    return new MeshError("policy_unwritable", what, ...diskFull);
+  }
   const denied = code === "EACCES" || code === "EPERM";
   const why = denied ? "permission denied" : `the system refused (${code})`;
-  const remedy = denied ? "run as root" : "check the disk and the path";
+  const remedy = denied ? "run as root" : "check the path";
   return new MeshError(denied ? "permission_denied" : "policy_unwritable", what, why, remedy);
 }
 
@@ -60,11 +64,9 @@ export function writePolicyText(stateDirectory: string, text: string): void {
   const path = policyPath(stateDirectory);
   // Never written where a mistake is in it.
   policyOf(text, path);
-  const whole = `${path}.new`;
   try {
-    writeFileSync(whole, text, { mode: 0o600 });
-    chmodSync(whole, 0o600);
-    renameSync(whole, path);
+    // An empty one would let everybody in, so none is ever seen half written.
+    writeWhole(path, text);
   } catch (error) {
     if (!(error instanceof Error) || !("code" in error)) throw error;
     throw unwritable(path, String(error.code));

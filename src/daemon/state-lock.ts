@@ -7,7 +7,7 @@
 import { Database } from "bun:sqlite";
 import { closeSync, openSync } from "node:fs";
 import { join } from "node:path";
-import { MeshError } from "../base/errors.ts";
+import { diskFull, MeshError } from "../base/errors.ts";
 
 export interface StateLock {
   release(): void;
@@ -22,7 +22,6 @@ export function lockStateDirectory(directory: string): StateLock {
     closeSync(openSync(path, "a", 0o600));
     database = new Database(path);
     database.run("PRAGMA busy_timeout = 0");
-    // Nothing is written, so a disk that is full locks nobody out.
     // Nothing reaches the disk, so one that is full locks nobody out.
     database.run("PRAGMA journal_mode = MEMORY");
     database.run("BEGIN EXCLUSIVE");
@@ -42,6 +41,10 @@ function refusal(directory: string, path: string, code: string): MeshError {
       `another one uses the state directory ${directory}`,
       "stop it with meshvpn down and its --control-socket, or choose another --state-dir",
     );
+  }
+  if (code === "EROFS" || code === "ENOSPC") {
+    const what = `cannot use the state directory ${directory}`;
+    return new MeshError("state_unwritable", what, ...diskFull);
   }
   const denied = code === "EACCES" || code === "EPERM";
   return new MeshError(

@@ -3,9 +3,11 @@
  * is public bytes and handles. A result that an attacker can cause (a forged tag, a low-order point)
  * is `undefined`; every other failure is a mistake or an exhausted machine, and throws.
  */
+import { dirname } from "node:path";
 import type { Crypto, Secret } from "../base/crypto.ts";
-import { assert, MeshError } from "../base/errors.ts";
+import { assert, diskFull, MeshError } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
+import { isFullOrReadOnly } from "./disk.ts";
 import { type ErrorName, errorName, type Library } from "./library.ts";
 
 const tagBytes = 16;
@@ -271,6 +273,11 @@ function keyFileError(name: ErrorName, verb: "read" | "write", path: string): Me
     file_exists: ["it exists", "move it away first, or ask for it to be replaced"],
     permission_denied: ["permission denied", "run as root or as the file's owner"],
   };
+  // The library has no word for it of its own.
+  const isVague = known[name] === undefined || name === "permission_denied";
+  if (isVague && verb === "write" && isFullOrReadOnly(dirname(path))) {
+    return new MeshError("state_unwritable", what, ...diskFull);
+  }
   const [why, remedy] = known[name] ?? [`the system refused (${name})`, "check the path"];
   return new MeshError(name, what, why, remedy);
 }

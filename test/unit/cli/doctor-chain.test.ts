@@ -22,6 +22,7 @@ const machine: MachineEvidence = {
   tunWanted: true,
   identity: "there",
   stateDirectory: "/var/lib/meshvpn",
+  stateUnwritable: false,
   policy: undefined,
   wallMs,
   builtMs: Date.UTC(2026, 0, 1),
@@ -71,6 +72,7 @@ describe("doctor's chain", () => {
       "policy check",
     ],
     ["no identity", { identity: "absent", daemon: "not running" }, "identity", "join TOKEN"],
+    ["a disk without room", { stateUnwritable: true }, "state", "make room there"],
     ["a socket of somebody else", { daemon: "permission denied" }, "daemon", "as root"],
     ["a daemon that does not answer", { daemon: "silent" }, "daemon", "see its log"],
     [

@@ -199,6 +199,41 @@ describe.if(process.getuid?.() === 0)("without the right to it, refused with 5:"
   }
 });
 
+/** In a mount namespace of its own, so that nothing is left: its place, then the command. */
+function mounted(script: string, place: string): readonly string[] {
+  return ["unshare", "--mount", "sh", "-c", `${script} && exec "$@"`, place];
+}
+const readOnly = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0"';
+const full =
+  'mount -t tmpfs -o size=64k,mode=0700 none "$0" && { head -c 1000000 /dev/zero >"$0/fill" 2>&- || :; }';
+
+describe.if(process.getuid?.() === 0)("where nothing can be written it is said so:", () => {
+  const cases: readonly (readonly [string, readonly string[]])[] = [
+    [readOnly, ["up"]],
+    [readOnly, ["keygen", "--force"]],
+    [readOnly, ["trust", key]],
+    [readOnly, ["policy", "default", "deny"]],
+    [readOnly, ["org", "keygen"]],
+    [full, ["keygen"]],
+    [full, ["init"]],
+    [full, ["trust", key]],
+    [full, ["policy", "default", "deny"]],
+  ];
+  for (const [script, args] of cases) {
+    const how = script === full ? "on a full disk" : "on one for reading only";
+    test(`${args.join(" ")} ${how}`, async () => {
+      const before = mounted(script, join(directory, "made"));
+      const ran = await meshvpn("made", args, { before });
+      expect(ran.stderr).toMatch(
+        /^meshvpn: cannot [^\n]+: the disk is full or read-only; make room there, or name another directory\n$/,
+      );
+      expect([ran.code, ran.stdout]).toEqual([1, ""]);
+      const doctor = await meshvpn("made", ["doctor"], { before });
+      expect(doctor.stdout).toMatch(/^broken\tstate\tnothing can be kept in .*: the disk is full/m);
+    });
+  }
+});
+
 describe("words of several commands", () => {
   test("are completed or refused with what there is", async () => {
     for (const command of ["org", "policy", "config", "debug"]) {
