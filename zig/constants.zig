@@ -61,8 +61,9 @@ pub const relay_ring_frames: u32 = 2048;
 pub const relay_pairs_max: usize = 4096;
 pub const relay_burst_bytes_min: u64 = 64 * 1024;
 pub const stun_transactions_max: usize = 64;
-/// A member that was sent data and is silent for this long is asked for by the control plane.
-pub const path_silent_after_ns: u64 = ns_per_s;
+/// A member that was sent data and is silent for this long is asked for by the control plane. TCP sends
+/// again 0.2, 0.6, 1.4 and 3 s after a loss: another path, found within 0.3 s of this, has the third.
+pub const path_silent_after_ns: u64 = 700 * ns_per_ms;
 /// The same other address of a member is told of no more often.
 pub const path_heard_interval_ns: u64 = 5 * ns_per_s;
 /// And different ones no more often than this: whoever sends copies from many ports fills no queue.

@@ -28,7 +28,7 @@ const renewOnReceiveMs = 165_000;
 /** Of a path that members need kept open: the only interval that is asked for. */
 const persistentMs = 25_000;
 /** zig/constants.zig. */
-const silentAfterMs = 1_000;
+const silentAfterMs = 700;
 const pathHeardIntervalMs = 5_000;
 const strangersWaitingMax = 64;
 const never = Number.POSITIVE_INFINITY;

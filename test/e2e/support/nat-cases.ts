@@ -119,7 +119,7 @@ export const familyChanges: Case = (matrix) =>
       await a.block(closed);
       await untilPaths(nodes, what, isThere, 20_000);
       await stream.flows();
-      measured.push({ what, ms: await stream.worstGapMs(20_000), msMax: oneMovesMsMax });
+      measured.push({ what, ms: await stream.worstGapMs(20_000), msMax: changeMsMax });
       await a.unblock();
     }
     if (!stream.whole) throw new Error("the stream broke");
