@@ -239,6 +239,18 @@ export function isUnicast(address: IpAddress): boolean {
   return first !== 0xff;
 }
 
+/** Of a local network (RFC 1918, RFC 4193) or a link; not a carrier's range, behind which NATs are. */
+export function isPrivate(canonical: string): boolean {
+  const address = parseAddress(canonical);
+  if (address === undefined) return false;
+  const [first = 0, second = 0] = address.bytes;
+  if (address.family === 6) {
+    return (first & 0xfe) === 0xfc || (first === 0xfe && (second & 0xc0) === 0x80);
+  }
+  if (first === 10 || (first === 192 && second === 168)) return true;
+  return (first === 172 && second >> 4 === 1) || (first === 169 && second === 254);
+}
+
 /** IPv4 and IPv6 that no router of the internet forwards (IANA's special-purpose registries). The
  * documentation's prefixes are not among them: they mean nobody, and tests are full of them. */
 const notGlobal = [

@@ -14,7 +14,7 @@ const guessesAtOnce = 64;
 const guessEveryMs = 250;
 /** Ports below are given to nobody by a NAT that draws them. */
 const portMin = 1_024;
-/** After a try that found nothing. */
+/** After the last guess of a try that found nothing. */
 const restMs = 60_000;
 
 export type BirthdayRole = "spray" | "guess";
@@ -74,11 +74,13 @@ export class Guesses {
     this.#ports = [];
   }
 
-  take(nowMs: number): readonly Endpoint[] {
+  /** Those that are due, `most` at most: the others wait. */
+  take(nowMs: number, most: number): readonly Endpoint[] {
     if (this.#ports.length === 0 || nowMs < this.#nextAtMs) return [];
     this.#nextAtMs = nowMs + guessEveryMs;
+    this.#restUntilMs = nowMs + restMs;
     const address = this.#address;
-    return this.#ports.splice(0, guessesAtOnce).map((port) => ({ address, port }));
+    return this.#ports.splice(0, Math.min(guessesAtOnce, most)).map((port) => ({ address, port }));
   }
 
   sent(number: number, guess: Endpoint): void {

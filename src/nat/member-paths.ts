@@ -4,6 +4,7 @@
  * paths.ts sends, paces and keeps the clock. Pure.
  */
 import { type Endpoint, isCarried, relayWayOf, sameEndpoint } from "../base/endpoint.ts";
+import { isPrivate } from "../base/ip.ts";
 import type { PathSize } from "./path-size.ts";
 
 /** Where a way comes from; what was heard is kept least long. */
@@ -13,6 +14,8 @@ export interface Way {
   readonly endpoint: Endpoint;
   /** By a member that relays, or in a stream: left for an address as soon as one answers. */
   readonly relayed: boolean;
+  /** Of a local network: ours, where no NAT need be opened by probes, or another, where none arrives. */
+  readonly isPrivate: boolean;
   source: WaySource;
   /** Of the probe that waits for an answer. */
   number: number | undefined;
@@ -36,6 +39,10 @@ export type Choice = "first" | "direct" | "faster" | "silent" | "handshake";
 export const toldWaysMax = 12;
 export const heardWaysMax = 4;
 export const relayWaysMax = 3;
+/** Rounds of a search in which an address of a local network is asked: two find what is there. */
+const privateRounds = [0, 3];
+/** While a relay is in use and works, others are asked no more often. */
+const relaysAgainMs = 20_000;
 /** A way that failed a short while ago has to answer more often before it is trusted. */
 const failedRecentlyMs = 30_000;
 const streakAfterFailure = 3;
@@ -43,6 +50,8 @@ const rttGain = 0.25;
 const lossGain = 0.2;
 /** A loss of 1 % weighs as much as so many ms. */
 const lossWeightMs = 5;
+/** Whatever the one in use loses above this has other relays asked; one probe of the last three is more. */
+const lossNoted = 0.1;
 /** Among ways of a kind, a switch must be worth it: this share, and this many ms. */
 const fasterShare = 0.7;
 const fasterMsMin = 2;
@@ -83,6 +92,23 @@ export class MemberPaths {
     this.current = this.hear(endpoint);
     this.why = why;
     return this.current;
+  }
+
+  /** In this round of a search for one that no address is known to reach. */
+  isAsked(nowMs: number, way: Way, round: number, sought: boolean): boolean {
+    const { current } = this;
+    const isUp = current !== undefined && !isDown(current);
+    if (way === current) {
+      if (!isUp || way.rttMs === undefined) return true;
+      // A relay in use that loses much is silent for nobody: it is measured with the others.
+      return way.relayed && round === 0;
+    }
+    if (!way.relayed) return !way.isPrivate || privateRounds.includes(round);
+    // Relays are asked once: they answer, or they are not there.
+    if (round > 0) return false;
+    // A first answer may have come before the one in use was measured.
+    const isDue = sought && (way.streak === 1 || nowMs - way.sentMs >= relaysAgainMs);
+    return !isUp || current.loss > lossNoted || isDue;
   }
 
   /** A probe goes out by the way; one that still waits is lost. */
@@ -156,9 +182,11 @@ export class MemberPaths {
   }
 
   #add(endpoint: Endpoint, source: WaySource): Way {
+    const relayed = relayWayOf(endpoint) !== undefined || isCarried(endpoint);
     const way: Way = {
       endpoint,
-      relayed: relayWayOf(endpoint) !== undefined || isCarried(endpoint),
+      relayed,
+      isPrivate: !relayed && isPrivate(endpoint.address),
       source,
       number: undefined,
       sentMs: Number.NEGATIVE_INFINITY,

@@ -5,9 +5,8 @@
  * one in use when the data plane says that it is silent. Members are named by slot. Pure: five verbs.
  *
  * At most 64 probes to a member at once and 120 a minute for long, answers not counted; and where one
- * NAT is symmetric and the other restricted, 1,024 guesses or 256 sprayed probes in a minute. To all
- * members together searches send at most 60 a second (probe-limits.ts), and guesses or sprays go to four
- * in a minute. What a way carries (path-size.ts) is asked only while long packets go by it.
+ * NAT is symmetric and the other restricted, 1,024 guesses or 256 sprayed probes in a minute. What a node
+ * sends to all together is bounded too (probe-limits.ts). What a way carries (path-size.ts) is asked only while long packets go by it.
  */
 
 import type { NatKind } from "../base/candidate.ts";
@@ -35,6 +34,8 @@ const idleRounds = 3;
 const idleRetryMs = 60_000;
 /** A way by which a member is heard is not asked again sooner for that. */
 const heardAgainMs = 1_000;
+/** A way in use that answered so recently is not asked for what is heard by a relay. */
+const heardElsewhereMs = 20_000;
 /** For so long one is sought that asked for it. */
 const askedMs = 15_000;
 /** Answers and whereabouts that a member gets for what it sends, a second. */
@@ -220,11 +221,15 @@ export class Paths {
     const state = this.#states.get(slot);
     if (state === undefined || !state.linked) return;
     const way = state.paths.hear(remote);
+    // It may have left the way in use, or never been there: that is asked too. Of two relays each side may
+    // have its own by which it sends, and says nothing new by the other one.
+    const confirmedMs = state.paths.current?.confirmedMs;
+    const isSettled =
+      way.relayed && confirmedMs !== undefined && now.ms - confirmedMs < heardElsewhereMs;
+    const isKnown = isSettled && way.confirmedMs !== undefined;
     // Its answer is heard too: of two that are heard in turn each would have the other asked for ever.
-    if (now.ms - way.sentMs >= heardAgainMs) this.#probe(now, state, way);
-    // It may have left the way in use, or never been there: that is asked too.
-    const proven = state.paths.current?.confirmedMs !== undefined;
-    if (!way.relayed || !proven) this.#startCheck(now, state);
+    if (!isKnown && now.ms - way.sentMs >= heardAgainMs) this.#probe(now, state, way);
+    if (!isSettled) this.#startCheck(now, state);
     this.#schedule(state);
   }
 
@@ -336,13 +341,14 @@ export class Paths {
       return;
     }
     state.sprays ??= new Sprays();
-    if (state.sprays.start(now.ms)) {
+    if (this.#limits.spare(now.ms) >= sideSocketsMax && state.sprays.start(now.ms)) {
       this.#limits.takeBirthday();
       this.#emit({ kind: "sockets", open: true });
       this.#socketsAtMs = now.ms + sprayedMs;
       for (let socket = 1; socket <= sideSocketsMax; socket += 1) {
         this.#number = (this.#number + 1) % 2 ** 32;
         const bytes = encodePathMessage({ kind: "probe", number: this.#number });
+        this.#limits.take(now.ms);
         this.#send(state, { ...outside, socket }, bytes);
         this.counters.sprays += 1;
       }
@@ -367,7 +373,8 @@ export class Paths {
     const { guesses, paths } = state;
     if (guesses === undefined) return;
     if (paths.current?.relayed === false) guesses.stop();
-    for (const guess of guesses.take(now.ms)) {
+    for (const guess of guesses.take(now.ms, this.#limits.spare(now.ms))) {
+      this.#limits.take(now.ms);
       this.#number = (this.#number + 1) % 2 ** 32;
       guesses.sent(this.#number, guess);
       this.counters.guesses += 1;
@@ -410,15 +417,11 @@ export class Paths {
 
   #probeAll(now: Instant, state: State, round: number): void {
     const { paths } = state;
+    const sought = isSought(now, state);
     if (round === 0) paths.setRelays(this.#relaysOf(state.slot));
     for (const way of paths.ways) {
-      // Relays are asked once: they answer, or they are not there.
-      const again = way.relayed && round > 0;
-      const known = way === paths.current && way.rttMs !== undefined && !isDown(way);
-      // A relay in use that loses much is silent for nobody: it is measured with the others.
-      const settled = known && (round > 0 || !way.relayed);
-      if (settled || (way !== paths.current && again)) continue;
-      if (this.#limits.takeSearch(now.ms, isSought(now, state))) this.#probe(now, state, way);
+      if (!paths.isAsked(now.ms, way, round, sought)) continue;
+      if (this.#limits.takeSearch(now.ms, sought)) this.#probe(now, state, way);
       else this.counters.probesHeld += 1;
     }
   }
@@ -521,6 +524,7 @@ export class Paths {
     if (padded === undefined) return;
     this.#number = number;
     this.#refill(now, state);
+    this.#limits.take(now.ms);
     state.tokens -= 1;
     this.counters.sizeProbes += 1;
     this.#send(state, way.endpoint, encodePathMessage({ kind: "probe", number }), padded);
@@ -596,7 +600,7 @@ export class Paths {
 
   #probe(now: Instant, state: State, way: Way): void {
     this.#refill(now, state);
-    if (state.tokens < 1) {
+    if (state.tokens < 1 || !this.#limits.take(now.ms)) {
       this.counters.probesHeld += 1;
       return;
     }

@@ -1,10 +1,16 @@
 /**
- * What looking for better ways may send to all members together: in a large mesh many are reached by a
+ * What a node may send to find paths, to all members together: in a large mesh many are reached by a
  * relay at any time, and what each one is granted by itself would add up. Whoever there is something
- * for goes first. Time is an argument.
+ * for goes first, and what is in use is asked even when searches and chance have used up their share.
+ * Answers are not counted. Time is an argument.
  */
-import { hasToken, type TokenBucket } from "../base/token-bucket.ts";
+import { hasToken, type TokenBucket, takeToken } from "../base/token-bucket.ts";
 
+/** Probes of all kinds. */
+export const nodeProbesPerSecond = 80;
+export const nodeProbesBurst = 3_072;
+/** So many of them are left to checks of ways in use. */
+const checksKept = 512;
 /** Probes of searches. Who is not sought has none of the last half. */
 export const searchProbesPerSecond = 60;
 export const searchProbesBurst = 600;
@@ -12,13 +18,26 @@ export const searchProbesBurst = 600;
 export const birthdaysMax = 4;
 
 export class ProbeLimits {
+  readonly #all: TokenBucket = { tokens: nodeProbesBurst, atMs: 0 };
   readonly #searches: TokenBucket = { tokens: searchProbesBurst, atMs: 0 };
   readonly #birthdays: TokenBucket = { tokens: birthdaysMax, atMs: 0 };
 
-  /** Takes a probe, if there is one. */
+  /** Takes a probe, if there is one: each that is sent, whatever for. */
+  take(nowMs: number): boolean {
+    return takeToken(this.#all, nowMs, nodeProbesPerSecond, nodeProbesBurst);
+  }
+
+  /** How many there are beside those that are left to checks. */
+  spare(nowMs: number): number {
+    hasToken(this.#all, nowMs, nodeProbesPerSecond, nodeProbesBurst);
+    return Math.max(0, Math.floor(this.#all.tokens - checksKept));
+  }
+
+  /** Takes a search's share in a probe, if there is one. */
   takeSearch(nowMs: number, sought: boolean): boolean {
     hasToken(this.#searches, nowMs, searchProbesPerSecond, searchProbesBurst);
     if (this.#searches.tokens < (sought ? 1 : searchProbesBurst / 2)) return false;
+    if (this.spare(nowMs) === 0) return false;
     this.#searches.tokens -= 1;
     return true;
   }

@@ -240,7 +240,8 @@ export class SimPeers {
     const peer = this.at(ref) as SimPeer | undefined;
     const to = (this.#paths ? by : undefined) ?? peer?.endpoint;
     if (peer === undefined || peer.session === 0 || to === undefined) return false;
-    if (to === peer.endpoint) this.#sent(now, peer);
+    // By a way that is named it goes beside the session's timers, as in zig/tx_ways.zig.
+    if (!this.#paths || by === undefined) this.#sent(now, peer);
     this.#output.send(to, "message", peer.session, bytes);
     return true;
   }
@@ -254,7 +255,9 @@ export class SimPeers {
       this.initiate(now, peer);
       return false;
     }
-    this.#sent(now, peer);
+    // What is another's is no data of ours: nobody need answer it.
+    peer.keepaliveDueMs = never;
+    this.#renew(now, peer);
     this.#output.sendFrame(endpoint, session, frame);
     return true;
   }
@@ -406,6 +409,10 @@ export class SimPeers {
       peer.silentDueMs = now.ms + silentAfterMs;
       this.#silences.set(peer, peer.silentDueMs);
     }
+    this.#renew(now, peer);
+  }
+
+  #renew(now: Instant, peer: SimPeer): void {
     if (peer.initiator && now.ms - peer.madeMs >= rekeyAfterMs) this.initiate(now, peer);
   }
 

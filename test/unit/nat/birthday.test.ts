@@ -38,25 +38,40 @@ test("guesses are 1,024 distinct ports, then there is a rest", () => {
   let batches = 0;
   let nowMs = 1_000;
   for (; guesses.atMs !== undefined; nowMs = guesses.atMs ?? nowMs) {
-    for (const { address, port } of guesses.take(nowMs)) {
+    for (const { address, port } of guesses.take(nowMs, guessesMax)) {
       expect(address).toBe("192.0.2.1");
       ports.add(port);
     }
     batches += 1;
-    expect(guesses.take(nowMs)).toEqual([]);
+    expect(guesses.take(nowMs, guessesMax)).toEqual([]);
   }
   expect(ports.size).toBe(guessesMax);
   expect(Math.min(...ports)).toBeGreaterThanOrEqual(1_024);
   expect(Math.max(...ports)).toBeLessThanOrEqual(65_535);
   expect(batches).toBeGreaterThan(8);
   expect(guesses.start(nowMs, "192.0.2.1")).toBe(false);
-  expect(guesses.start(61_000, "192.0.2.1")).toBe(true);
+  // So long after the last, whenever that was: in no minute there are more.
+  expect(guesses.start(nowMs + 59_999, "192.0.2.1")).toBe(false);
+  expect(guesses.start(nowMs + 60_000, "192.0.2.1")).toBe(true);
+});
+
+test("guesses beyond what the node may send wait for their turn, and none is lost", () => {
+  const guesses = new Guesses(new SeededRandom(3));
+  guesses.start(0, "192.0.2.1");
+  const ports = new Set<number>();
+  for (let turn = 0; guesses.atMs !== undefined; turn += 1) {
+    const most = [0, 5, 1_000][turn % 3] as number;
+    const taken = guesses.take(guesses.atMs, most);
+    expect(taken.length).toBeLessThanOrEqual(most);
+    for (const { port } of taken) ports.add(port);
+  }
+  expect(ports.size).toBe(guessesMax);
 });
 
 test("an answer to a guess names the port and ends the guessing", () => {
   const guesses = new Guesses(new SeededRandom(3));
   guesses.start(0, "192.0.2.1");
-  const [guess] = guesses.take(0);
+  const [guess] = guesses.take(0, 1);
   if (guess === undefined) throw new Error("no guess");
   guesses.sent(77, guess);
   expect(guesses.answered(78)).toBeUndefined();

@@ -102,6 +102,11 @@ function relayed(seek = true): End {
   return end;
 }
 
+/** How often it was asked by that way. */
+function probes(end: End, way: Endpoint): number {
+  return end.sent.filter(({ by, type }) => type === 13 && by === formatEndpoint(way)).length;
+}
+
 describe("a member that is reached through a relay", () => {
   test("is reached directly as soon as it answers at an address that it told", () => {
     const end = relayed();
@@ -156,6 +161,63 @@ describe("a member that is reached through a relay", () => {
       end.run(10);
     }
     expect(end.sent.length - before).toBeLessThan(20);
+  });
+
+  test("is not asked by another relay that it is heard by and that has answered, however often", () => {
+    const end = relayed();
+    end.openWay(relay2, 20);
+    end.run(10_000);
+    const asked = (): number => probes(end, relay2);
+    const before = asked();
+    expect(before).toBeGreaterThan(0);
+    for (let i = 0; i < 8; i += 1) {
+      end.paths.handleHeard(end.now, slot, relay2);
+      end.run(1_000);
+    }
+    expect(asked()).toBe(before);
+  });
+
+  test("moves to the relay that it is heard by, where the one in use leads nowhere any more", () => {
+    const end = relayed(false);
+    end.openWay(relay2, 20);
+    end.run(30_000);
+    end.close(relay);
+    // Nothing that is forwarded for others has the data plane wait for an answer.
+    end.paths.handleHeard(end.now, slot, relay2);
+    end.run(500);
+    expect(end.used).toEqual(relay2);
+  });
+
+  test("moves to another relay within two searches, when the one in use loses all and nobody says so", () => {
+    const end = relayed(false);
+    end.openWay(relay2, 20);
+    end.run(30_000);
+    end.close(relay);
+    end.run(240_000);
+    expect(end.used).toEqual(relay2);
+  });
+
+  test("is asked by other relays three times a minute, and by none while there is nothing for it", () => {
+    const [sought, idle] = [relayed(), relayed(false)];
+    for (const end of [sought, idle]) {
+      end.openWay(relay2, 20);
+      end.run(60_000);
+    }
+    expect(probes(sought, relay2)).toBeGreaterThanOrEqual(3);
+    expect(probes(sought, relay2)).toBeLessThanOrEqual(4);
+    expect(probes(idle, relay2)).toBe(0);
+  });
+
+  test("is asked twice in a search at an address of a local network, and more often at others", () => {
+    const end = relayed();
+    const near = { address: "192.168.0.2", port: 51_820 };
+    end.tell(direct, near);
+    end.run(2_900);
+    expect(probes(end, near)).toBe(2);
+    expect(probes(end, direct)).toBe(7);
+    end.openWay(near, 1);
+    end.run(5_000);
+    expect(end.used).toEqual(near);
   });
 
   test("is told where this node may be when that is news, in whichever order it comes", () => {
