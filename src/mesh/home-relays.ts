@@ -22,9 +22,9 @@ export class HomeRelays {
     this.#table = table;
   }
 
-  /** What the newest record of the member in the slot says; undefined: it is no member any more. */
-  set(slot: number, relays: boolean | undefined): void {
-    if (relays !== true) this.#offering.delete(slot);
+  /** What the newest record of the member in the slot says. */
+  set(slot: number, relays: boolean): void {
+    if (!relays) this.#offering.delete(slot);
     else if (this.#offering.size < offeringMax) {
       this.#offering.set(slot, frameIdOf(this.#table.identity(slot)));
     }
@@ -34,6 +34,11 @@ export class HomeRelays {
   of(id: number): readonly number[] {
     const out: { slot: number; weight: number }[] = [];
     for (const [slot, relay] of this.#offering) {
+      if (!this.#table.has(slot)) {
+        // A member no longer, and nobody's home.
+        this.#offering.delete(slot);
+        continue;
+      }
       if (relay === id || this.#table.stateCode(slot) >= stateCodes.dead) continue;
       out.push({ slot, weight: weightOf(id, relay) });
     }

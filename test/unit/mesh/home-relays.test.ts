@@ -52,6 +52,17 @@ test("members share the relays among them, and one that is dead is nobody's", ()
   expect(seen.homes.of(id)).toHaveLength(homesMax);
 });
 
+test("one that is a member no longer is nobody's, and another takes its place", () => {
+  const seen = seenBy(identities[39] as Uint8Array);
+  const id = frameIdOf(identities[30] as Uint8Array);
+  const [first, second] = seen.homes.of(id) as [number, number];
+  seen.table.remove(first);
+  expect(seen.homes.of(id)).toHaveLength(homesMax);
+  expect(seen.homes.of(id)).toContain(second);
+  expect(seen.homes.of(id)).not.toContain(first);
+  expect(seen.homes.offers(first)).toBe(false);
+});
+
 test("who relays no more is forgotten, and only so many are remembered", () => {
   const table = tableOf(random.bytes(32));
   const homes = new HomeRelays(table);
