@@ -27,6 +27,8 @@ import { HomeRelays } from "./home-relays.ts";
 import type { Member, Members } from "./member.ts";
 import type { Peer, PeerTable, PeerTableEvent } from "./peer-table.ts";
 
+const heardEarlyMax = 64;
+const heardEarlyMs = 1_000;
 /** What a member that offers no relay forwards for each pair all the same: enough for handshakes. */
 const forwardKibPerSecond = 16;
 /** What others see of this node goes into its record no more often. */
@@ -113,6 +115,8 @@ export class Pathfinder {
   #rankAtMs = Number.NEGATIVE_INFINITY;
   /** Members that were reached through another, and may be still. */
   readonly #relayed = new Set<Member>();
+  /** Where members without a session were heard last, by slot: the one that comes up is probably there. */
+  readonly #heardEarly = new Map<number, { readonly remote: Endpoint; readonly untilMs: number }>();
   /** Slots of those for whom there is data. */
   readonly #sought = new Set<number>();
   readonly #homeRelays: HomeRelays;
@@ -202,7 +206,21 @@ export class Pathfinder {
       seek: !this.#isLarge || this.#sought.has(member.slot),
     });
     if (endpoint !== undefined && relayWayOf(endpoint) !== undefined) this.#relayed.add(member);
+    const early = this.#heardEarly.get(member.slot);
+    this.#heardEarly.delete(member.slot);
+    if (early !== undefined && now.ms < early.untilMs && !sameEndpoint(early.remote, endpoint)) {
+      this.#paths.handleHeard(now, member.slot, early.remote);
+    }
     this.#consider(now, member);
+  }
+
+  /** What confirms a session is heard before it is up; the data plane does not say so again for 5 s. */
+  #hearEarly(now: Instant, slot: number, remote: Endpoint): void {
+    this.#heardEarly.delete(slot);
+    const [oldest] = this.#heardEarly.keys();
+    if (oldest !== undefined && this.#heardEarly.size >= heardEarlyMax)
+      this.#heardEarly.delete(oldest);
+    this.#heardEarly.set(slot, { remote, untilMs: now.ms + heardEarlyMs });
   }
 
   /** What the record in the slot says of relaying. */
@@ -253,7 +271,9 @@ export class Pathfinder {
     switch (event.kind) {
       case "path_heard": {
         const member = this.#options.members.ofPeer(event.peer);
-        if (member !== undefined) this.#paths.handleHeard(now, member.slot, event.remote);
+        if (member === undefined) return;
+        if (member.linked) this.#paths.handleHeard(now, member.slot, event.remote);
+        else this.#hearEarly(now, member.slot, event.remote);
         return;
       }
       case "path_silent": {

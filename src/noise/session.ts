@@ -18,6 +18,11 @@ import { type SentTimestamps, timestampBytes } from "./timestamp.ts";
 
 export const rekeyTimeout_ms = 5_000;
 export const rekeyJitter_ms = 334;
+/**
+ * Whoever was answered confirms within a round trip, unless it asked long ago: after a sleep the oldest
+ * initiation that waits is the one that is answered. The kernel waits for REKEY_TIMEOUT here too.
+ */
+export const confirmTimeout_ms = 1_000;
 /** 90 s (REKEY_ATTEMPT_TIME) of tries, 5 s each. */
 export const attemptsMax = 18;
 export const rekeyAfter_ms = 120_000;
@@ -120,7 +125,7 @@ export type SessionStep =
 
 type State =
   | { readonly kind: "idle" }
-  /** A session is wanted, but a handshake message was sent less than 5 s ago. */
+  /** A session is wanted, but a handshake message was sent a moment ago. */
   | { readonly kind: "postponed"; readonly atMs: number }
   | {
       readonly kind: "created_initiation";
@@ -146,8 +151,9 @@ export class Session<Owner> {
   #presharedKey: Secret | undefined;
   /** Computed when first needed; "zero" for a low-order peer. */
   #staticStatic: Secret | "zero" | undefined;
-  /** When any handshake message was last sent to the peer, retries and responses included. */
+  /** When an initiation was last sent to the peer, retries included; and when a response was. */
   #lastSentMs = Number.NEGATIVE_INFINITY;
+  #lastAnsweredMs = Number.NEGATIVE_INFINITY;
   #lastAcceptedMs = Number.NEGATIVE_INFINITY;
   /** When the newest keypair became usable, and until when it is. */
   #establishedMs = Number.NEGATIVE_INFINITY;
@@ -176,14 +182,17 @@ export class Session<Owner> {
     this.#presharedKey = secret;
   }
 
-  /** A handshake is wanted: begins one unless one is in flight, 5 s after the last at the soonest. */
+  /** A handshake is wanted: begins one unless one is in flight or was just answered, 5 s after ours at the soonest. */
   want(now: Instant, wish: Wish): SessionStep | undefined {
     if (this.#state.kind !== "idle") return undefined;
     if (this.#isStale(now, wish)) {
       this.#context.counters.wishes_stale += 1;
       return undefined;
     }
-    const soonestMs = this.#lastSentMs + rekeyTimeout_ms;
+    const soonestMs = Math.max(
+      this.#lastSentMs + rekeyTimeout_ms,
+      this.#lastAnsweredMs + confirmTimeout_ms,
+    );
     if (now.ms < soonestMs) {
       this.#state = { kind: "postponed", atMs: soonestMs };
       return undefined;
@@ -355,6 +364,7 @@ export class Session<Owner> {
     this.dropKeypairs();
     this.#releaseStatic();
     this.#lastSentMs = Number.NEGATIVE_INFINITY;
+    this.#lastAnsweredMs = Number.NEGATIVE_INFINITY;
   }
 
   /** The end: every secret and index is released. */
@@ -417,8 +427,7 @@ export class Session<Owner> {
       sealedNothing: created.sealedPayload,
     });
     this.#stamp.stamp(now, reply);
-    // As in the kernel: having answered, we do not initiate at once ourselves.
-    this.#lastSentMs = now.ms;
+    this.#lastAnsweredMs = now.ms;
     this.keypairs.install({ localIndex, initiator: false, installedMs: now.ms });
     const { send, receive } = created.keys;
     return {

@@ -201,3 +201,45 @@ describe("in a large mesh, to reach one that no address is known of", () => {
     expect(opened.size).toBe(2);
   });
 });
+
+describe("a member whose session comes up again", () => {
+  const elsewhere: Endpoint = { address: "198.51.100.9", port: 51_820 };
+
+  function heard(scene: Scene, member: Member, atMs: number, remote = elsewhere): void {
+    const at = { ms: atMs, wallMs: atMs };
+    const { ref } = member.peer;
+    scene.pathfinder.handleEvent(at, { kind: "path_heard", peer: ref, remote });
+  }
+
+  function asked(scene: Scene): readonly string[] {
+    const out = new Fifo<Transmit>();
+    scene.pathfinder.drain(out);
+    const to: string[] = [];
+    for (let it = out.shift(); it; it = out.shift()) {
+      if (it.kind === "session_message" && it.bytes[0] === 13) to.push(JSON.stringify(it.to));
+    }
+    return to;
+  }
+
+  test("is asked where it confirmed from, though that was heard before the session was known to be up", () => {
+    const scene = new Scene();
+    const member = scene.member(1, false);
+    heard(scene, member, 1_000);
+    scene.link(member, true, 1_001);
+    expect(asked(scene)).toContain(JSON.stringify(elsewhere));
+  });
+
+  test("but not where it was heard long ago, or was before", () => {
+    const scene = new Scene();
+    const [one, two] = [scene.member(1, false), scene.member(2, false)];
+    heard(scene, one, 1_000);
+    scene.link(one, true, 3_000);
+    expect(asked(scene)).not.toContain(JSON.stringify(elsewhere));
+    heard(scene, two, 3_000);
+    scene.link(two, true, 3_000);
+    asked(scene);
+    scene.link(two, false, 3_100);
+    scene.link(two, true, 3_200);
+    expect(asked(scene)).not.toContain(JSON.stringify(elsewhere));
+  });
+});

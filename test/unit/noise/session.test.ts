@@ -401,6 +401,30 @@ test("at most fifty initiations a second are accepted from a peer", () => {
   close(world);
 });
 
+test("who slept and answered an initiation that nobody waits for any more reaches its peer in a second", () => {
+  const world = new World(13);
+  const [a, b] = world.pair();
+  let old: Uint8Array | undefined;
+  world.network.filter = ({ bytes }) => {
+    if (bytes[0] === 1) old ??= bytes.slice();
+    return false;
+  };
+  b.send(a, "given up");
+  world.run(200 * second);
+  if (old === undefined) throw new Error("no initiation was sent");
+  world.network.filter = () => true;
+  a.receive(b.endpoint, old);
+  a.turn();
+  expect(a.table.counters.initiations_accepted).toBe(1);
+  a.send(b, "awake");
+  world.run(900);
+  expect(initiations(a)).toBe(0);
+  world.run(300);
+  expect(initiations(a)).toBe(1);
+  expect(b.heard()).toContain("awake");
+  close(world);
+});
+
 test("with different preshared keys no session is ever established", () => {
   const world = new World(13);
   const [a, b] = world.pair();
