@@ -82,6 +82,12 @@ pub const Peer = struct {
     /// Another path that was told of last, and when: receive.
     other_remote: abi.Endpoint = .{},
     other_told_ns: u64 = 0,
+    /// When it was last told where the peer is; both threads.
+    roam_told_ns: AtomicU64 = .init(0),
+    /// It is somewhere else than was told, or has a confirmed keypair that was not: receive sets, transmit
+    /// clears, with its timers.
+    roam_untold: std.atomic.Value(bool) = .init(false),
+    confirm_untold: std.atomic.Value(bool) = .init(false),
     /// A member was sent data and has to be heard from by then: transmit sets, receive clears.
     silent_due_ns: AtomicU64 = .init(0),
     /// The path, and the routes, for which it was last asked where the way from our address leads, and

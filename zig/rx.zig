@@ -468,12 +468,9 @@ pub const Rx = struct {
         self.learnPath(peer, path);
         if (peer.keypairs.confirm(session.keypair)) {
             self.tables.attend(peer);
-            self.tables.post(&self.counters, .{
-                .kind = .keypair_confirmed,
-                .peer = peer.ref,
-                .number = session.keypair.local_index,
-                .at_ns = self.now_ns,
-            });
+            // Whoever hears of a session knows where the peer is.
+            if (peer.roam_untold.swap(false, .monotonic)) self.tables.tellRoamed(&self.counters, peer, self.now_ns);
+            self.tables.tellConfirmed(&self.counters, peer, session.keypair.local_index, self.now_ns);
         }
         peer.received(self.now_ns, text.len > 0);
         if (session.keypair.wantsRenewalOnReceive(self.now_ns)) {
@@ -492,13 +489,12 @@ pub const Rx = struct {
         if (known.equal(path)) return;
         peer.path.store(path.*);
         if (std.meta.eql(known.remote, path.remote)) return;
-        self.tables.post(&self.counters, .{
-            .kind = .endpoint_roamed,
-            .peer = peer.ref,
-            .at_ns = self.now_ns,
-            .remote = path.remote,
-            .local = path.local,
-        });
+        // Where each packet comes from elsewhere, some places are told, and soon the last one.
+        if (self.now_ns -| peer.roam_told_ns.load(.monotonic) < constants.paths_heard_interval_ns) {
+            if (!peer.roam_untold.swap(true, .monotonic)) lane_.wake(self.lane.wake_transmit);
+            return;
+        }
+        self.tables.tellRoamed(&self.counters, peer, self.now_ns);
     }
 
     /// A member's path moves when the control plane has seen another one work, and only then: what comes

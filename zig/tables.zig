@@ -184,9 +184,45 @@ pub const Tables = struct {
 
     // To the control plane: any thread.
 
+    /// What finds no room is lost: it has a place that is kept for it (queue.EventRing), or what it tells of
+    /// comes again.
     pub fn post(self: *Tables, counters: *Counters, event: abi.Event) void {
-        if (!self.events.push(event)) counters.add(.event_ring_full, 1);
+        _ = self.tryPost(counters, event);
+    }
+
+    /// false: there was no room for it.
+    pub fn tryPost(self: *Tables, counters: *Counters, event: abi.Event) bool {
+        const posted = self.events.push(event);
+        if (!posted) counters.add(.event_ring_full, 1);
         self.doorbell.ring();
+        return posted;
+    }
+
+    /// Where a peer is now. Receive; transmit what could not be told at once (tx_timers.zig).
+    pub fn tellRoamed(self: *Tables, counters: *Counters, peer: *Peer, now_ns: u64) void {
+        const path = peer.path.load();
+        peer.roam_told_ns.store(now_ns, .monotonic);
+        const posted = self.tryPost(counters, .{
+            .kind = .endpoint_roamed,
+            .peer = peer.ref,
+            .at_ns = now_ns,
+            .remote = path.remote,
+            .local = path.local,
+        });
+        // Receive may have told of a newer one before this one was posted.
+        if (!posted or !std.meta.eql(peer.path.load().remote, path.remote))
+            peer.roam_untold.store(true, .monotonic);
+    }
+
+    /// As tellRoamed, that a keypair of this index is confirmed.
+    pub fn tellConfirmed(self: *Tables, counters: *Counters, peer: *Peer, local_index: u32, now_ns: u64) void {
+        const posted = self.tryPost(counters, .{
+            .kind = .keypair_confirmed,
+            .peer = peer.ref,
+            .number = local_index,
+            .at_ns = now_ns,
+        });
+        if (!posted) peer.confirm_untold.store(true, .monotonic);
     }
 
     pub fn want(

@@ -17,6 +17,7 @@ comptime {
     _ = @import("crypto.zig");
     _ = @import("crypto_queue.zig");
     _ = @import("device_churn_test.zig");
+    _ = @import("device_events_test.zig");
     _ = @import("device_hostile_test.zig");
     _ = @import("device_offload_test.zig");
     _ = @import("device_relay_test.zig");

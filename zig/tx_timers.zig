@@ -1,5 +1,6 @@
 //! A peer's timers, as far as packets alone move them: keepalives, data without an answer, and sessions
-//! that have ended. Run by the transmit thread of the peer's lane, which holds its side.
+//! that have ended; and what the control plane could not be told of a peer before. Run by the transmit
+//! thread of the peer's lane, which holds its side.
 const std = @import("std");
 const abi = @import("abi.zig");
 const constants = @import("constants.zig");
@@ -42,6 +43,19 @@ fn runPeer(tx: *Tx, peer: *Peer) u64 {
         tx.tables.want(&tx.counters, peer, .no_answer, tx.now_ns);
     } else if (answer != 0) due = @min(due, answer);
 
+    if (peer.roam_untold.load(.monotonic)) {
+        const tell = peer.roam_told_ns.load(.monotonic) + constants.paths_heard_interval_ns;
+        if (tell <= tx.now_ns) {
+            peer.roam_untold.store(false, .monotonic);
+            tx.tables.tellRoamed(&tx.counters, peer, tx.now_ns);
+        } else due = @min(due, tell);
+    }
+    if (peer.confirm_untold.swap(false, .monotonic)) {
+        // One that we initiated took its place; or there is none any more.
+        if (peer.keypairs.current.load(.acquire)) |pair| if (!pair.initiator)
+            tx.tables.tellConfirmed(&tx.counters, peer, pair.local_index, tx.now_ns);
+    }
+
     const silent = peer.silent_due_ns.load(.monotonic);
     if (silent != 0 and silent <= tx.now_ns) {
         peer.silent_due_ns.store(0, .monotonic);
@@ -62,12 +76,13 @@ fn runPeer(tx: *Tx, peer: *Peer) u64 {
     if (peer.session_ns != 0) {
         const expires = peer.session_ns + constants.session_wipe_after_ns;
         if (expires <= tx.now_ns) {
-            peer.session_ns = 0;
-            tx.tables.post(&tx.counters, .{
+            const posted = tx.tables.tryPost(&tx.counters, .{
                 .kind = .session_expired,
                 .peer = peer.ref,
                 .at_ns = tx.now_ns,
             });
+            // Keys are wiped then: it is told until somebody hears.
+            if (posted) peer.session_ns = 0;
         } else due = @min(due, expires);
     }
     return due;
