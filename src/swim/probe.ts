@@ -23,6 +23,8 @@ export const errandsMax = 256;
 /** An errand that brought no ack in this share of the timeout is answered by a nack. */
 const nackShare = 0.8;
 const dueUnitMs = 100;
+/** When several come back from the dead together, the others are hurried once. */
+const hurryIntervalMs = 2_000;
 /** In a mesh of so few the dead do not wait for their turn in the round, every other time at most. */
 const deadFirstMembersMax = 64;
 
@@ -77,6 +79,7 @@ export class Prober {
   /** Of the dead, by slot: when each is probed next, in 100 ms, and the wait that led there. */
   #deadDue = new Uint32Array(0);
   #deadDelay = new Uint32Array(0);
+  #hurriedMs = Number.NEGATIVE_INFINITY;
   readonly #probes = new Map<number, Probe>();
   readonly #errands = new Map<number, Errand>();
   #number: number;
@@ -143,6 +146,8 @@ export class Prober {
 
   /** One came back from the dead: the others may have too, so they are probed soon. */
   hurryDead(nowMs: number): void {
+    if (nowMs - this.#hurriedMs < hurryIntervalMs) return;
+    this.#hurriedMs = nowMs;
     const spreadMs = this.#profile.probeIntervalMs * (this.#table.countOf("dead") + 1);
     for (let slot = 1; slot < this.#deadDue.length; slot += 1) {
       if (!this.#isDead(slot)) continue;

@@ -1,15 +1,19 @@
 /**
  * The suspicions that run, in columns: whom, since when, who accused it, and how many probes of this
- * node's own failed meanwhile. With as many distinct accusers as are wanted a suspicion ends at the
+ * node's own failed meanwhile. The columns are a heap, the next that is due first: where a mesh falls
+ * apart half of it is suspected at once. With as many distinct accusers as are wanted a suspicion ends at the
  * minimum; with fewer at the maximum, and only if a probe of one's own failed. Anything heard from
  * the member ends it (Lifeguard, section IV-B; the ways an accusation is judged are swim.ts's).
  */
+import { grown, grownCapacity } from "../base/columns.ts";
 import type { Random } from "../base/random.ts";
 import { accusersMax, type Profile, suspicionMaxMs, suspicionMinMs } from "./profile.ts";
 
 export type SuspicionVerdict = { readonly kind: "probe" | "dead"; readonly slot: number };
 
-const fields = 6;
+const capacityStart = 8;
+/** Where very many are suspected on others' word, so much time for each probe of one's own. */
+const othersSpacingMs = 125;
 const never = Number.POSITIVE_INFINITY;
 
 /** How many members there are: the length of a suspicion follows from it. */
@@ -21,11 +25,23 @@ export interface SuspicionTerms {
 export class Suspicions {
   readonly #profile: Profile;
   readonly #random: Random;
-  readonly #places = new Map<number, number>();
-  /** For each: slot, started, probe due, failures, accusers, whether it is this node's own. */
-  #columns: number[] = [];
-  #accusers: number[] = [];
-  #nextMs = never;
+  /** By slot, its place in the columns and 1; 0: it is not suspected. */
+  #places = new Uint16Array(0);
+  #count = 0;
+  #slots = new Uint16Array(capacityStart);
+  #startedMs = new Float64Array(capacityStart);
+  /** When it is to be probed again. */
+  #probeMs = new Float64Array(capacityStart);
+  /** When it is to be looked at: no later than it is to be probed, or ends. */
+  #dueMs = new Float64Array(capacityStart);
+  /** Of this node's own probes, since then: enough to know that there were some. */
+  #failures = new Uint8Array(capacityStart);
+  #accuserCounts = new Uint8Array(capacityStart);
+  #own = new Uint8Array(capacityStart);
+  #accusers = new Uint16Array(capacityStart * accusersMax);
+  /** What the times when they are due were reckoned with. */
+  #members = 0;
+  #wanted = 0;
 
   constructor(profile: Profile, random: Random) {
     this.#profile = profile;
@@ -33,121 +49,210 @@ export class Suspicions {
   }
 
   get size(): number {
-    return this.#places.size;
+    return this.#count;
   }
 
   has(slot: number): boolean {
-    return this.#places.has(slot);
+    return this.#placeOf(slot) !== undefined;
   }
 
   /** An accuser, this node included (slot 0). False where it is known, or enough are. */
   accuse(nowMs: number, slot: number, accuser: number, terms: SuspicionTerms): boolean {
-    const at = this.#places.get(slot) ?? this.#start(nowMs, slot, accuser, terms);
-    const count = this.#columns[at + 4] as number;
-    const base = (at / fields) * accusersMax;
+    const at = this.#placeOf(slot) ?? this.#start(nowMs, slot, accuser, terms);
+    const count = this.#accuserCounts[at] as number;
+    const base = at * accusersMax;
     for (let i = 0; i < count; i += 1) if (this.#accusers[base + i] === accuser) return false;
     if (count >= Math.min(accusersMax, terms.wanted)) return false;
     this.#accusers[base + count] = accuser;
-    this.#columns[at + 4] = count + 1;
+    this.#accuserCounts[at] = count + 1;
     // The minimum decides without us where enough accuse it.
-    if (count + 1 >= terms.wanted && this.#columns[at + 5] === 0) this.#columns[at + 2] = never;
-    this.#nextMs = Math.min(this.#nextMs, nowMs);
+    if (count + 1 >= terms.wanted && this.#own[at] === 0) this.#probeMs[at] = never;
+    this.#setDue(at, nowMs);
     return true;
   }
 
   /** This node itself stood still for so long: what it did not hear meanwhile is no evidence. */
   postpone(ms: number): void {
-    for (let at = 0; at < this.#columns.length; at += fields) {
-      this.#columns[at + 1] = (this.#columns[at + 1] as number) + ms;
+    for (let at = 0; at < this.#count; at += 1) {
+      this.#startedMs[at] = (this.#startedMs[at] as number) + ms;
+      this.#dueMs[at] = 0;
     }
-    this.#nextMs = 0;
   }
 
   accusersOf(slot: number): number {
-    const at = this.#places.get(slot);
-    return at === undefined ? 0 : (this.#columns[at + 4] as number);
+    const at = this.#placeOf(slot);
+    return at === undefined ? 0 : (this.#accuserCounts[at] as number);
   }
 
   /** A probe of one's own failed while it is suspected. */
   probeFailed(nowMs: number, slot: number): void {
-    const at = this.#places.get(slot);
+    const at = this.#placeOf(slot);
     if (at === undefined) return;
-    this.#columns[at + 3] = (this.#columns[at + 3] as number) + 1;
-    this.#nextMs = Math.min(this.#nextMs, nowMs);
+    this.#failures[at] = Math.min(0xff, (this.#failures[at] as number) + 1);
+    this.#setDue(at, nowMs);
   }
 
   /** Heard from, or gone: no longer suspected. */
   end(slot: number): void {
-    const at = this.#places.get(slot);
+    const at = this.#placeOf(slot);
     if (at === undefined) return;
-    this.#places.delete(slot);
-    const last = this.#columns.length - fields;
-    if (at !== last) {
-      for (let i = 0; i < fields; i += 1) this.#columns[at + i] = this.#columns[last + i] as number;
-      const [to, from] = [(at / fields) * accusersMax, (last / fields) * accusersMax];
-      for (let i = 0; i < accusersMax; i += 1) {
-        this.#accusers[to + i] = this.#accusers[from + i] as number;
-      }
-      this.#places.set(this.#columns[at] as number, at);
-    }
-    this.#columns.length = last;
-    this.#accusers.length = (last / fields) * accusersMax;
+    this.#places[slot] = 0;
+    this.#count -= 1;
+    if (at === this.#count) return;
+    this.#move(this.#count, at);
+    this.#rise(at);
+    this.#sink(at);
   }
 
   /** Who is to be probed again and who is dead; the dead are suspected no longer. */
   due(nowMs: number, terms: SuspicionTerms): readonly SuspicionVerdict[] {
-    if (nowMs < this.#nextMs) return none;
+    if (this.#count === 0) return none;
+    if (terms.members !== this.#members || terms.wanted !== this.#wanted) this.#reckon(terms);
+    if (nowMs < (this.#dueMs[0] as number)) return none;
     const out: SuspicionVerdict[] = [];
-    let nextMs = never;
-    for (let at = this.#columns.length - fields; at >= 0; at -= fields) {
-      const slot = this.#columns[at] as number;
-      const endsMs = this.#endsMs(at, terms);
+    while (this.#count > 0 && (this.#dueMs[0] as number) <= nowMs) {
+      const slot = this.#slots[0] as number;
+      const endsMs = this.#endsMs(0, terms);
       if (nowMs >= endsMs) {
         out.push({ kind: "dead", slot });
-        // The last takes its place, and was looked at already.
         this.end(slot);
         continue;
       }
-      if (nowMs >= (this.#columns[at + 2] as number)) {
-        this.#columns[at + 2] = nowMs + this.#probeDelayMs(at, terms);
+      if (nowMs >= (this.#probeMs[0] as number)) {
+        this.#probeMs[0] = nowMs + Math.max(1, this.#probeDelayMs(0, terms));
         out.push({ kind: "probe", slot });
       }
-      nextMs = Math.min(nextMs, endsMs, this.#columns[at + 2] as number);
+      this.#setDue(0, Math.min(endsMs, this.#probeMs[0] as number));
     }
-    this.#nextMs = nextMs;
     return out;
   }
 
   nextTimeout(): number | undefined {
-    return this.#nextMs === never || this.#places.size === 0 ? undefined : this.#nextMs;
+    const next = this.#count === 0 ? never : (this.#dueMs[0] as number);
+    return next === never ? undefined : next;
+  }
+
+  #placeOf(slot: number): number | undefined {
+    const place = this.#places[slot] ?? 0;
+    return place === 0 ? undefined : place - 1;
   }
 
   #start(nowMs: number, slot: number, accuser: number, terms: SuspicionTerms): number {
-    const at = this.#columns.length;
-    this.#places.set(slot, at);
-    this.#columns.push(slot, nowMs, 0, 0, 0, accuser === 0 ? 1 : 0);
-    for (let i = 0; i < accusersMax; i += 1) this.#accusers.push(-1);
-    this.#columns[at + 2] = nowMs + this.#probeDelayMs(at, terms);
-    this.#nextMs = Math.min(this.#nextMs, this.#columns[at + 2] as number);
+    const at = this.#count;
+    if (at >= this.#slots.length - 1) this.#grow();
+    if (slot >= this.#places.length) {
+      const capacity = grownCapacity(Math.max(terms.members, slot + 1), this.#places.length);
+      this.#places = grown(this.#places, new Uint16Array(capacity));
+    }
+    this.#count += 1;
+    this.#places[slot] = at + 1;
+    this.#slots[at] = slot;
+    this.#startedMs[at] = nowMs;
+    this.#failures[at] = 0;
+    this.#accuserCounts[at] = 0;
+    this.#own[at] = accuser === 0 ? 1 : 0;
+    this.#probeMs[at] = nowMs + this.#probeDelayMs(at, terms);
+    this.#dueMs[at] = this.#probeMs[at] as number;
     return at;
   }
 
+  /** One more than there are suspicions is room to swap two. */
+  #grow(): void {
+    const capacity = grownCapacity(this.#count + 2, this.#slots.length);
+    this.#slots = grown(this.#slots, new Uint16Array(capacity));
+    this.#startedMs = grown(this.#startedMs, new Float64Array(capacity));
+    this.#probeMs = grown(this.#probeMs, new Float64Array(capacity));
+    this.#dueMs = grown(this.#dueMs, new Float64Array(capacity));
+    this.#failures = grown(this.#failures, new Uint8Array(capacity));
+    this.#accuserCounts = grown(this.#accuserCounts, new Uint8Array(capacity));
+    this.#own = grown(this.#own, new Uint8Array(capacity));
+    this.#accusers = grown(this.#accusers, new Uint16Array(capacity * accusersMax));
+  }
+
+  /** There are more members, or fewer: all may end at other times. */
+  #reckon(terms: SuspicionTerms): void {
+    this.#members = terms.members;
+    this.#wanted = terms.wanted;
+    for (let at = 0; at < this.#count; at += 1) {
+      this.#dueMs[at] = Math.min(this.#endsMs(at, terms), this.#probeMs[at] as number);
+    }
+    for (let at = (this.#count >> 1) - 1; at >= 0; at -= 1) this.#sink(at);
+  }
+
+  #setDue(at: number, dueMs: number): void {
+    this.#dueMs[at] = dueMs;
+    this.#rise(at);
+    this.#sink(at);
+  }
+
+  #rise(from: number): void {
+    for (let at = from; at > 0; ) {
+      const above = (at - 1) >> 1;
+      if ((this.#dueMs[above] as number) <= (this.#dueMs[at] as number)) return;
+      this.#swap(at, above);
+      at = above;
+    }
+  }
+
+  #sink(from: number): void {
+    for (let at = from; ; ) {
+      let below = 2 * at + 1;
+      if (below >= this.#count) return;
+      const right = below + 1;
+      const isRight =
+        right < this.#count && (this.#dueMs[right] as number) < (this.#dueMs[below] as number);
+      if (isRight) below = right;
+      if ((this.#dueMs[at] as number) <= (this.#dueMs[below] as number)) return;
+      this.#swap(at, below);
+      at = below;
+    }
+  }
+
+  #swap(a: number, b: number): void {
+    const spare = this.#count;
+    this.#move(a, spare);
+    this.#move(b, a);
+    this.#move(spare, b);
+  }
+
+  #move(from: number, to: number): void {
+    const slot = this.#slots[from] as number;
+    this.#slots[to] = slot;
+    this.#places[slot] = to + 1;
+    this.#startedMs[to] = this.#startedMs[from] as number;
+    this.#probeMs[to] = this.#probeMs[from] as number;
+    this.#dueMs[to] = this.#dueMs[from] as number;
+    this.#failures[to] = this.#failures[from] as number;
+    this.#accuserCounts[to] = this.#accuserCounts[from] as number;
+    this.#own[to] = this.#own[from] as number;
+    for (let i = 0; i < accusersMax; i += 1) {
+      this.#accusers[to * accusersMax + i] = this.#accusers[from * accusersMax + i] as number;
+    }
+  }
+
   #endsMs(at: number, { members, wanted }: SuspicionTerms): number {
-    const started = this.#columns[at + 1] as number;
+    const started = this.#startedMs[at] as number;
     const minMs = started + suspicionMinMs(this.#profile, members);
-    const failures = this.#columns[at + 3] as number;
+    const failures = this.#failures[at] as number;
     // Where this node's own probe began it, one of those since must have failed too.
-    if (failures === 0 && this.#columns[at + 5] === 1) return never;
-    if (!this.#profile.lifeguard || (this.#columns[at + 4] as number) >= wanted) return minMs;
+    if (failures === 0 && this.#own[at] === 1) return never;
+    if (!this.#profile.lifeguard || (this.#accuserCounts[at] as number) >= wanted) return minMs;
     return failures === 0 ? never : started + suspicionMaxMs(this.#profile, members);
   }
 
-  /** One's own suspicion is looked into at once, again and again; another's at some time in it. */
+  /**
+   * One's own suspicion is looked into at once, again and again; another's at some time in it, or later
+   * where half of a large mesh is suspected: then it is others' word that ends it.
+   */
   #probeDelayMs(at: number, { members, wanted }: SuspicionTerms): number {
     const { probeIntervalMs } = this.#profile;
-    if (this.#columns[at + 5] === 1) return probeIntervalMs + this.#random.below(probeIntervalMs);
-    if ((this.#columns[at + 4] as number) >= wanted) return never;
-    return this.#random.below(Math.ceil(suspicionMaxMs(this.#profile, members)));
+    if (this.#own[at] === 1) return probeIntervalMs + this.#random.below(probeIntervalMs);
+    if ((this.#accuserCounts[at] as number) >= wanted) return never;
+    const spreadMs = Math.max(
+      suspicionMaxMs(this.#profile, members),
+      this.#count * othersSpacingMs,
+    );
+    return this.#random.below(Math.ceil(spreadMs));
   }
 }
 

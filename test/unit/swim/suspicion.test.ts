@@ -125,3 +125,37 @@ test("the time that this node itself stood still does not count", () => {
   of.postpone(20_000);
   expect(run(of, 100_000).deadMs).toBe(32_000);
 });
+
+test("of thousands at once each ends in its time, in order, whichever ended before", () => {
+  const of = suspicions();
+  const terms = { members: 10_000, wanted: 3 };
+  const count = 4_000;
+  for (let slot = 1; slot <= count; slot += 1) {
+    for (const accuser of [7_001, 7_002, 7_003])
+      of.accuse((slot * 7) % 1_000, slot, accuser, terms);
+  }
+  for (let slot = 3; slot <= count; slot += 3) of.end(slot);
+  expect(of.size).toBe(count - Math.floor(count / 3));
+  const ended = new Map<number, number>();
+  let now = 0;
+  for (let next = of.nextTimeout(); next !== undefined; next = of.nextTimeout()) {
+    expect(next).toBeGreaterThanOrEqual(now);
+    now = next;
+    for (const { kind, slot } of of.due(now, terms)) {
+      expect(kind).toBe("dead");
+      ended.set(slot, now);
+    }
+  }
+  expect(ended.size).toBe(count - Math.floor(count / 3));
+  for (const [slot, atMs] of ended) expect(atMs).toBeCloseTo(((slot * 7) % 1_000) + 16_000, 6);
+});
+
+test("half of a large mesh suspected on others' word is looked into at a bounded rate", () => {
+  const of = suspicions();
+  const terms = { members: 10_000, wanted: 3 };
+  for (let slot = 1; slot <= 5_000; slot += 1) of.accuse(0, slot, 7_000, terms);
+  let probes = 0;
+  for (let now = 0; now < 96_000; now += 100) probes += of.due(now, terms).length;
+  expect(probes / 96).toBeLessThan(30);
+  expect(probes / 96).toBeGreaterThan(8);
+});
