@@ -202,7 +202,7 @@ export class Addressing {
     const concerned = new Set([...this.#routes.keys(), ...routes.keys()]);
     this.#routes = routes;
     const { members } = this.#options;
-    this.#route([...concerned].flatMap((name) => members.named(name) ?? []));
+    if (concerned.size > 0) this.#route([...members].filter(({ name }) => concerned.has(name)));
   }
 
   #routeSlots(slots: readonly number[]): void {

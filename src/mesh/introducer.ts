@@ -63,7 +63,7 @@ export const dialledMembersMaxLarge = 32;
 const handshakeGraceMs = 6_000;
 /** The other seeds are asked after this where the first does not answer, and else after that. */
 const otherSeedsMs = 1_000;
-const seedLeadMs = 3_000;
+const seedLeadMs = 5_000;
 const exchangesMax = 1_024;
 const exchangeLifetimeMs = 30_000;
 const rates = { sourcePerSecond: 10, sourceBurst: 20, allPerSecond: 400, allBurst: 400 };
@@ -228,7 +228,12 @@ export class Introducer {
    * A member that ought to be reached and is not: dialled at its endpoints in turn, ever more rarely,
    * until it is. Our request brings it our record, which it may lack.
    */
-  dialMember(now: Instant, identity: Uint8Array, endpoints: () => readonly Endpoint[]): void {
+  dialMember(
+    now: Instant,
+    identity: Uint8Array,
+    endpoints: () => readonly Endpoint[],
+    waitMs = this.#options.random.below(dialDelayMinMs),
+  ): void {
     const name = formatIdentity(identity);
     if (this.#live.has(name) || this.#members.has(name)) return;
     const [endpoint] = endpoints();
@@ -239,7 +244,7 @@ export class Introducer {
       return;
     }
     const target = newTarget(now, { identity, endpoint }, endpoints);
-    target.nextAtMs += this.#options.random.below(dialDelayMinMs);
+    target.nextAtMs += waitMs;
     this.#members.set(name, target);
     this.#isStale = true;
   }
@@ -273,18 +278,12 @@ export class Introducer {
 
   /** Whether it is one of those that are dialled until they are reached. */
   dials(identity: Uint8Array): boolean {
-    let name: string | undefined;
-    for (const targets of [this.#seeds, this.#hints, this.#joining, this.#members.values()]) {
-      for (const target of targets) {
-        if (target.seed.identity !== undefined) {
-          if (equalBytes(target.seed.identity, identity)) return true;
-        } else if (target.identity !== undefined) {
-          name ??= formatIdentity(identity);
-          if (target.identity === name) return true;
-        }
-      }
-    }
-    return false;
+    return this.isDoor(identity) || isAmong(identity, this.#members.values());
+  }
+
+  /** Whether it is where this node comes in: not a member that was dialled because it ought to be reached. */
+  isDoor(identity: Uint8Array): boolean {
+    return [this.#seeds, this.#hints, this.#joining].some((some) => isAmong(identity, some));
   }
 
   /** Whether the identity is reached: a session lives and its probes are answered. Then it is not dialled. */
@@ -637,4 +636,17 @@ export class Introducer {
     if (this.#events.length >= eventsMax) this.counters.overflow += 1;
     else this.#events.push(event);
   }
+}
+
+function isAmong(identity: Uint8Array, targets: Iterable<Target>): boolean {
+  let name: string | undefined;
+  for (const target of targets) {
+    if (target.seed.identity !== undefined) {
+      if (equalBytes(target.seed.identity, identity)) return true;
+    } else if (target.identity !== undefined) {
+      name ??= formatIdentity(identity);
+      if (target.identity === name) return true;
+    }
+  }
+  return false;
 }

@@ -6,7 +6,6 @@
  */
 import { equalBytes } from "../base/bytes.ts";
 import type { Instant } from "../base/clock.ts";
-import { Deadlines } from "../base/deadlines.ts";
 import type { Endpoint } from "../base/endpoint.ts";
 import type { MemberTable } from "../swim/state.ts";
 import type { Record, Verified } from "../trust/record.ts";
@@ -18,8 +17,9 @@ import type { PeerTable } from "./peer-table.ts";
 import { Roll } from "./roll.ts";
 
 /** Beyond the 90 s for which a handshake is tried: by then it has come about or not. */
-const firstLookMs = 95_000;
-const nextLookMs = 30_000;
+const restsAfterMs = 95_000;
+/** All are looked at this often. */
+const lookMs = 30_000;
 
 export interface MemberPeersParts {
   readonly peers: PeerTable;
@@ -38,8 +38,8 @@ export interface MemberPeersParts {
 export class MemberPeers {
   readonly roll: Roll;
   readonly #parts: MemberPeersParts;
-  /** When it is looked at whether a peer is still wanted. */
-  readonly #looks = new Deadlines<Member>();
+  /** When it is looked at whether peers are still wanted. */
+  #lookAtMs: number | undefined;
 
   constructor(parts: MemberPeersParts) {
     this.#parts = parts;
@@ -52,7 +52,8 @@ export class MemberPeers {
     const known = members.inSlot(slot);
     if (known !== undefined) return known;
     const record = recordOf(slot);
-    const member = new Member(slot, record, peers.addPeer(now, record.wireguardKey));
+    const peer = peers.addPeer(now, record.wireguardKey);
+    const member = new Member(slot, record, peer, now.ms);
     const { seen, proven } = this.roll.last(slot);
     member.seen = seen;
     member.proven = proven;
@@ -60,7 +61,7 @@ export class MemberPeers {
     tell("peer_coming", slot, member.peer.ref);
     pathfinder.bind(member);
     addressing?.bind(member);
-    this.#looks.set(member, now.ms + firstLookMs);
+    this.#lookAtMs ??= now.ms + restsAfterMs;
     return member;
   }
 
@@ -127,14 +128,16 @@ export class MemberPeers {
   }
 
   handleTimeout(now: Instant): void {
-    for (let it = this.#looks.takeDue(now.ms); it; it = this.#looks.takeDue(now.ms)) {
-      this.#looks.set(it, now.ms + nextLookMs);
-      this.rest(now, it);
+    if (this.#lookAtMs === undefined || now.ms < this.#lookAtMs) return;
+    const { members } = this.#parts;
+    for (const member of members) {
+      if (now.ms - member.sinceMs >= restsAfterMs) this.rest(now, member);
     }
+    this.#lookAtMs = members.size === 0 ? undefined : now.ms + lookMs;
   }
 
   nextTimeout(): number | undefined {
-    return this.#looks.next();
+    return this.#lookAtMs;
   }
 
   #isWanted(now: Instant, member: Member): boolean {
@@ -146,6 +149,5 @@ export class MemberPeers {
 
   #forget(member: Member): void {
     this.#parts.members.remove(member);
-    this.#looks.set(member, undefined);
   }
 }

@@ -4,16 +4,19 @@
  * peer that is each member's. Who is a member is node.ts's, which of them have a peer member-peers.ts',
  * what is thought of them SWIM's.
  */
+import { grown, grownCapacity } from "../base/columns.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
+import { assert } from "../base/errors.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { PeerRef } from "./dataplane.ts";
 import type { Peer } from "./peer-table.ts";
 
+const capacityStart = 16;
+const peerSlotsMax = 0xffff;
+
 export class Member {
   readonly identity: Uint8Array;
-  /** Its identity's text. */
-  readonly name: string;
   /** In SWIM's table. */
   readonly slot: number;
   record: Verified<Record>;
@@ -26,14 +29,21 @@ export class Member {
   attempts = 0;
   /** Monotonic ms of the next attempt: openings.ts keeps it. */
   openAtMs: number | undefined;
+  /** Monotonic ms at which it came to have a peer. */
+  readonly sinceMs: number;
   #at = 0;
 
-  constructor(slot: number, record: Verified<Record>, peer: Peer) {
+  constructor(slot: number, record: Verified<Record>, peer: Peer, sinceMs = 0) {
     this.identity = record.identity;
-    this.name = formatIdentity(record.identity);
     this.slot = slot;
     this.record = record;
     this.peer = peer;
+    this.sinceMs = sinceMs;
+  }
+
+  /** Its identity's text: made when asked for, as it is longer than what else is held of a session. */
+  get name(): string {
+    return formatIdentity(this.identity);
   }
 
   /** Each once, the likeliest first. */
@@ -71,57 +81,67 @@ export function udpEndpoints(record: Record): readonly Endpoint[] {
     .map(({ address, port }) => ({ address, port }));
 }
 
-/** Those with peers, by identity, SWIM slot and peer. */
+/** Those with peers, by SWIM slot and by peer. */
 export class Members {
-  readonly #byName = new Map<string, Member>();
-  readonly #bySlot = new Map<number, Member>();
-  readonly #byPeerSlot = new Map<number, Member>();
+  /** By SWIM's slot, the peer's slot and 1; 0: it has no peer. */
+  #peerSlots = new Uint16Array(capacityStart);
+  /** By the peer's slot: the table gives peers the lowest that are free. */
+  readonly #members: (Member | undefined)[] = [];
+  #size = 0;
 
   add(member: Member): void {
-    this.#byName.set(member.name, member);
-    this.#bySlot.set(member.slot, member);
-    this.#byPeerSlot.set(member.peer.ref.slot, member);
+    this.#size += 1;
+    this.#enter(member);
   }
 
   remove(member: Member): void {
-    this.#byName.delete(member.name);
-    this.#bySlot.delete(member.slot);
-    this.#byPeerSlot.delete(member.peer.ref.slot);
+    this.#size -= 1;
+    this.#peerSlots[member.slot] = 0;
+    this.#members[member.peer.ref.slot] = undefined;
   }
 
   /** Its WireGuard key has changed, and with it its peer. */
   setPeer(member: Member, peer: Peer): void {
-    this.#byPeerSlot.delete(member.peer.ref.slot);
+    this.#members[member.peer.ref.slot] = undefined;
     member.peer = peer;
-    this.#byPeerSlot.set(peer.ref.slot, member);
+    this.#enter(member);
   }
 
   get size(): number {
-    return this.#byName.size;
+    return this.#size;
   }
 
-  [Symbol.iterator](): Iterator<Member> {
-    return this.#byName.values();
-  }
-
-  named(name: string): Member | undefined {
-    return this.#byName.get(name);
-  }
-
-  /** undefined where there is no session with it. */
-  linked(identity: Uint8Array): Member | undefined {
-    const member = this.#byName.get(formatIdentity(identity));
-    return member?.linked === true ? member : undefined;
+  /** Of those that come or go meanwhile some may be left out. */
+  *[Symbol.iterator](): Iterator<Member> {
+    for (const member of this.#members) if (member !== undefined) yield member;
   }
 
   inSlot(slot: number): Member | undefined {
-    return this.#bySlot.get(slot);
+    const peerSlot = this.#peerSlots[slot] ?? 0;
+    return peerSlot === 0 ? undefined : this.#members[peerSlot - 1];
+  }
+
+  /** undefined where there is no session with it. */
+  linked(slot: number | undefined): Member | undefined {
+    const member = slot === undefined ? undefined : this.inSlot(slot);
+    return member?.linked === true ? member : undefined;
   }
 
   ofPeer(ref: PeerRef | undefined): Member | undefined {
     if (ref === undefined) return undefined;
-    const member = this.#byPeerSlot.get(ref.slot);
+    const member = this.#members[ref.slot];
     return member?.peer.ref.generation === ref.generation ? member : undefined;
+  }
+
+  #enter(member: Member): void {
+    const { slot, peer } = member;
+    assert(peer.ref.slot < peerSlotsMax, "members and peers are bounded");
+    if (slot >= this.#peerSlots.length) {
+      const capacity = grownCapacity(slot + 1, this.#peerSlots.length);
+      this.#peerSlots = grown(this.#peerSlots, new Uint16Array(capacity));
+    }
+    this.#peerSlots[slot] = peer.ref.slot + 1;
+    this.#members[peer.ref.slot] = member;
   }
 }
 

@@ -387,9 +387,10 @@ export class MeshNode {
         if (it.kind === "introduced") this.#accept(now, it.record, { introduced: it });
         else if (it.kind === "echoed") this.#receiveRecord(now, it.bytes);
         else if (it.kind === "granted") this.#takeGranted(now, it.bytes);
-        else if (it.kind === "forward")
-          this.#admission.forward(now, this.#members.linked(it.receiver), it.sealed, it.datagram);
-        else this.#reports.warn(it.kind, it.endpoint);
+        else if (it.kind === "forward") {
+          const issuer = this.#members.linked(this.#swim.table.find(it.receiver));
+          this.#admission.forward(now, issuer, it.sealed, it.datagram);
+        } else this.#reports.warn(it.kind, it.endpoint);
       }
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
         quiet = false;
@@ -425,9 +426,7 @@ export class MeshNode {
   #awake(now: Instant): void {
     this.#pathfinder.networkChanged(now);
     this.#introducer.rosterChanged(now);
-    for (const member of this.#members) {
-      this.#attempts.anew(now, member);
-    }
+    for (const member of this.#members) this.#attempts.anew(now, member);
   }
 
   #handlePeerEvent(now: Instant, event: PeerTableEvent): void {
@@ -467,9 +466,9 @@ export class MeshNode {
     member.linked = linked;
     if (changed && !linked && this.#swim.eager) this.#attempts.schedule(member, now.ms);
     this.#pathfinder.setLink(now, member, linked);
-    const isDoor = member.proven !== undefined || this.#introducer.dials(member.identity);
-    this.#swim.setLink(now, member.slot, linked, isDoor);
-    if (isDoor || this.#swim.eager) this.#tellReached(now, member.slot);
+    const isDialled = member.proven !== undefined || this.#introducer.dials(member.identity);
+    this.#swim.setLink(now, member.slot, linked, this.#introducer.isDoor(member.identity));
+    if (isDialled || this.#swim.eager) this.#tellReached(now, member.slot);
     if (!changed) return;
     if (linked) this.#admission.linked(now, member);
     this.#reports.push({ kind: linked ? "session_up" : "session_down", identity: member.name });

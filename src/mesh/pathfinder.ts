@@ -17,10 +17,16 @@ import { Fifo } from "../base/fifo.ts";
 import type { Random } from "../base/random.ts";
 import { outsideOf } from "../nat/birthday.ts";
 import { Observations } from "../nat/kind.ts";
-import { type Choice, relayWaysMax, type Way, type WaySource } from "../nat/member-paths.ts";
+import {
+  type Choice,
+  MemberPaths,
+  relayWaysMax,
+  type Way,
+  type WaySource,
+} from "../nat/member-paths.ts";
 import { encodeFrame, frameIdOf, isCandidate } from "../nat/message.ts";
 import type { PathCounters } from "../nat/path-counters.ts";
-import { Paths } from "../nat/paths.ts";
+import { type LinkTerms, Paths } from "../nat/paths.ts";
 import type { MemberTable } from "../swim/state.ts";
 import type { Command, DataplaneEvent, Transmit } from "./dataplane.ts";
 import { HomeRelays } from "./home-relays.ts";
@@ -199,17 +205,19 @@ export class Pathfinder {
       return;
     }
     const { endpoint } = member.peer;
-    const tell = this.#options.table.size <= tellAlwaysMax || this.#news !== undefined;
-    this.#paths.link(now, member.slot, endpoint, {
-      tell,
+    const terms: LinkTerms = {
+      tell: this.#options.table.size <= tellAlwaysMax || this.#news !== undefined,
       observe: this.#observations.observers(now.ms) < observersWanted,
       seek: !this.#isLarge || this.#sought.has(member.slot),
-    });
+    };
+    if (!isQuiet(terms, endpoint) || this.#paths.paths(member.slot) !== undefined) {
+      this.#paths.link(now, member.slot, endpoint, terms);
+    }
     if (endpoint !== undefined && relayWayOf(endpoint) !== undefined) this.#relayed.add(member);
     const early = this.#heardEarly.get(member.slot);
     this.#heardEarly.delete(member.slot);
     if (early !== undefined && now.ms < early.untilMs && !sameEndpoint(early.remote, endpoint)) {
-      this.#paths.handleHeard(now, member.slot, early.remote);
+      this.#paths.handleHeard(now, this.#wake(now, member), early.remote);
     }
     this.#consider(now, member);
   }
@@ -272,18 +280,20 @@ export class Pathfinder {
       case "path_heard": {
         const member = this.#options.members.ofPeer(event.peer);
         if (member === undefined) return;
-        if (member.linked) this.#paths.handleHeard(now, member.slot, event.remote);
+        if (member.linked) this.#paths.handleHeard(now, this.#wake(now, member), event.remote);
         else this.#hearEarly(now, member.slot, event.remote);
         return;
       }
       case "path_silent": {
         const member = this.#options.members.ofPeer(event.peer);
-        if (member !== undefined) this.#paths.handleSilent(now, member.slot);
+        if (member !== undefined) this.#paths.handleSilent(now, this.#wake(now, member));
         return;
       }
       case "path_mtu_wanted": {
         const member = this.#options.members.ofPeer(event.peer);
-        if (member !== undefined) this.#paths.handleSizeWanted(now, member.slot, event.mtu);
+        if (member !== undefined) {
+          this.#paths.handleSizeWanted(now, this.#wake(now, member), event.mtu);
+        }
         return;
       }
       case "handshake_wanted": {
@@ -302,7 +312,7 @@ export class Pathfinder {
   /** Data waits for the member. */
   seek(now: Instant, member: Member): void {
     this.#sought.add(member.slot);
-    this.#paths.seek(now, member.slot);
+    this.#paths.seek(now, this.#wake(now, member));
   }
 
   /** A handshake came from elsewhere, or the data plane has moved the member. */
@@ -310,19 +320,23 @@ export class Pathfinder {
     if (event.kind !== "endpoint_heard" && event.kind !== "endpoint_changed") return;
     const member = this.#options.members.ofPeer(event.peer.ref);
     if (member === undefined) return;
-    if (event.kind === "endpoint_heard") this.#paths.handleHeard(now, member.slot, event.remote);
+    const isKnown = this.#paths.paths(member.slot) !== undefined;
+    const slot = this.#wake(now, member);
+    if (event.kind === "endpoint_heard") this.#paths.handleHeard(now, slot, event.remote);
+    else if (!isKnown) this.#paths.handleSilent(now, slot);
     else if (event.peer.endpoint !== undefined) {
-      this.#paths.handleMoved(now, member.slot, event.peer.endpoint);
+      this.#paths.handleMoved(now, slot, event.peer.endpoint);
     }
   }
 
   handleMessage(now: Instant, member: Member, bytes: Uint8Array, remote: Endpoint): void {
-    this.#paths.handleMessage(now, member.slot, bytes, remote);
+    this.#paths.handleMessage(now, this.#wake(now, member), bytes, remote);
   }
 
   /** Nothing that was seen of this node still holds. */
   networkChanged(now: Instant): void {
     this.#observations.clear();
+    this.#wakeAll(now, quietTerms);
     this.#paths.networkChanged(now);
   }
 
@@ -421,8 +435,8 @@ export class Pathfinder {
     return `relay ${relay === undefined ? "?" : relay.record.name || relay.name}`;
   }
 
-  ways({ record, slot }: Member): MemberWays {
-    const paths = this.#paths.paths(slot);
+  ways({ linked, peer, record, slot }: Member): MemberWays {
+    const paths = this.#paths.paths(slot) ?? (linked ? quietPaths(peer.endpoint) : undefined);
     const named = (way: Way): CandidateKind | WaySource =>
       record.candidates.find((it) => it.kind !== "tls" && sameEndpoint(way.endpoint, placeOf(it)))
         ?.kind ?? way.source;
@@ -440,6 +454,21 @@ export class Pathfinder {
     return { ways, why: paths?.current === undefined ? undefined : paths.why };
   }
 
+  /**
+   * A quiet session is kept in mind by its peer's endpoint alone: most in a large mesh only ask whether
+   * somebody lives. When something happens to one it is a way like others. The member's slot.
+   */
+  #wake(now: Instant, { linked, peer, slot }: Member, terms = quietTerms): number {
+    if (linked && peer.endpoint !== undefined && this.#paths.paths(slot) === undefined) {
+      this.#paths.link(now, slot, peer.endpoint, terms);
+    }
+    return slot;
+  }
+
+  #wakeAll(now: Instant, terms: LinkTerms): void {
+    for (const member of this.#options.members) this.#wake(now, member, terms);
+  }
+
   #observe(now: Instant, by: Endpoint, seen: Endpoint): void {
     if (!isCandidate(seen)) return;
     this.#observations.add({ observer: by, seen, atMs: now.ms });
@@ -449,7 +478,8 @@ export class Pathfinder {
   /** Where it may be, for members and for its record, as far as anything says now. */
   #compose(now: Instant): void {
     const kind = this.#natKind(now);
-    this.#paths.setOwn(now, this.#ownEndpoints(now), kind);
+    const isNews = this.#paths.setOwn(now, this.#ownEndpoints(now), kind);
+    if (isNews) this.#wakeAll(now, { ...quietTerms, tell: true });
     if (kind === "unknown") return;
     const seen = this.observed(now).map(formatEndpoint);
     // That there is nothing to say is said with the next record.
@@ -497,9 +527,10 @@ export class Pathfinder {
     }
   }
 
-  #isAble({ linked, slot }: Member): boolean {
-    const current = linked ? this.#paths.paths(slot)?.current : undefined;
-    return current !== undefined && relayWayOf(current.endpoint) === undefined;
+  #isAble({ linked, peer, slot }: Member): boolean {
+    if (!linked) return false;
+    const endpoint = this.#paths.paths(slot)?.current?.endpoint ?? peer.endpoint;
+    return endpoint !== undefined && relayWayOf(endpoint) === undefined;
   }
 
   /** What probing has measured meanwhile counts too. */
@@ -565,6 +596,21 @@ export class Pathfinder {
       if (way?.slot === member.peer.ref.slot) this.#paths.handleSilent(now, other.slot);
     }
   }
+}
+
+/** There is nothing to be said by it or asked of it but what SWIM does. */
+const quietTerms: LinkTerms = { tell: false, observe: false, seek: false };
+
+function isQuiet({ tell, observe, seek }: LinkTerms, endpoint: Endpoint | undefined): boolean {
+  if (tell || observe || seek || endpoint === undefined) return false;
+  return relayWayOf(endpoint) === undefined && !isCarried(endpoint);
+}
+
+function quietPaths(endpoint: Endpoint | undefined): MemberPaths | undefined {
+  if (endpoint === undefined) return undefined;
+  const paths = new MemberPaths();
+  paths.use(endpoint, "handshake");
+  return paths;
 }
 
 /** Addresses of the internet, of families that the other side has too. */

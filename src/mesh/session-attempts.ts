@@ -5,7 +5,7 @@
  * what becomes of a handshake the peer table's.
  */
 import { earliest, type Instant } from "../base/clock.ts";
-import { sameEndpoint } from "../base/endpoint.ts";
+import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
 import type { Swim } from "../swim/swim.ts";
 import type { Addressing } from "./addressing.ts";
 import type { Introducer } from "./introducer.ts";
@@ -83,12 +83,13 @@ export class SessionAttempts {
   }
 
   /** It is introduced to, wherever it may be by then. */
-  dial(now: Instant, slot: number, identity: Uint8Array): void {
+  dial(now: Instant, slot: number, identity: Uint8Array, waitMs?: number): void {
     const { held, introducer, swim } = this.#parts;
-    introducer.dialMember(now, identity, () => {
+    const endpoints = (): readonly Endpoint[] => {
       const isHere = swim.table.find(identity) === slot;
       return isHere ? held.endpoints(slot) : [];
-    });
+    };
+    introducer.dialMember(now, identity, endpoints, waitMs);
   }
 
   handleTimeout(now: Instant): void {
@@ -117,7 +118,9 @@ export class SessionAttempts {
     counters.session_attempts += 1;
     pathfinder.shakeHands(now, member);
     if (member.linked) return; // the handshake goes on by itself
-    if (member.attempts > attempts.alone) this.dial(now, member.slot, member.identity);
+    // Nobody has heard of a newcomer yet: the first few are introduced to it, and do not drop what it sends.
+    if (swim.isNewcomer) this.dial(now, member.slot, member.identity, 0);
+    else if (member.attempts > attempts.alone) this.dial(now, member.slot, member.identity);
     const most = swim.eager ? attempts.max : attempts.lazyMax;
     if (member.attempts < most) this.#openings.schedule(member, now.ms + attempts.intervalMs);
   }

@@ -161,11 +161,11 @@ export class Paths {
     this.#number = random.below(2 ** 32);
   }
 
-  /** Where this node may be: told to members where it is news. */
-  setOwn(now: Instant, candidates: readonly Endpoint[], nat: NatKind): void {
+  /** Where this node may be: told to members where it is news. Whether it is. */
+  setOwn(now: Instant, candidates: readonly Endpoint[], nat: NatKind): boolean {
     const next = candidates.slice(0, candidatesMax);
     const same = nat === this.#nat && knowsEnough(nat, next, this.#own);
-    if (same) return;
+    if (same) return false;
     this.#own = next;
     this.#nat = nat;
     for (const state of this.#states.values()) {
@@ -173,6 +173,7 @@ export class Paths {
       this.#tell(now, state, false);
       this.#schedule(state);
     }
+    return true;
   }
 
   /** A session came up, or was renewed, by this way. */

@@ -18,6 +18,7 @@ import {
   type Want,
 } from "./message.ts";
 import { bucketCount, type MemberTable } from "./state.ts";
+import { statementBytes } from "./statement.ts";
 import { wordAt } from "./store.ts";
 
 /** Records and statements pushed in one round; the fetch is bounded by its message. */
@@ -25,11 +26,19 @@ export const pushMax = 64;
 /** Exchanges under way that we began. */
 export const syncsMax = 8;
 const answerTimeoutMs = 1_000;
-/** All that differs is on its way from others: look again then. */
+/** All that differs is on its way from others, or enough is for now: look again then. */
 const pauseMs = 300;
+/** With fewer records to ask for the next round waits: a summary and a digest cost as much as ten. */
+const roundFetchMin = 16;
 const triesMax = 3;
 /** Many ask a door: it is asked twice, and for so many records, enough to find others to ask. */
 const doorTriesMax = 2;
+/** With so many entries a digest of a door's was brief. */
+const briefEntriesMax = 12;
+/** Of each bucket, where not all that differ fit. */
+const newestListed = 3;
+/** Whoever knows so many others asks them. */
+const doorNeededMax = 64;
 const doorFetchMax = 16;
 
 interface Sync {
@@ -97,10 +106,11 @@ export class AntiEntropy {
     this.#syncs.delete(slot);
   }
 
-  /** What the member sent was new to us. */
-  learntFrom(slot: number): void {
+  /** What the member sent was new to us. Whether that is so in an exchange that we began. */
+  learntFrom(slot: number): boolean {
     const sync = this.#syncs.get(slot);
     if (sync !== undefined) sync.learnt += 1;
+    return sync !== undefined;
   }
 
   /**
@@ -121,20 +131,29 @@ export class AntiEntropy {
     sync.triesLeft = 0;
   }
 
-  /** Answers with what we hold in the buckets that differ, or with an empty digest: all is equal. */
+  /**
+   * Answers with what we hold in the buckets that differ, or with an empty digest: all is equal. Where it
+   * does not fit: whole buckets of which the other has nothing, as a newcomer; else either what is
+   * newest in each, which is what two that have exchanged before differ in, or whole buckets all the same.
+   */
   handleSummary(nowMs: number, from: number, theirs: Uint32Array): void {
     if (!this.#budgets.takeServed(nowMs, messageBytesMax)) return;
-    const ours = this.#table.summary();
     const complete = new Uint8Array(bucketCount / 8);
     const entries: DigestEntry[] = [];
-    // From a random start, so that buckets beyond the digest's room get their turn, and a joiner that
-    // asks several members is told different parts.
-    const start = this.#random.below(bucketCount);
-    for (let i = 0; i < bucketCount && entries.length < digestEntriesMax; i += 1) {
-      const bucket = (start + i) % bucketCount;
-      if (ours[bucket] === theirs[bucket]) continue;
-      // A bucket told in part may be fetched from, but says nothing of what is absent.
-      if (this.#list(bucket, entries)) setBit(complete, bucket);
+    const differing = this.#differing(theirs);
+    if (differing.length > 0 && this.#budgets.isScarce(nowMs)) {
+      this.#listSome(entries);
+    } else {
+      const fits = this.#count(differing, digestEntriesMax + 1) <= digestEntriesMax;
+      const most = fits || this.#random.below(2) === 0 ? digestEntriesMax : newestListed;
+      for (const bucket of differing) {
+        if (entries.length >= digestEntriesMax) break;
+        const isNew = theirs[bucket] === 0;
+        const room = digestEntriesMax - entries.length;
+        // What is begun and not ended looks as if the other had something of it.
+        if (isNew && entries.length > 0 && this.#count([bucket], room + 1) > room) break;
+        if (this.#list(bucket, entries, isNew ? digestEntriesMax : most)) setBit(complete, bucket);
+      }
     }
     this.#budgets.grantUnasked(nowMs, from, creditMax);
     this.#output.send(from, { kind: "digest", complete, entries });
@@ -149,9 +168,10 @@ export class AntiEntropy {
     const sync = this.#syncs.get(from);
     if (sync !== undefined) {
       sync.answered = true;
-      sync.brief = sync.door && entries.length >= digestEntriesMax;
+      sync.brief = sync.door && entries.length >= briefEntriesMax;
     }
-    const wantsMax = sync?.brief === true ? doorFetchMax : fetchMax;
+    const most = sync?.brief === true ? doorFetchMax : fetchMax;
+    const wantsMax = Math.min(most, this.#budgets.fetchable(nowMs));
     const wants: Want[] = [];
     const push: number[] = [];
     const only: boolean[] = [];
@@ -165,19 +185,22 @@ export class AntiEntropy {
       const heldIncarnation = slot === undefined ? 0 : this.#table.incarnation(slot);
       const same = slot !== undefined && sequence === held;
       if (sequence > ours || (same && incarnation > heldIncarnation)) {
-        if (heard || slot === 0 || wants.length >= wantsMax) continue;
-        if (this.#fetches.want(nowMs, low, high)) wants.push({ low, high, statementOnly: same });
-        else pending = true;
+        if (heard || slot === 0) continue;
+        if (wants.length < wantsMax && this.#fetches.want(nowMs, low, high)) {
+          wants.push({ low, high, statementOnly: same });
+        } else pending = true;
       } else if (slot !== undefined && push.length < pushMax) {
         if (held <= sequence && !(same && heldIncarnation > incarnation)) continue;
+        if (!this.#mayPush(nowMs, slot, same)) continue;
         push.push(slot);
         only.push(same);
       }
     }
-    this.#pushAbsent(complete, told, push, only);
+    this.#pushAbsent(nowMs, complete, told, push, only);
     if (push.length > 0) this.#output.sendHeld(from, push, only);
     if (wants.length > 0) {
       this.#budgets.grant(nowMs, from, wants.length);
+      this.#budgets.fetching(nowMs, wants.length);
       this.#output.send(from, { kind: "fetch", wants });
       if (sync !== undefined) {
         sync.missing = wants.length;
@@ -214,9 +237,11 @@ export class AntiEntropy {
     for (const [slot, sync] of this.#syncs) {
       if (sync.dueMs > nowMs) continue;
       // Another round only where the last one brought something: it ends however others behave.
-      if (sync.brief) sync.triesLeft = 0;
+      if (sync.brief || this.#isDoorSpared(sync)) sync.triesLeft = 0;
       else if (sync.learnt > 0 && sync.answered) sync.triesLeft = triesMax;
-      if (sync.triesLeft > 0) {
+      if (sync.triesLeft > 0 && this.#budgets.fetchable(nowMs) < roundFetchMin) {
+        sync.dueMs = nowMs + pauseMs;
+      } else if (sync.triesLeft > 0) {
         this.#sendSummary(nowMs, slot, sync);
       } else {
         this.#syncs.delete(slot);
@@ -234,6 +259,11 @@ export class AntiEntropy {
     return next;
   }
 
+  /** It is silent because many ask it, and is needed no longer. */
+  #isDoorSpared({ answered, door }: Sync): boolean {
+    return door && !answered && this.#table.size > doorNeededMax;
+  }
+
   #sendSummary(nowMs: number, slot: number, sync: Sync): void {
     sync.triesLeft -= 1;
     sync.learnt = 0;
@@ -246,6 +276,7 @@ export class AntiEntropy {
 
   /** What a bucket that was told in whole lacks. */
   #pushAbsent(
+    nowMs: number,
     complete: Uint8Array,
     told: ReadonlySet<number>,
     push: number[],
@@ -256,6 +287,7 @@ export class AntiEntropy {
       for (let slot = this.#table.firstInBucket(bucket); slot >= 0; ) {
         if (push.length >= pushMax) break;
         if (!told.has(slot)) {
+          if (!this.#mayPush(nowMs, slot, false)) return;
           push.push(slot);
           only.push(false);
         }
@@ -264,27 +296,82 @@ export class AntiEntropy {
     }
   }
 
-  /** Adds what we hold and what we only heard of, in one bucket. False where it did not all fit. */
-  #list(bucket: number, entries: DigestEntry[]): boolean {
+  /** What is pushed is within what all may have, as what is fetched here is. */
+  #mayPush(nowMs: number, slot: number, statementOnly: boolean): boolean {
+    const bytes = statementOnly ? statementBytes : this.#table.recordBytes(slot).length;
+    return this.#budgets.takeServed(nowMs, bytes);
+  }
+
+  /**
+   * From a random start, so that those beyond the digest's room get their turn, and a joiner that asks
+   * several members is told different parts. First come those of which the other has nothing.
+   */
+  #differing(theirs: Uint32Array): readonly number[] {
+    const ours = this.#table.summary();
+    const start = this.#random.below(bucketCount);
+    const lacking: number[] = [];
+    const others: number[] = [];
+    for (let i = 0; i < bucketCount; i += 1) {
+      const bucket = (start + i) % bucketCount;
+      if (ours[bucket] === theirs[bucket]) continue;
+      (theirs[bucket] === 0 ? lacking : others).push(bucket);
+    }
+    return [...lacking, ...others];
+  }
+
+  /** How many entries the buckets have together; not counted on from `most`. */
+  #count(buckets: readonly number[], most: number): number {
+    let count = 0;
+    for (const bucket of buckets) {
+      for (const _ of this.#hearsay.inBucket(bucket)) count += 1;
+      for (let slot = this.#table.firstInBucket(bucket); slot >= 0 && count < most; ) {
+        count += 1;
+        slot = this.#table.nextInBucket(slot);
+      }
+      if (count >= most) break;
+    }
+    return count;
+  }
+
+  /** Many ask: a few at random, for the other to ask. */
+  #listSome(entries: DigestEntry[]): void {
+    const known = this.#table.slotsEnd - 1;
+    for (let i = 0; i < briefEntriesMax && known > 0; i += 1) {
+      const slot = 1 + this.#random.below(known);
+      if (this.#table.has(slot)) entries.push(this.#entryOf(slot));
+    }
+  }
+
+  /**
+   * Adds what we hold and what we only heard of in one bucket, at most so many, what was learnt last
+   * first. False where that was not all.
+   */
+  #list(bucket: number, entries: DigestEntry[], most: number): boolean {
     const table = this.#table;
+    const end = Math.min(digestEntriesMax, entries.length + most);
     for (let slot = table.firstInBucket(bucket); slot >= 0; slot = table.nextInBucket(slot)) {
-      if (entries.length >= digestEntriesMax) return false;
-      entries.push({
-        low: table.low(slot),
-        high: table.high(slot),
-        sequence: table.sequence(slot),
-        incarnation: table.incarnation(slot),
-        heard: false,
-      });
+      if (entries.length >= end) return false;
+      entries.push(this.#entryOf(slot));
     }
     for (const id of this.#hearsay.inBucket(bucket)) {
-      if (entries.length >= digestEntriesMax) return false;
+      if (entries.length >= end) return false;
       const identity = this.#hearsay.identity(id);
       const [low, high] = [wordAt(identity, 0), wordAt(identity, 4)];
       const sequence = this.#hearsay.sequence(id);
       entries.push({ low, high, sequence, incarnation: 0, heard: true });
     }
     return true;
+  }
+
+  #entryOf(slot: number): DigestEntry {
+    const table = this.#table;
+    return {
+      low: table.low(slot),
+      high: table.high(slot),
+      sequence: table.sequence(slot),
+      incarnation: table.incarnation(slot),
+      heard: false,
+    };
   }
 }
 

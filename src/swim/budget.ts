@@ -1,8 +1,9 @@
 /**
  * What a member may send us without being asked: 20 messages and 64 KiB a second, with a burst of
  * two seconds' worth; what it fetches from us is charged to the same bytes. What we ask for is
- * granted ahead as credit, for a few seconds, and pays only for what anti-entropy brings. It judges
- * by slot and knows nothing of contents.
+ * granted ahead as credit, for a few seconds, and pays only for what anti-entropy brings. And how much
+ * we ask for: whoever lacks everything asks several at a time, and they know nothing of each other. It
+ * judges by slot and knows nothing of contents.
  */
 import { Pruning } from "../base/prune.ts";
 import type { Message } from "./message.ts";
@@ -17,6 +18,12 @@ export const servedBytesPerSecond = 192 * 1024;
 /** Served at once for one fetch while much, or little, of that is left. */
 export const servedRecordsMax = 64;
 const servedRecordsScarce = 8;
+/** What is asked for of all members together, a second, and at once. */
+export const fetchedBytesPerSecond = 256 * 1024;
+const fetchedBurstBytes = 48 * 1024;
+/** Of a record, before any has come. */
+const recordBytesGuess = 400;
+const recordBytesGain = 1 / 16;
 /** Credit that the member brought about, by its summary, is given at most this often. */
 const unaskedGrantIntervalMs = 1_000;
 
@@ -36,6 +43,10 @@ export class Budgets {
   readonly #pruning = new Pruning();
   #served = servedBytesPerSecond / 2;
   #servedAtMs = 0;
+  #fetched = fetchedBurstBytes;
+  #fetchedAtMs = 0;
+  /** Of the records that came lately. */
+  #recordBytes = recordBytesGuess;
 
   /** We asked the member for something that may take this many messages. */
   grant(nowMs: number, slot: number, messages: number): void {
@@ -69,8 +80,13 @@ export class Budgets {
 
   /** How many records one fetch may bring now. */
   servable(nowMs: number): number {
+    return this.isScarce(nowMs) ? servedRecordsScarce : servedRecordsMax;
+  }
+
+  /** Whether little is left of what all may have: then each gets a little. */
+  isScarce(nowMs: number): boolean {
     this.#refillServed(nowMs);
-    return this.#served > servedBytesPerSecond / 4 ? servedRecordsMax : servedRecordsScarce;
+    return this.#served <= servedBytesPerSecond / 4;
   }
 
   /** Whether an answer of this size to anybody is within what all may have. */
@@ -89,6 +105,31 @@ export class Budgets {
     account.bytes -= bytes;
     this.#served -= bytes;
     return true;
+  }
+
+  /** How many records may be asked for now, for all that came and is on its way. */
+  fetchable(nowMs: number): number {
+    this.#refillFetched(nowMs);
+    return Math.max(0, Math.floor(this.#fetched / this.#recordBytes));
+  }
+
+  /** So many were asked for. */
+  fetching(nowMs: number, records: number): void {
+    this.#refillFetched(nowMs);
+    this.#fetched -= records * this.#recordBytes;
+  }
+
+  /** These records came: the next are taken to be as long. */
+  fetched(records: readonly Uint8Array[]): void {
+    for (const { length } of records) {
+      this.#recordBytes += recordBytesGain * (length - this.#recordBytes);
+    }
+  }
+
+  #refillFetched(nowMs: number): void {
+    const elapsed = Math.max(0, nowMs - this.#fetchedAtMs) / 1000;
+    this.#fetchedAtMs = nowMs;
+    this.#fetched = Math.min(fetchedBurstBytes, this.#fetched + elapsed * fetchedBytesPerSecond);
   }
 
   /** Half a second's worth at once. */

@@ -59,6 +59,8 @@ export interface GossipOutput {
   /** The record that a statement speaks of is not here: it came from there. */
   lacks(now: Instant, from: number, low: number, high: number): void;
   isHearsay(subject: Uint8Array, sequence: number): boolean;
+  /** Whether whoever is not known yet comes with the bulk. */
+  fetchesBulk(now: Instant): boolean;
 }
 
 export class Gossip {
@@ -177,6 +179,7 @@ export class Gossip {
     const sequence = sequenceOf(statement, 0);
     if (sequence > Number.MAX_SAFE_INTEGER) return false;
     if (slot === undefined) {
+      if (this.#output.fetchesBulk(now)) return false;
       if (this.#output.isHearsay(subjectOf(statement), sequence)) return false;
     } else {
       const held = this.#table.sequence(slot);

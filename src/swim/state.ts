@@ -63,7 +63,8 @@ export class MemberTable {
   /** How often a record, a statement or who is a member has changed: for those who watch. */
   changes = 0;
   readonly #counts = new Uint32Array(4);
-  readonly #links = new Map<number, Link>();
+  /** By slot, its place among the sessions and 1; 0: none. */
+  #places = new Uint16Array(capacityStart);
   readonly #linked: Link[] = [];
 
   constructor(
@@ -262,11 +263,12 @@ export class MemberTable {
 
   /** Whether a session with it lives. */
   isLinked(slot: number): boolean {
-    return this.#links.has(slot);
+    return (this.#places[slot] ?? 0) !== 0;
   }
 
   link(slot: number): Link | undefined {
-    return this.#links.get(slot);
+    const place = this.#places[slot] ?? 0;
+    return place === 0 ? undefined : this.#linked[place - 1];
   }
 
   /** All sessions; the order means nothing. */
@@ -279,21 +281,22 @@ export class MemberTable {
   }
 
   setLinked(nowMs: number, slot: number, linked: boolean): void {
-    const link = this.#links.get(slot);
+    const link = this.link(slot);
     if ((link !== undefined) === linked) return;
     if (link === undefined) {
       const place = this.#linked.length;
       const times = { sinceMs: nowMs, heardMs: nowMs, toldMs: -1e9, clearedMs: -1e9 };
       const made: Link = { slot, ...times, entry: false, place };
-      this.#links.set(slot, made);
       this.#linked.push(made);
+      this.#places[slot] = this.#linked.length;
       return;
     }
-    this.#links.delete(slot);
+    this.#places[slot] = 0;
     const last = this.#linked.pop() as Link;
     if (last === link) return;
     this.#linked[link.place] = last;
     last.place = link.place;
+    this.#places[last.slot] = link.place + 1;
   }
 
   /** Up to `count` different members with live sessions, at random, that are not dead, and fit. */
@@ -407,6 +410,7 @@ export class MemberTable {
     this.#state = grown(this.#state, new Uint8Array(capacity));
     this.#rtt = grown(this.#rtt, new Uint16Array(capacity));
     this.#next = grown(this.#next, new Uint16Array(capacity));
+    this.#places = grown(this.#places, new Uint16Array(capacity));
   }
 
   /** Adds the slot's part to its bucket, or takes it out: exclusive or is its own inverse. */

@@ -20,7 +20,6 @@ import {
   gossipRoom,
   type Message,
   memberIdBytes,
-  messageBytesMax,
   numberedRoom,
   shortId,
   type Want,
@@ -40,15 +39,12 @@ import {
 import { accusationBytes } from "./statement.ts";
 import { SignedStore, type StoredId } from "./store.ts";
 import { Suspicions, type SuspicionTerms } from "./suspicion.ts";
+import { Telling } from "./telling.ts";
 
-/** Gossip uses younger sessions only, so that those that nothing else needs lapse by themselves. */
-const gossipSessionMs = 100_000;
-/** Under backlog a tick sends more than one datagram a target, up to 64 KiB/s together. */
-const gossipBytesPerSecond = 64 * 1024;
-const gossipDatagramsMax = 3;
-const gossipAgainMs = 500;
-const doorAgainMs = 2_000;
-const backlogLinksMin = 8;
+/** With so many sessions a node is part of a large mesh. */
+const largeLinksMin = 8;
+/** With so many beside doors a node is heard of soon. */
+const newcomerLinks = 3;
 const fetchDelayMs = 50;
 const leaveTargets = 16;
 const heardFreshMs = 2_000;
@@ -69,8 +65,14 @@ const lackSyncRefillMs = 4_000;
 const lackSyncIntervalMs = 1_000;
 /** Whoever lacks much fetches from several at a time: so many learnt in one look is much. */
 const bulkLookMs = 250;
-const bulkLearnt = 16;
+const bulkLearnt = 8;
 const bulkSyncs = 4;
+/**
+ * So many, and gossip of others who are not known is passed over for a while: they come with the bulk, by
+ * buckets, and one at a time they would make a newcomer look as if it had a part of each.
+ */
+const bulkMuch = 32;
+const bulkHoldMs = 500;
 
 export interface SwimOptions {
   /** This node's identity. */
@@ -124,12 +126,12 @@ export class Swim {
   readonly #suspicions: Suspicions;
   readonly #fetches = new Fetches();
   readonly #gossip: Gossip;
+  readonly #telling: Telling;
   readonly #budgets = new Budgets();
   readonly #antiEntropy: AntiEntropy;
   /** Records to fetch, by whom they were announced. */
   readonly #lacking = new Map<number, Want[]>();
   #fetchAtMs: number | undefined;
-  #gossipAtMs = 0;
   #syncAtMs: number | undefined;
   /** Until then members are new, and exchanges frequent. */
   #settlingUntilMs = 0;
@@ -139,6 +141,7 @@ export class Swim {
   #lackSyncsAtMs = Number.NEGATIVE_INFINITY;
   #bulkAtMs: number | undefined;
   #bulkLearnt = 0;
+  #bulkUntilMs = Number.NEGATIVE_INFINITY;
   readonly #outbox: Outbox;
   readonly #events = new Fifo<SwimEvent>();
 
@@ -160,7 +163,9 @@ export class Swim {
       lacks: (now, from, low, high) => this.#lacks(now, from, low, high),
       isHearsay: (subject, sequence) =>
         this.hearsay.size > 0 && this.hearsay.sequence(shortId(subject)) >= sequence,
+      fetchesBulk: (now) => now.ms < this.#bulkUntilMs,
     });
+    this.#telling = new Telling(this.table, this.#gossip, this.#outbox, random, profile);
     const { table, hearsay } = this;
     const output = this.#outbox;
     const budgets = this.#budgets;
@@ -195,9 +200,17 @@ export class Swim {
     return this.table.size <= this.#profile.heldMax;
   }
 
+  /** It came in by a door, and has sessions with hardly anybody else. */
+  get isNewcomer(): boolean {
+    const { links, linkedCount } = this.table;
+    if (linkedCount >= largeLinksMin) return false;
+    const others = links.reduce((count, { entry }) => count + (entry ? 0 : 1), 0);
+    return others < linkedCount && others < newcomerLinks;
+  }
+
   /** Whether a large mesh that this node is part of holds it alive: so it need not be looked for. */
   isAlive(identity: Uint8Array): boolean {
-    if (this.eager || this.table.linkedCount < backlogLinksMin) return false;
+    if (this.eager || this.table.linkedCount < largeLinksMin) return false;
     const slot = this.table.find(identity);
     return slot !== undefined && this.table.stateCode(slot) === stateCodes.alive;
   }
@@ -206,7 +219,7 @@ export class Swim {
   setSelf(now: Instant, record: StoredId): void {
     this.table.setRecord(selfSlot, record);
     this.#gossip.ownRecord();
-    this.#hurryGossip(now);
+    this.#telling.hurry(now);
   }
 
   /**
@@ -234,7 +247,7 @@ export class Swim {
       this.#alive(now, slot);
     }
     this.#gossip.recordArrived(now, slot);
-    this.#hurryGossip(now);
+    this.#telling.hurry(now);
     if (from !== undefined) this.#learntFrom(now, from);
     return slot;
   }
@@ -257,7 +270,7 @@ export class Swim {
     for (const to of this.table.pickLinked(this.#random, count, selfSlot)) {
       this.#send(to, { kind: "gossip", statements: this.#gossip.pick(gossipRoom) });
     }
-    this.#hurryGossip(now);
+    this.#telling.hurry(now);
   }
 
   /**
@@ -280,7 +293,8 @@ export class Swim {
       (this.table.link(slot) as Link).entry = entry;
       this.heard(now, slot);
       this.#prober.linked(now.ms, slot);
-      this.#joinSync(now, slot);
+      // Whoever knows many asks them for the rest, and not the doors that all ask.
+      if (!entry || this.eager) this.#joinSync(now, slot);
     } else {
       this.#antiEntropy.forget(slot);
       this.#budgets.forget(slot);
@@ -304,7 +318,7 @@ export class Swim {
     if (tokens < 1) return;
     this.#lackSyncs = tokens - 1;
     this.#lackSyncsAtMs = now.ms;
-    for (const to of this.#pickFair(now, lackSyncTargets)) this.#exchange(now, to);
+    for (const to of this.#telling.pickFair(now, lackSyncTargets)) this.#exchange(now, to);
   }
 
   /** A control message out of the member's session. */
@@ -353,11 +367,11 @@ export class Swim {
     this.#look(now);
     this.#sync(now);
     this.#fetch(now);
-    this.#tell(now);
+    this.#telling.handleTimeout(now);
   }
 
   nextTimeout(): number | undefined {
-    let next = this.#isGossipDue() ? this.#gossipAtMs : Number.POSITIVE_INFINITY;
+    let next = this.#telling.nextTimeout() ?? Number.POSITIVE_INFINITY;
     next = Math.min(next, this.#prober.nextTimeout() ?? next);
     next = Math.min(next, this.#suspicions.nextTimeout() ?? next);
     next = Math.min(next, this.#antiEntropy.nextTimeout() ?? next);
@@ -377,7 +391,7 @@ export class Swim {
     switch (message.kind) {
       case "ping":
         this.#receiveStatements(now, from, message.statements);
-        this.#sendNumbered(from, "ack", message.number);
+        this.#sendNumbered(now, from, "ack", message.number);
         return;
       case "ack":
       case "nack":
@@ -393,6 +407,7 @@ export class Swim {
       }
       case "records":
         this.#own.recordsReceived += message.records.length;
+        this.#budgets.fetched(message.records);
         for (const bytes of message.records) this.#emit({ kind: "record", from, bytes });
         this.#antiEntropy.received(now.ms, from, message.records.length);
         return;
@@ -414,7 +429,7 @@ export class Swim {
       if (this.#gossip.receive(now, from, statement)) this.#antiEntropy.learntFrom(from);
     }
     this.#antiEntropy.received(now.ms, from, statements.length);
-    if (waiting === 0) this.#hurryGossip(now);
+    if (waiting === 0) this.#telling.hurry(now);
   }
 
   /** An authentic sign of life. */
@@ -437,7 +452,7 @@ export class Swim {
     this.#suspicions.end(slot);
     this.#gossip.endAccusations(slot);
     if (this.table.stateCode(slot) !== stateCodes.alive) this.#setState(slot, stateCodes.alive);
-    this.#hurryGossip(now);
+    this.#telling.hurry(now);
   }
 
   #left(now: Instant, slot: number): void {
@@ -459,7 +474,7 @@ export class Swim {
     if (running) this.#suspicions.probeFailed(now.ms, slot);
     else this.#setState(slot, stateCodes.suspect);
     if (counts) this.#gossip.accuse(now, slot);
-    this.#hurryGossip(now);
+    this.#telling.hurry(now);
   }
 
   #isAccusable(now: Instant, slot: number): boolean {
@@ -517,7 +532,7 @@ export class Swim {
       case "pingRequest": {
         const { to, number } = action;
         const target = this.table.identity(action.target);
-        const statements = this.#gossip.pick(numberedRoom - memberIdBytes);
+        const statements = this.#telling.beside(now.ms, to, numberedRoom - memberIdBytes);
         this.#send(to, { kind: "pingRequest", number, target, statements });
         return;
       }
@@ -526,15 +541,16 @@ export class Swim {
         // Who is suspected is told so, and can refute it.
         const accusation = this.#accusationFor(now, to);
         if (accusation === undefined) {
-          this.#sendNumbered(to, "ping", number);
+          this.#sendNumbered(now, to, "ping", number);
           return;
         }
-        const statements = [accusation, ...this.#gossip.pick(numberedRoom - accusationBytes)];
+        const more = this.#telling.beside(now.ms, to, numberedRoom - accusationBytes);
+        const statements = [accusation, ...more];
         this.#send(to, { kind: "ping", number, statements });
         return;
       }
       default:
-        this.#sendNumbered(action.to, action.kind, action.number);
+        this.#sendNumbered(now, action.to, action.kind, action.number);
     }
   }
 
@@ -544,68 +560,8 @@ export class Swim {
     return this.#gossip.accusationOf(slot) ?? this.#gossip.accuse(now, slot);
   }
 
-  #sendNumbered(to: number, kind: "ping" | "ack" | "nack", number: number): void {
-    this.#send(to, { kind, number, statements: this.#gossip.pick(numberedRoom) });
-  }
-
-  #hurryGossip(now: Instant): void {
-    if (this.#gossipAtMs > now.ms) return;
-    // A little of jitter, so that news that reach many at once are not passed on all at once.
-    this.#gossipAtMs = now.ms + this.#random.below(this.#profile.gossipIntervalMs / 4);
-  }
-
-  #isGossipDue(): boolean {
-    return this.#gossip.queue.size > 0 && this.table.linkedCount > 0;
-  }
-
-  #tell(now: Instant): void {
-    if (!this.#isGossipDue() || this.#gossipAtMs > now.ms) return;
-    const { gossipIntervalMs, gossipTargets } = this.#profile;
-    this.#gossipAtMs = now.ms + gossipIntervalMs;
-    const targets = this.#gossipTargets(now, gossipTargets);
-    let bytesLeft = (gossipBytesPerSecond * gossipIntervalMs) / 1000;
-    for (let turn = 0; turn < gossipDatagramsMax && targets.length > 0; turn += 1) {
-      for (const to of targets) {
-        if (bytesLeft < messageBytesMax) return;
-        const statements = this.#gossip.pick(gossipRoom);
-        if (statements.length === 0) return;
-        this.#send(to, { kind: "gossip", statements });
-        bytesLeft -= messageBytesMax;
-      }
-      // More only where the last ones were full, and not to the few that a newcomer knows.
-      if (this.#gossip.queue.size < 32 || this.table.linkedCount < backlogLinksMin) return;
-    }
-  }
-
-  /**
-   * In a large mesh: young sessions only, so that those that nothing else needs lapse; not the same
-   * member twice in a row; and the doors, which all know, no oftener than if few knew them.
-   */
-  #gossipTargets(now: Instant, count: number): number[] {
-    const { eager } = this;
-    const isYoung = (link: Link): boolean => now.ms - link.sinceMs <= gossipSessionMs;
-    const targets = this.#pickFair(
-      now,
-      count,
-      (link) => eager || (isYoung(link) && now.ms - link.toldMs >= gossipAgainMs),
-    );
-    for (const slot of targets) (this.table.link(slot) as Link).toldMs = now.ms;
-    return targets;
-  }
-
-  /**
-   * Members with sessions at random, as if none were known to more than others: everybody holds a
-   * session with the doors, and would choose them ever so often. One of them where there is nobody else.
-   */
-  #pickFair(now: Instant, count: number, fits: (link: Link) => boolean = () => true): number[] {
-    const { size, linkedCount } = this.table;
-    const fair = (link: Link): boolean => !link.entry || this.#random.below(size - 1) < linkedCount;
-    const random = this.#random;
-    const out = this.table.pickLinked(random, count, selfSlot, (link) => fits(link) && fair(link));
-    if (out.length > 0) return out;
-    // A newcomer that knows only doors has little to say to them.
-    const rarely = (link: Link): boolean => fits(link) && now.ms - link.toldMs >= doorAgainMs;
-    return this.table.pickLinked(random, 1, selfSlot, rarely);
+  #sendNumbered(now: Instant, to: number, kind: "ping" | "ack" | "nack", number: number): void {
+    this.#send(to, { kind, number, statements: this.#telling.beside(now.ms, to, numberedRoom) });
   }
 
   #lacks(now: Instant, from: number, low: number, high: number): void {
@@ -627,6 +583,7 @@ export class Swim {
     }
     for (const [to, wants] of this.#lacking) {
       this.#budgets.grant(now.ms, to, wants.length);
+      this.#budgets.fetching(now.ms, wants.length);
       this.#send(to, { kind: "fetch", wants });
     }
     this.#lacking.clear();
@@ -634,7 +591,8 @@ export class Swim {
   }
 
   #learntFrom(now: Instant, from: number): void {
-    this.#antiEntropy.learntFrom(from);
+    // What gossip told of, and was fetched for that, says nothing of how much is lacking.
+    if (!this.#antiEntropy.learntFrom(from)) return;
     this.#bulkLearnt += 1;
     this.#bulkAtMs ??= now.ms + bulkLookMs;
   }
@@ -646,6 +604,7 @@ export class Swim {
     const learnt = this.#bulkLearnt;
     this.#bulkLearnt = 0;
     if (learnt < bulkLearnt) return;
+    if (!this.eager && learnt >= bulkMuch) this.#bulkUntilMs = now.ms + bulkHoldMs;
     const wanted = bulkSyncs - this.#antiEntropy.underWay;
     const others = this.table.pickLinked(this.#random, wanted, selfSlot, (link) => !link.entry);
     for (const to of others) this.#antiEntropy.start(now.ms, to);
@@ -660,7 +619,7 @@ export class Swim {
   #sync(now: Instant): void {
     if (this.#syncAtMs === undefined || this.#syncAtMs > now.ms) return;
     this.#syncAtMs = now.ms + this.#syncDelayMs(now);
-    for (const to of this.#pickFair(now, 1)) this.#exchange(now, to);
+    for (const to of this.#telling.pickFair(now, 1)) this.#exchange(now, to);
   }
 
   #syncDelayMs(now: Instant): number {

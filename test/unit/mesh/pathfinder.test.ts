@@ -243,3 +243,50 @@ describe("a member whose session comes up again", () => {
     expect(asked(scene)).not.toContain(JSON.stringify(elsewhere));
   });
 });
+
+describe("a session in a large mesh that only asks whether somebody lives", () => {
+  function drained(scene: Scene): Transmit[] {
+    const out = new Fifo<Transmit>();
+    scene.pathfinder.drain(out);
+    const all: Transmit[] = [];
+    for (let it = out.shift(); it; it = out.shift()) all.push(it);
+    return all;
+  }
+
+  /** Enough have said where they see this node: nobody else is asked. */
+  function settled(): { scene: Scene; member: Member } {
+    const scene = new Scene();
+    const all = Array.from({ length: 80 }, (_, i) => scene.member(i + 1, false));
+    for (const each of all.slice(0, 4)) {
+      scene.link(each, true);
+      scene.see(each, { address: "198.51.100.7", port: 7_000 }, now.ms);
+    }
+    scene.news(now.ms);
+    drained(scene);
+    const member = all[20] as Member;
+    scene.link(member, true);
+    return { scene, member };
+  }
+
+  test("says nothing of ways, and is a way all the same", () => {
+    const { scene, member } = settled();
+    expect(drained(scene)).toHaveLength(0);
+    expect(scene.pathfinder.ways(member)).toMatchObject({
+      ways: [{ way: "direct 192.0.2.21:1", used: true }],
+      why: "handshake",
+    });
+    expect(scene.pathfinder.nextTimeout()).toBeDefined();
+  });
+
+  test("is asked when it is silent, and told when this node is elsewhere", () => {
+    const { scene, member } = settled();
+    const { ref } = member.peer;
+    scene.pathfinder.handleEvent(now, { kind: "path_silent", peer: ref });
+    expect(drained(scene)).toMatchObject([{ peer: ref, to: member.peer.endpoint }]);
+    const other = settled();
+    const own = { kind: "announced", address: "203.0.113.9", port: 9 } as const;
+    other.scene.pathfinder.setOwn(now, [own]);
+    const told = drained(other.scene).map((it) => it.kind === "session_message" && it.peer.slot);
+    expect(told).toContain(other.member.peer.ref.slot);
+  });
+});

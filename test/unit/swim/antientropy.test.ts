@@ -192,3 +192,98 @@ test("nothing is fetched from two members at a time", () => {
   side.digest([one]);
   expect(side.sent).toHaveLength(1);
 });
+
+/** So many members in each of the first buckets, those that were learnt last at the end. */
+function fill(side: Side, buckets: number, each: number): Uint8Array[] {
+  const out: Uint8Array[] = [];
+  for (let i = 0; i < each; i += 1) {
+    for (let bucket = 0; bucket < buckets; bucket += 1) {
+      const identity = random.bytes(32);
+      identity[0] = bucket;
+      side.hold(identity, 5);
+      out.push(identity);
+    }
+  }
+  return out;
+}
+
+function digestFor(
+  side: Side,
+  theirs: Uint32Array,
+  nowMs = 0,
+): Extract<Message, { kind: "digest" }> {
+  side.antiEntropy.handleSummary(nowMs, 1, theirs);
+  const message = side.sent.pop();
+  if (message?.kind !== "digest") throw new Error("no digest");
+  return message;
+}
+
+/** How many entries of each bucket. */
+function spread(entries: readonly DigestEntry[]): Map<number, number> {
+  const out = new Map<number, number>();
+  for (const { low } of entries) out.set(low & 0xff, (out.get(low & 0xff) ?? 0) + 1);
+  return out;
+}
+
+test("a newcomer is told whole buckets, so that none looks as if it had a part of it", () => {
+  const side = new Side();
+  fill(side, 40, 20);
+  const { complete, entries } = digestFor(side, new Uint32Array(256));
+  expect([...spread(entries).values()]).toEqual([20, 20]);
+  expect(complete.reduce((sum, byte) => sum + byte.toString(2).replaceAll("0", "").length, 0)).toBe(
+    2,
+  );
+});
+
+test("and those first of which it has nothing", () => {
+  const side = new Side();
+  fill(side, 40, 5);
+  const theirs = side.table.summary().map((word, i) => (word === 0 || i % 8 === 0 ? 0 : word ^ 1));
+  for (let i = 0; i < 10; i += 1) {
+    const { entries } = digestFor(side, theirs, 1_000 * i);
+    expect(entries.slice(0, 25).every(({ low }) => (low & 0xff) % 8 === 0)).toBe(true);
+  }
+});
+
+test("who has something of all is told what is newest of many, or whole buckets by turns", () => {
+  const side = new Side();
+  const all = fill(side, 40, 20);
+  const newest = new Set(all.slice(-3 * 40).map((identity) => wordAt(identity, 4)));
+  const theirs = side.table.summary().map((word) => (word === 0 ? 0 : word ^ 1));
+  const kinds = new Set<string>();
+  for (let i = 0; i < 40; i += 1) {
+    const { entries } = digestFor(side, theirs, 1_000 * i);
+    expect(entries.length).toBe(58);
+    const isNewest = entries.every(({ high }) => newest.has(high));
+    kinds.add(isNewest ? "newest" : "whole");
+    expect(spread(entries).size).toBe(isNewest ? 20 : 3);
+  }
+  expect([...kinds].sort()).toEqual(["newest", "whole"]);
+});
+
+test("where many ask, each is told of a few to ask instead", () => {
+  const side = new Side();
+  fill(side, 40, 20);
+  let brief = 0;
+  for (let from = 1; from <= 70; from += 1) {
+    side.antiEntropy.handleSummary(0, from, new Uint32Array(256));
+    const message = side.sent.pop();
+    if (message?.kind === "digest" && message.entries.length <= 12) brief += 1;
+  }
+  expect(brief).toBeGreaterThan(20);
+});
+
+test("no more is asked for than may come: the rest waits for its turn", () => {
+  const side = new Side();
+  const entries = (): DigestEntry[] => Array.from({ length: 58 }, () => entry(random.bytes(32), 5));
+  for (let from = 1; from <= 8; from += 1) {
+    side.antiEntropy.start(0, from);
+    side.antiEntropy.handleDigest(0, from, new Uint8Array(32), entries());
+  }
+  const wanted = side.sent.flatMap((it) => (it.kind === "fetch" ? it.wants : []));
+  expect(wanted.length).toBeLessThan(58 * 4);
+  expect(side.antiEntropy.underWay).toBe(8);
+  side.sent.length = 0;
+  side.antiEntropy.handleTimeout(1_000);
+  expect(side.sent.length).toBeGreaterThan(0);
+});

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import {
   Budgets,
   creditMax,
+  fetchedBytesPerSecond,
   servedBytesPerSecond,
   servedRecordsMax,
 } from "../../../src/swim/budget.ts";
@@ -65,4 +66,20 @@ test("fetching is charged by the bytes of the answer, to the member and to all t
   // Half a second later there is as much again, but the first has had most of its two seconds' worth.
   expect(fetched(500, 1)).toBeLessThan(2 * 64 * 1024 + 32 * 1024 - servedBytesPerSecond / 2 + 500);
   expect(fetched(500, 2)).toBeGreaterThan(0);
+});
+
+test("what is asked for of all together is bounded, by the size of the records that come", () => {
+  const budgets = new Budgets();
+  const asked = (nowMs: number): number => {
+    const records = budgets.fetchable(nowMs);
+    budgets.fetching(nowMs, records);
+    return records;
+  };
+  for (let i = 0; i < 100; i += 1) budgets.fetched([new Uint8Array(200)]);
+  expect(asked(0)).toBeGreaterThan(200);
+  expect(asked(0)).toBe(0);
+  let bytes = 0;
+  for (let now = 10; now <= 10_000; now += 10) bytes += 200 * asked(now);
+  expect(bytes / 10).toBeLessThanOrEqual(fetchedBytesPerSecond);
+  expect(bytes / 10).toBeGreaterThan(0.95 * fetchedBytesPerSecond);
 });
