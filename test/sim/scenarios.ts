@@ -12,6 +12,8 @@ export interface Settings {
   /** Of virtual time, where the scenario leaves it open. */
   readonly minutes: number | undefined;
   readonly realCrypto: boolean;
+  /** Joins a second; by the number of nodes unless said. */
+  readonly rate?: number | undefined;
   /** Of failure detection; a local network's unless said. */
   readonly profile?: Profile;
 }
@@ -31,7 +33,8 @@ const bytesPerSecondMax = 512 * 1024;
 export function join(settings: Settings): Outcome {
   const { nodes } = settings;
   const large = nodes >= 5_000;
-  const [rate, limitMs] = large ? [200, 60_000] : [50, 10_000];
+  const { rate = large ? 200 : 50 } = settings;
+  const limitMs = large ? 60_000 : 10_000;
   const simulation = make(settings);
   simulation.setSeeds(seedCount);
   for (let i = 0; i < nodes; i += 1) {

@@ -64,6 +64,8 @@ export class SimHost {
   #turnsAtOnce = 0;
   /** When the node itself has something to do. */
   #nodeMs = Number.POSITIVE_INFINITY;
+  /** Whether its sessions had news for the node, in this turn. */
+  #wasTold = false;
   #memory: NodeMemory | undefined;
   #records: Uint8Array[] = [];
   #lives = 0;
@@ -202,7 +204,12 @@ export class SimHost {
     }
     if (this.intercept?.(packet) === true) return;
     if (packet.kind !== "frame") {
+      const isKeepalive = packet.kind === "message" && packet.bytes === undefined;
       this.#take(node, peers, packet);
+      if (isKeepalive && !this.#wasTold) {
+        this.#rearm(peers);
+        return;
+      }
     } else if (packet.frame !== undefined) {
       const carrier = peers.receiveMessage(this.now, packet.from, packet.session, false);
       if (carrier !== undefined) this.relay?.take(this.now.ms, carrier, packet.frame);
@@ -244,7 +251,8 @@ export class SimHost {
   }
 
   #tellNews(node: MeshNode, peers: SimPeers): void {
-    if (!peers.hasNews) return;
+    this.#wasTold = peers.hasNews;
+    if (!this.#wasTold) return;
     const { now } = this;
     for (let it = peers.pollPlaneEvent(); it; it = peers.pollPlaneEvent()) {
       node.handleEvent(now, it);
@@ -264,11 +272,16 @@ export class SimHost {
     // What waited in the socket is read before timers are looked at.
     for (const packet of this.backlog.splice(0)) this.receive(packet);
     const { node, peers, now } = this;
+    this.#wasTold = false;
     if (peers !== undefined && peers.dueMs() <= nowMs) {
       peers.tick(now);
       this.#tellNews(node, peers);
     }
     if (this.#nodeMs <= nowMs) node.handleTimeout(now);
+    else if (peers !== undefined && !this.#wasTold) {
+      this.#rearm(peers);
+      return;
+    }
     this.settle();
   }
 
@@ -301,8 +314,13 @@ export class SimHost {
       } else this.simulation.send(this, it.to, "datagram", 0, it.bytes);
     }
     this.#nodeMs = node.nextTimeout() ?? Number.POSITIVE_INFINITY;
+    this.#rearm(peers);
+  }
+
+  /** What its sessions did was no news to the node, as most keepalives: nothing else is looked at. */
+  #rearm(peers: SimPeers): void {
     const next = Math.min(this.#nodeMs, peers.dueMs());
-    if (next < this.timerMs) this.#arm(Math.max(next, now.ms));
+    if (next < this.timerMs) this.#arm(Math.max(next, this.simulation.timeline.nowMs));
   }
 
   #arm(atMs: number): void {

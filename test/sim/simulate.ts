@@ -24,9 +24,10 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   faults,
 };
 
-const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--minutes M] [--seed S] [--seeds COUNT] [--json] [--crypto real] [--detection wan]
+const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--rate R] [--minutes M] [--seed S] [--seeds COUNT] [--json] [--crypto real] [--detection wan]
   --scenario  ${Object.keys(scenarios).join(", ")}
   --nodes     how many (default 1000; faults: 3 to 60, by the seed)
+  --rate      joins a second, in join (default 50, 200 from 5000 nodes on)
   --minutes   of virtual time, where the scenario leaves it open
   --seed      what all chance follows from (default 1)
   --seeds     so many runs, with this seed and those after it
@@ -45,6 +46,7 @@ async function main(): Promise<number> {
       options: {
         scenario: { type: "string" },
         nodes: { type: "string" },
+        rate: { type: "string" },
         minutes: { type: "string" },
         seed: { type: "string" },
         seeds: { type: "string" },
@@ -70,7 +72,7 @@ async function main(): Promise<number> {
     console.error(`no scenario ${JSON.stringify(name)}\n${usage}`);
     return 2;
   }
-  const numbers = ["nodes", "minutes", "seed", "seeds", "workers"].map((option) =>
+  const numbers = ["nodes", "minutes", "seed", "seeds", "workers", "rate"].map((option) =>
     wholeNumber(values, option),
   );
   const detection = String(values.detection ?? "lan");
@@ -78,7 +80,7 @@ async function main(): Promise<number> {
     console.error(usage);
     return 2;
   }
-  const [nodes, minutes, seed = 1, seeds = 1, workers = availableParallelism()] = numbers;
+  const [nodes, minutes, seed = 1, seeds = 1, workers = availableParallelism(), rate] = numbers;
   if (seeds > 1 && workers > 1 && values.tally !== true) {
     const held = await share(seed, seeds, Math.min(workers, seeds));
     console.log(`${name}: ${held} of ${seeds} seeds hold`);
@@ -91,6 +93,7 @@ async function main(): Promise<number> {
       nodes: nodes ?? (name === "faults" ? 0 : 1_000),
       minutes,
       seed: at,
+      rate,
       realCrypto: values.crypto === "real",
       profile: profiles[detection as ProfileName],
     };
@@ -100,10 +103,11 @@ async function main(): Promise<number> {
     if (!quiet) report(name, settings.nodes, at, outcome, startedMs, values.json === true);
     if (!outcome.holds) {
       const nodesOption = nodes === undefined ? "" : ` --nodes ${nodes}`;
+      const rateOption = rate === undefined ? "" : ` --rate ${rate}`;
       const minutesOption = minutes === undefined ? "" : ` --minutes ${minutes}`;
       const detectionOption = detection === "lan" ? "" : ` --detection ${detection}`;
       console.error(
-        `does not hold: seed ${at}; again with: scripts/simulate --scenario ${name}${nodesOption}${minutesOption}${detectionOption} --seed ${at}`,
+        `does not hold: seed ${at}; again with: scripts/simulate --scenario ${name}${nodesOption}${rateOption}${minutesOption}${detectionOption} --seed ${at}`,
       );
     }
   }
