@@ -178,9 +178,16 @@ pub const receive_batch_messages: usize = 8;
 /// what a tunnel carries waits between their datagrams.
 pub const receive_batch_messages_max: usize = 32;
 /// The socket of handshakes is read for no longer than this at once, and by a busy thread not again for as
-/// long as that took, or this.
+/// long as that took, or for the second.
 pub const handshakes_at_once_ns: u64 = 2 * ns_per_ms;
-pub const handshakes_rest_ns: u64 = ns_per_ms;
+pub const aside_rest_ns: u64 = ns_per_ms;
+/// Of strangers' data no more than so many datagrams at once: one that is authentic makes its source known.
+/// The rest waits in this much room (doubled by the kernel), where a flood is refused for a tenth of the price.
+pub const strangers_at_once: usize = 2 * receive_batch_messages_max;
+pub const strangers_buffer_bytes: c_int = 1 << 20;
+/// Sources of data that the kernel knows of; with more within this time it is told that all are known.
+pub const sources_max: usize = 128;
+pub const sources_crowded_ns: u64 = 600 * ns_per_s;
 pub const receive_small_bytes: usize = 2048;
 pub const receive_batch_segments: usize = 2048;
 /// Datagrams written to the TUN before the receive thread gives way to those who read them.

@@ -184,7 +184,7 @@ pub const Device = struct {
         rx.connected = &self.connected;
         tx.outbound.use = &self.io_uring;
         rx.inbound.use = &self.io_uring;
-        if (number == 0) rx.handshakes.udp = if (self.sockets.handshakes) |*socket| socket else null;
+        if (number == 0) rx.aside.open(&self.sockets);
         const tun = if (path.tun) |*tun| tun else return;
         tx.tun = tun;
         rx.tun = tun;
@@ -511,6 +511,7 @@ pub const Device = struct {
             return err;
         };
         try self.sockets.replace(&fresh);
+        self.tables.sources.forget();
         self.socketsChanged();
     }
 
@@ -562,6 +563,7 @@ pub const Device = struct {
                     self.counters.add(.outbox_ring_full, 1);
                 continue;
             }
+            if (datagram.kind == .response) self.tables.expectDataFrom(&datagram.remote);
             if (!self.sendNow(datagram, message)) {
                 self.counters.add(.udp_send_failed, 1);
                 continue;

@@ -165,6 +165,49 @@ test "datagrams of every length and type from a stranger do no harm" {
     }.body);
 }
 
+test "a flood of data from strangers fills no queue of who is known, or was just answered" {
+    try withPair(.{}, struct {
+        fn body(pair: *Pair) anyerror!void {
+            const wire: Wire = try .open();
+            defer wire.close();
+            const answered: Wire = try .open();
+            defer answered.close();
+            try pair.cross(.a_to_b, 1);
+            const response = [_]u8{constants.message_response} ++ @as([91]u8, @splat(0));
+            const datagrams = [_]abi.Datagram{.{
+                .kind = .response,
+                .remote = answered.endpoint(),
+                .length = response.len,
+            }};
+            try testing.expectEqual(1, pair.b.device.send(&datagrams, &response));
+            // It has told the kernel when it has read what comes after.
+            for (0..2) |number| {
+                try wire.send(pair.b.endpoint().port, "some");
+                try pair.b.awaitCounter(.unknown_type, number + 1);
+            }
+            pair.b.device.stop();
+            var buffer: [256]u8 = undefined;
+            var room: [64]u8 = undefined;
+            var forged = @as([148]u8, @splat(7));
+            std.mem.writeInt(u32, forged[0..4], constants.message_transport, .little);
+            std.mem.writeInt(u32, forged[4..8], session.index(.a_to_b), .little);
+            std.mem.writeInt(u64, forged[8..16], 1 << 40, .little);
+            const flood = 30_000;
+            for (0..flood) |_| try wire.send(pair.b.endpoint().port, &forged);
+            const first = makePacket(&room, .{ .number = 9 });
+            try answered.send(pair.b.endpoint().port, session.seal(.a_to_b, 1000, &buffer, first));
+            try testing.expectEqual(.ok, pair.b.device.start());
+            try pair.b.link.awaitSame(first);
+            try pair.b.expectCounter(.replayed, 0);
+            const deadline: scene.Deadline = .start();
+            while (pair.b.counter(.not_authentic) + pair.b.counter(.udp_receive_overflow) < flood) try deadline.wait(-1);
+            // A tenth of them found room.
+            try testing.expect(pair.b.counter(.udp_receive_overflow) > flood / 2);
+            try pair.cross(.a_to_b, 2);
+        }
+    }.body);
+}
+
 test "a device whose control plane is stalled asks for cookies, and admits who has one" {
     try withPair(.{ .connected = false }, struct {
         fn body(pair: *Pair) anyerror!void {

@@ -20,7 +20,7 @@ const inner_packet = @import("inner_packet.zig");
 const peer_ = @import("peer.zig");
 const Mac1 = @import("mac1.zig").Mac1;
 const relay = @import("relay.zig");
-const rx_handshakes = @import("rx_handshakes.zig");
+const rx_aside = @import("rx_aside.zig");
 const sleep = @import("sleep.zig");
 const tables_ = @import("tables.zig");
 const transport = @import("transport.zig");
@@ -62,7 +62,7 @@ pub const Rx = struct {
     counters: Counters = .{},
     batch: *udp_linux.ReceiveBatch,
     inbound: uring_use.Inbound = .{},
-    handshakes: rx_handshakes.Handshakes = .{},
+    aside: rx_aside.Aside = .{},
     connected: ?*connected_socket.Sockets = null,
     /// What each socket had lost when it was last asked; the lane's own is the last.
     overflow_seen: [connected_socket.sockets_max + 1]u32 = @splat(0),
@@ -75,6 +75,8 @@ pub const Rx = struct {
     paths: [segments_max]*const Path = undefined,
     ecns: [segments_max]u2 = undefined,
     jobs_count: usize = 0,
+    /// So many of them, the first, came in at another lane.
+    jobs_handed: usize = 0,
     crypto_queue: CryptoQueue = .{},
     /// One for each received message of the batch, then one for each that was handed over.
     message_paths: [paths_max]Path = undefined,
@@ -148,7 +150,7 @@ pub const Rx = struct {
     pub fn turn(self: *Rx) bool {
         var any = self.receiveFrom(null, 0);
         if (self.lane_number != gate_lane) return any;
-        rx_handshakes.receive(self);
+        rx_aside.receive(self);
         var numbers: [8]u32 = undefined;
         for (self.tables.side.ready(&numbers)) |number| {
             if (self.receiveFrom(self.tables.side.at(number), number)) any = true;
@@ -204,6 +206,7 @@ pub const Rx = struct {
         self.replies_count = 0;
         self.relayed_count = 0;
         self.sortHandedOver();
+        self.jobs_handed = self.jobs_count;
         self.sortMessages(received);
         self.open();
         self.acceptAll();
@@ -235,7 +238,7 @@ pub const Rx = struct {
 
     /// Sorts datagrams until the batch or the room for jobs ends.
     fn sortMessages(self: *Rx, received: usize) void {
-        if (self.message_at == 0 and self.offset_at == 0) rx_handshakes.judgeTogether(self, received);
+        if (self.message_at == 0 and self.offset_at == 0) rx_aside.judgeTogether(self, received);
         defer self.mac1 = .unknown;
         while (self.message_at < received) : ({
             self.message_at += 1;
@@ -406,6 +409,9 @@ pub const Rx = struct {
                 self.counters.add(.replayed, 1);
                 continue;
             }
+            // Where the kernel knows the source, it gives data to the lane that it is for.
+            if (at < self.jobs_handed or self.aside.reading == .strangers)
+                self.tables.sources.learn(&self.paths[at].remote, self.now_ns);
             self.accept(session, job, self.paths[at], self.ecns[at]);
         }
     }
@@ -413,6 +419,7 @@ pub const Rx = struct {
     /// What frames brought goes the same way as what the socket brought.
     fn takeRelayed(self: *Rx) void {
         self.jobs_count = 0;
+        self.jobs_handed = 0;
         self.in_relayed = true;
         for (self.relayed[0..self.relayed_count]) |*relayed| {
             self.counters.add(.relayed_received, 1);
@@ -581,7 +588,7 @@ pub const Rx = struct {
         }
         var done: usize = 0;
         while (done < messages.len) {
-            const result = (self.handshakes.udp orelse self.udp).sendBatch(messages[done..]);
+            const result = (self.aside.handshakes orelse self.udp).sendBatch(messages[done..]);
             done += result.sent;
             self.counters.add(.cookie_replies_sent, result.sent);
             if (result.errno == .SUCCESS) return;
@@ -596,14 +603,14 @@ pub const Rx = struct {
         const side = if (self.lane_number == gate_lane) self.tables.side.epoll.load(.acquire) else -1;
         // A ring waits for its own socket alone.
         if (side < 0 and self.inbound.wait(self.udp, &self.counters)) return;
-        var polled: [4 + connected_socket.sockets_max]linux.pollfd = undefined;
+        var polled: [5 + connected_socket.sockets_max]linux.pollfd = undefined;
         polled[0] = .{ .fd = self.udp.fd, .events = linux.POLL.IN, .revents = 0 };
         polled[1] = .{ .fd = self.lane.wake_receive, .events = linux.POLL.IN, .revents = 0 };
         polled[2] = .{ .fd = side, .events = linux.POLL.IN, .revents = 0 };
-        polled[3] = .{ .fd = self.handshakes.watched(), .events = linux.POLL.IN, .revents = 0 };
-        const others = if (self.connected) |sockets| sockets.pollAll(polled[4..]) else 0;
-        sleep.poll(polled[0 .. 4 + others], self.handshakes.sleepMs());
-        self.handshakes.awoke(polled[3].revents != 0);
+        self.aside.watch(polled[3..5]);
+        const others = if (self.connected) |sockets| sockets.pollAll(polled[5..]) else 0;
+        sleep.poll(polled[0 .. 5 + others], self.aside.sleepMs());
+        self.aside.awoke(polled[3..5], polled[1].revents != 0);
         if (polled[1].revents != 0) {
             var count: [8]u8 = undefined;
             _ = linux.read(self.lane.wake_receive, &count, count.len);

@@ -28,6 +28,7 @@ const Destinations = @import("destinations.zig").Destinations;
 const Policy = @import("policy.zig").Policy;
 const Relay = @import("relay.zig").Relay;
 const side_sockets = @import("side_sockets.zig");
+const Sources = @import("steering.zig").Sources;
 const StunFilter = @import("stun_filter.zig").StunFilter;
 const Staging = @import("staging.zig").Staging;
 const Mutex = @import("table_lock.zig").Mutex;
@@ -58,6 +59,7 @@ pub const Tables = struct {
     /// Receive; what the keys are, apply.
     gate: Gate,
     relay: Relay,
+    sources: Sources = .{},
     /// Receive; what is awaited, apply.
     stun: StunFilter = .{},
     side: side_sockets.SideSockets = .{},
@@ -180,6 +182,12 @@ pub const Tables = struct {
             .v6 => self.allowed_ips.lookup6(inner.source),
         } orelse return null;
         return if (slot == awaited_owner) null else self.peers[slot];
+    }
+
+    /// A handshake is answered: data comes from there next, and is not to lie among strangers'. The
+    /// control plane.
+    pub fn expectDataFrom(self: *Tables, remote: *const abi.Endpoint) void {
+        if (self.sources.expect(remote, nowNs())) lane_.wake(self.lanes[0].wake_receive);
     }
 
     // To the control plane: any thread.

@@ -58,6 +58,7 @@ comptime {
     _ = @import("routing_loop.zig");
     _ = @import("secrets.zig");
     _ = @import("staging.zig");
+    _ = @import("steering.zig");
     _ = @import("stun_filter.zig");
     _ = @import("system_errno.zig");
     _ = @import("table_lock.zig");

@@ -1,7 +1,9 @@
-//! The sockets of a device: one for each lane and one for handshakes, on one port, and the rule by which
-//! the kernel chooses among them. Makes system calls only; what a datagram says is read elsewhere.
+//! The sockets of a device: one for each lane, one for handshakes and one for strangers' data, on one port,
+//! and the rule by which the kernel chooses among them (steering.zig). Makes system calls only; what a
+//! datagram says is read elsewhere.
 const std = @import("std");
 const constants = @import("constants.zig");
+const steering = @import("steering.zig");
 const system_errno = @import("system_errno.zig");
 const udp_linux = @import("udp_linux.zig");
 const Udp = udp_linux.Udp;
@@ -10,14 +12,16 @@ const fail = system_errno.fail;
 const assert = std.debug.assert;
 
 /// The sockets of a device on one port: the kernel gives a transport message to the socket of the lane
-/// that its receiver index names, and everything else, which anybody can make, to one of its own. So a
-/// flood of handshakes fills that one's queue and not the tunnel's. Without it: to the first lane's.
+/// that its receiver index names, or to the strangers' where none that was authentic came from its source
+/// lately; and everything else, which anybody can make, to one of its own. So a flood fills those queues
+/// and not the tunnel's. Without them: to the first lane's.
 pub const Group = struct {
     members: [constants.lanes_max]Udp = undefined,
     count: u8 = 0,
     handshakes: ?Udp = null,
+    strangers: ?Udp = null,
 
-    /// `apart`: with a socket for handshakes, where the kernel can steer.
+    /// `apart`: with sockets for handshakes and strangers, where the kernel can steer.
     pub fn open(count: u8, apart: bool, requested_port: u16, fwmark: u32, options: udp_linux.Options) udp_linux.OpenError!Group {
         assert(std.math.isPowerOfTwo(count) and count <= constants.lanes_max);
         var group: Group = .{};
@@ -35,32 +39,39 @@ pub const Group = struct {
             member.* = try .open(first.port, fwmark, joining);
             group.count += 1;
         }
-        if (apart) group.openHandshakes(fwmark, joining);
-        if (count > 1 and group.handshakes == null) try group.steer();
+        if (apart) group.openAside(fwmark, joining);
+        if (count > 1 and group.handshakes == null) try group.steerFirst();
         return group;
     }
 
-    /// It is bound last, so that without it the places of the others are the same.
-    fn openHandshakes(group: *Group, fwmark: u32, options: udp_linux.Options) void {
+    /// They are bound last, so that without them the places of the others are the same; both or neither.
+    fn openAside(group: *Group, fwmark: u32, options: udp_linux.Options) void {
         var own = options;
         own.handshakes = true;
         group.handshakes = Udp.open(group.members[0].port, fwmark, own) catch return;
-        group.steer() catch {
-            group.handshakes.?.close();
-            group.handshakes = null;
-        };
+        own = options;
+        own.receive_buffer_bytes = constants.strangers_buffer_bytes;
+        group.strangers = Udp.open(group.members[0].port, fwmark, own) catch return group.closeAside();
+        group.steerFirst() catch group.closeAside();
+    }
+
+    fn closeAside(group: *Group) void {
+        if (group.handshakes) |*socket| socket.close();
+        if (group.strangers) |*socket| socket.close();
+        group.handshakes = null;
+        group.strangers = null;
     }
 
     pub fn close(group: *Group) void {
         for (group.members[0..group.count]) |*member| member.close();
         group.count = 0;
-        if (group.handshakes) |*socket| socket.close();
-        group.handshakes = null;
+        group.closeAside();
     }
 
     pub fn setMark(group: *Group, fwmark: u32) error{ PermissionDenied, System }!void {
         for (group.slice()) |*member| try member.setMark(fwmark);
         if (group.handshakes) |*socket| try socket.setMark(fwmark);
+        if (group.strangers) |*socket| try socket.setMark(fwmark);
     }
 
     pub fn slice(group: *Group) []Udp {
@@ -75,6 +86,8 @@ pub const Group = struct {
         // Where there is none any more, whoever reads it would read the old port.
         if (group.handshakes) |*old|
             try replaceOne(old, if (fresh.handshakes) |*new| new else return fail(.OPNOTSUPP, error.System));
+        if (group.strangers) |*old|
+            try replaceOne(old, if (fresh.strangers) |*new| new else return fail(.OPNOTSUPP, error.System));
     }
 
     fn replaceOne(old: *Udp, new: *const Udp) error{System}!void {
@@ -83,24 +96,24 @@ pub const Group = struct {
         old.port = new.port;
     }
 
-    /// A program of classic BPF for the whole group, over the datagram from its first byte on: what
-    /// it returns is the place of a socket in the order in which they were bound. A load beyond the
-    /// datagram ends it with 0.
-    fn steer(group: *const Group) udp_linux.OpenError!void {
-        const Instruction = extern struct { code: u16, true_skip: u8 = 0, false_skip: u8 = 0, k: u32 };
-        const load_word, const load_byte, const jump_equal, const bit_and, const return_k, const return_a =
-            .{ 0x20, 0x30, 0x15, 0x54, 0x06, 0x16 };
-        const program = [_]Instruction{
-            .{ .code = load_word, .k = 0 },
-            .{ .code = jump_equal, .false_skip = 3, .k = @byteSwap(constants.message_transport) },
-            // The receiver index is little-endian: its low bits are in its first byte.
-            .{ .code = load_byte, .k = 4 },
-            .{ .code = bit_and, .k = group.count - 1 },
-            .{ .code = return_a, .k = 0 },
-            .{ .code = return_k, .k = if (group.handshakes == null) 0 else group.count },
+    /// Of those whose order `steer` counts by.
+    pub fn places(group: *const Group) steering.Places {
+        return .{
+            .lanes = group.count,
+            .handshakes = if (group.handshakes == null) null else group.count,
+            .strangers = if (group.strangers == null) null else group.count + 1,
         };
-        const Program = extern struct { length: u16, instructions: [*]const Instruction };
-        const value: Program = .{ .length = program.len, .instructions = &program };
+    }
+
+    fn steerFirst(group: *const Group) udp_linux.OpenError!void {
+        var room: steering.Room = undefined;
+        return group.steer(steering.program(&room, group.places(), &.{}));
+    }
+
+    /// What the program returns is the place of a socket in the order in which they were bound.
+    pub fn steer(group: *const Group, instructions: []const steering.Instruction) udp_linux.OpenError!void {
+        const Program = extern struct { length: u16, instructions: [*]const steering.Instruction };
+        const value: Program = .{ .length = @intCast(instructions.len), .instructions = instructions.ptr };
         const SO_ATTACH_REUSEPORT_CBPF = 51;
         const level = linux.SOL.SOCKET;
         const fd = group.members[0].fd;
@@ -139,7 +152,7 @@ test "a transport message comes to the lane that its index names, and all else t
     }.body);
 }
 
-test "what is no transport message comes by a socket of its own, over a change of the port too" {
+test "handshakes and strangers' data come by sockets of their own, over a change of the port too" {
     const scene = @import("io_scene.zig");
     try scene.inOwnNamespace(struct {
         fn body(_: *@import("netlink.zig").Netlink) anyerror!void {
@@ -162,23 +175,39 @@ test "what is no transport message comes by a socket of its own, over a change o
             defer sender.close();
             const batch = try scene.makeBatch();
             defer scene.freeBatch(batch);
+            var room: steering.Room = undefined;
+            const port = group.members[0].port;
             for ([_]@import("abi.zig").Endpoint{
-                scene.v4(.{ 127, 0, 0, 1 }, group.members[0].port), scene.v6(.{ 0, 0 }, 1, group.members[0].port),
-            }) |remote| for (0..8) |low| {
-                var message: [constants.transport_bytes_min]u8 = @splat(0);
-                message[0] = constants.message_transport;
-                message[4] = @intCast(low);
-                try sender.sendTo(remote, .{}, &message);
-                _ = try scene.receiveOne(&group.members[low % group.count], batch);
-                for ([_]u8{ 0, 1, 2, 3, 0x6d }) |first| {
-                    message[0] = first;
-                    try sender.sendTo(remote, .{}, &message);
-                    const received = try scene.receiveOne(&group.handshakes.?, batch);
-                    const local = @import("control_message.zig").parse(received.control).local.?;
-                    try std.testing.expectEqual(remote.family, local.family);
-                    try std.testing.expectEqual(remote.address, local.address);
+                scene.v4(.{ 127, 0, 0, 1 }, port), scene.v6(.{ 0, 0 }, 1, port),
+            }) |remote| {
+                var from = remote;
+                from.port = sender.port;
+                const number = steering.numberOf(&from);
+                const crowd: [constants.sources_max]u32 = @as([constants.sources_max - 1]u32, @splat(number +% 1)) ++ .{number};
+                for ([_]?[]const u32{ &.{}, &.{number +% 1}, &.{number}, &crowd, crowd[0..100], null }, 0..) |known, variant| {
+                    try group.steer(steering.program(&room, group.places(), known));
+                    const strange = known != null and std.mem.indexOfScalar(u32, known.?, number) == null;
+                    try std.testing.expectEqual(strange, variant < 2 or variant == 4);
+                    for (0..8) |low| {
+                        var message: [constants.transport_bytes_min]u8 = @splat(0);
+                        message[0] = constants.message_transport;
+                        message[4] = @intCast(low);
+                        try sender.sendTo(remote, .{}, &message);
+                        const lane = &group.members[low % group.count];
+                        const socket = if (strange) &group.strangers.? else lane;
+                        const got = try scene.receiveOne(socket, batch);
+                        try std.testing.expectEqual(number, steering.numberOf(&got.remote));
+                        for ([_]u8{ 0, 1, 2, 3, 0x6d }) |first| {
+                            message[0] = first;
+                            try sender.sendTo(remote, .{}, &message);
+                            const received = try scene.receiveOne(&group.handshakes.?, batch);
+                            const local = @import("control_message.zig").parse(received.control).local.?;
+                            try std.testing.expectEqual(remote.family, local.family);
+                            try std.testing.expectEqual(remote.address, local.address);
+                        }
+                    }
                 }
-            };
+            }
             try std.testing.expectEqual(0, group.handshakes.?.lost());
         }
     }.body);

@@ -38,6 +38,8 @@ pub const Options = struct {
     /// Only for what is no data: nothing is told of traffic classes, and of what was lost only when asked
     /// (`lost`), since each control message costs as much as the rest of a small datagram's copying.
     handshakes: bool = false,
+    /// What may wait to be received.
+    receive_buffer_bytes: c_int = socket_buffer_bytes,
 };
 
 pub const Udp = struct {
@@ -64,6 +66,7 @@ pub const Udp = struct {
         errdefer _ = linux.close(fd);
         var udp: Udp = .{ .fd = fd, .port = 0, .dual_stack = dual_stack, .gro = false, .segments_max = 0 };
 
+        udp.setBuffers(options.receive_buffer_bytes);
         try if (options.handshakes) udp.setFewOptions() else udp.setOptions();
         if (fwmark != 0) try udp.setMark(fwmark);
         if (options.shared) try require(setOption(fd, linux.SOL.SOCKET, linux.SO.REUSEPORT, 1));
@@ -92,6 +95,7 @@ pub const Udp = struct {
         own.fd = fd;
         own.connected = true;
         own.generation = .init(udp.generation.load(.acquire));
+        own.setBuffers(socket_buffer_bytes);
         try own.setOptions();
         for ([_]u32{ linux.SO.MARK, linux.SO.BUSY_POLL }) |name| {
             const value = try getOption(udp.fd, name);
@@ -247,13 +251,12 @@ pub const Udp = struct {
         return linux.errno(rc) == .SUCCESS and bytes == 0;
     }
 
-    fn setBuffers(udp: *const Udp) void {
-        setBufferBytes(udp.fd, linux.SO.RCVBUFFORCE, linux.SO.RCVBUF);
-        setBufferBytes(udp.fd, linux.SO.SNDBUFFORCE, linux.SO.SNDBUF);
+    fn setBuffers(udp: *const Udp, receive_bytes: c_int) void {
+        setBufferBytes(udp.fd, linux.SO.RCVBUFFORCE, linux.SO.RCVBUF, receive_bytes);
+        setBufferBytes(udp.fd, linux.SO.SNDBUFFORCE, linux.SO.SNDBUF, socket_buffer_bytes);
     }
 
     fn setOptions(udp: *const Udp) OpenError!void {
-        udp.setBuffers();
         const IP = linux.IP;
         const IPV6 = linux.IPV6;
         // As the kernel's WireGuard: what is too long for the path is fragmented, never refused.
@@ -265,7 +268,6 @@ pub const Udp = struct {
     }
 
     fn setFewOptions(udp: *const Udp) OpenError!void {
-        udp.setBuffers();
         // What is sent here is never fragmented, and then the kernel needs no number for its fragments.
         try require(setOption(udp.fd, linux.SOL.IP, linux.IP.MTU_DISCOVER, linux.IP.PMTUDISC_PROBE));
         try udp.setPacketInformation();
@@ -591,9 +593,9 @@ fn openSocket(family: u32) OpenError!linux.fd_t {
 }
 
 /// With CAP_NET_ADMIN beyond net.core.rmem_max, else up to it: smaller buffers are no failure.
-fn setBufferBytes(fd: linux.fd_t, forced: u32, allowed: u32) void {
-    if (setOption(fd, linux.SOL.SOCKET, forced, socket_buffer_bytes) == .SUCCESS) return;
-    _ = setOption(fd, linux.SOL.SOCKET, allowed, socket_buffer_bytes);
+fn setBufferBytes(fd: linux.fd_t, forced: u32, allowed: u32, bytes: c_int) void {
+    if (setOption(fd, linux.SOL.SOCKET, forced, bytes) == .SUCCESS) return;
+    _ = setOption(fd, linux.SOL.SOCKET, allowed, bytes);
 }
 
 /// How many segments the kernel takes in one send: constants.udp_segments_max or _old, 0 when

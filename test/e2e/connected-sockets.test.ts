@@ -36,12 +36,12 @@ describe("connected sockets", () => {
     const [near, far] = hosts;
     const [left, right] = [tunnel.address(tunnel.left, 4), tunnel.address(tunnel.right, 4)];
     await firstPing(near, right);
-    expect(await sockets(tunnel.left)).toEqual({ all: 2, connected: 0 });
+    expect(await sockets(tunnel.left)).toEqual({ all: 3, connected: 0 });
     const both = async (): Promise<void> => {
       checkTransfer(await transfer(near, far, right, bytes), bytes);
       checkTransfer(await transfer(far, near, left, bytes), bytes);
       for (const device of [tunnel.left, tunnel.right]) {
-        expect(await sockets(device)).toEqual({ all: 3, connected: 1 });
+        expect(await sockets(device)).toEqual({ all: 4, connected: 1 });
       }
     };
     await both();

@@ -62,7 +62,7 @@ const zigPure = [
     "segment",
     "staging",
   ],
-  ...["stun_filter", "transport"],
+  ...["steering", "stun_filter", "transport"],
 ];
 const zigSystem = ["netlink", "tun_linux", "udp_group", "udp_linux", "uring_linux"];
 const zigMayUseSystem = [
@@ -71,7 +71,7 @@ const zigMayUseSystem = [
     "device",
     "exports",
     "rx",
-    "rx_handshakes",
+    "rx_aside",
     "side_sockets",
     "source_address",
     "tx",

@@ -81,18 +81,18 @@ export class Attacker {
   /** Both hosts are on one switch. */
   static async on(host: Host, victim: Host): Promise<Attacker> {
     await victim.ip(`route add ${spoofedPrefix} via ${host.v4}`);
-    // What goes to them ends where the victim's wire does: elsewhere it would be a switch's work and
-    // another machine's, and in one machine whoever answers does it.
-    await victim.stage.portRule(victim, `ip daddr ${spoofedPrefix} drop`);
     // Its neighbours are known before any flood begins.
     await victim.run(["ping", "-c", "1", "-W", "2", host.v4]);
     return new Attacker(host, victim, await attackProgram("attacker"));
   }
 
-  /** Begins it; `attacked` gives what came of it. */
+  /** Begins it; `attacked` gives what came of it. A flood begins at the victim's port of the switch: on the way
+   * there it would be work of a switch and of another machine, done on the victim's processors. */
   async start(attack: Attack): Promise<Running> {
     this.#seed += 1;
-    const [own, theirs] = await Promise.all([link(this.#host), link(this.#victim)]);
+    const { switched, name } = this.#victim.stage.portOf(this.#victim);
+    const [whence, via] = attack.mode === "flood" ? [switched, name] : [this.#host, "eth0"];
+    const [own, theirs] = await Promise.all([link(whence, via), link(this.#victim, "eth0")]);
     const words: Record<string, string | number> = {
       kind: attack.kind ?? "malformed",
       interface: own.index,
@@ -110,7 +110,7 @@ export class Attacker {
     if (attack.key !== undefined) words.key = Buffer.from(attack.key).toString("hex");
     if (attack.count !== undefined) words.count = attack.count;
     const options = Object.entries(words).flatMap(([name, value]) => [`--${name}`, `${value}`]);
-    return this.#host.start([this.#program, attack.mode, ...options]);
+    return whence.start([this.#program, attack.mode, ...options]);
   }
 
   /** To its end. */
@@ -132,7 +132,7 @@ export async function listen(
   type: number,
   port: number,
 ): Promise<() => Promise<Heard>> {
-  const { index } = await link(host);
+  const { index } = await link(host, "eth0");
   const options = { interface: index, index: type, port, seconds: 60, count: 1 };
   const words = Object.entries(options).flatMap(([name, value]) => [`--${name}`, `${value}`]);
   const running = host.start([await attackProgram("attacker"), "listen", ...words]);
@@ -151,12 +151,12 @@ export async function listen(
   };
 }
 
-async function link(host: Host): Promise<{ index: number; mac: string }> {
-  const [eth0]: { ifindex: number; address: string }[] = JSON.parse(
-    await host.ip("-json link show eth0"),
+async function link(host: Host, name: string): Promise<{ index: number; mac: string }> {
+  const [found]: { ifindex: number; address: string }[] = JSON.parse(
+    await host.ip(`-json link show ${name}`),
   );
-  if (eth0 === undefined) throw new Error("there is no eth0");
-  return { index: eth0.ifindex, mac: eth0.address.replaceAll(":", "") };
+  if (found === undefined) throw new Error(`there is no ${name}`);
+  return { index: found.ifindex, mac: found.address.replaceAll(":", "") };
 }
 
 function hexAddress(address: string): string {

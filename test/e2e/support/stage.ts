@@ -45,7 +45,7 @@ export class Stage implements AsyncDisposable {
   readonly #running: Running[] = [];
   readonly #interfaceNames: string[] = [];
   readonly #prefix: string;
-  #switch: string | undefined;
+  #switch: Host | undefined;
 
   private constructor(options: StageOptions) {
     this.keep = options.keep ?? false;
@@ -75,7 +75,7 @@ export class Stage implements AsyncDisposable {
   async switched(count: number, options: WireOptions = {}): Promise<Host[]> {
     if (count < 1 || count > hostsMax) throw new Error(`a switch has 1 to ${hostsMax} hosts`);
     const lan = await this.namespace("s");
-    this.#switch = lan;
+    this.#switch = new Host(this, lan, { v4: "", v6: "" });
     const bridge = "type bridge stp_state 0 forward_delay 0 mcast_snooping 0";
     await ip(["-n", lan, "link", "add", "name", "lan", ...bridge.split(" ")]);
     const hosts: Host[] = [];
@@ -91,17 +91,11 @@ export class Stage implements AsyncDisposable {
     return hosts;
   }
 
-  /** nftables at the port of the switch that a host is plugged into, for what comes from that host. */
-  async portRule(host: Host, rule: string): Promise<void> {
+  /** The switch, and the name of its interface that a host is plugged into: what is sent by that one comes to
+   * that host, past the switch's work. */
+  portOf(host: Host): { switched: Host; name: string } {
     if (this.#switch === undefined) throw new Error("there is no switch");
-    const port = `p${host.v4.split(".").at(-1)}`;
-    const hook = `{ type filter hook ingress device "${port}" priority 0; }`;
-    const commands = [
-      `add table netdev ${port}`,
-      `add chain netdev ${port} ingress ${hook}`,
-      `add rule netdev ${port} ingress ${rule}`,
-    ];
-    await this.runIn(this.#switch, ["nft", commands.join("; ")]);
+    return { switched: this.#switch, name: `p${host.v4.split(".").at(-1)}` };
   }
 
   /** A host without any interface, for tests that lay their own wires. */
