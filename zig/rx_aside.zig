@@ -68,7 +68,9 @@ pub const Aside = struct {
     /// A sleep is over; `called`: not by a socket.
     pub fn awoke(self: *Aside, polled: *const [2]linux.pollfd, called: bool) void {
         const came = polled[0].revents != 0 or polled[1].revents != 0;
-        if (came or called or self.resting) self.due_ns = 0;
+        // A packet of the tunnel that ends the sleep does not end the rest.
+        const rested = self.resting and tables_.nowNs() >= self.due_ns;
+        if (came or called or rested) self.due_ns = 0;
     }
 };
 
