@@ -82,8 +82,8 @@ pub const Peer = struct {
     /// Another path that was told of last, and when: receive.
     other_remote: abi.Endpoint = .{},
     other_told_ns: u64 = 0,
-    /// When it was last told where the peer is; both threads.
-    roam_told_ns: AtomicU64 = .init(0),
+    /// Where the peer is was told until then, at one telling an interval; both threads.
+    roam_told_until_ns: AtomicU64 = .init(0),
     /// It is somewhere else than was told, or has a confirmed keypair that was not: receive sets, transmit
     /// clears, with its timers.
     roam_untold: std.atomic.Value(bool) = .init(false),

@@ -496,8 +496,8 @@ pub const Rx = struct {
         if (known.equal(path)) return;
         peer.path.store(path.*);
         if (std.meta.eql(known.remote, path.remote)) return;
-        // Where each packet comes from elsewhere, some places are told, and soon the last one.
-        if (self.now_ns -| peer.roam_told_ns.load(.monotonic) < constants.paths_heard_interval_ns) {
+        // Where each packet comes from elsewhere, the first places are told, then some, and soon the last one.
+        if (peer.roam_told_until_ns.load(.monotonic) -| self.now_ns > constants.roams_at_once_ns) {
             if (!peer.roam_untold.swap(true, .monotonic)) lane_.wake(self.lane.wake_transmit);
             return;
         }

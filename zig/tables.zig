@@ -209,7 +209,8 @@ pub const Tables = struct {
     /// Where a peer is now. Receive; transmit what could not be told at once (tx_timers.zig).
     pub fn tellRoamed(self: *Tables, counters: *Counters, peer: *Peer, now_ns: u64) void {
         const path = peer.path.load();
-        peer.roam_told_ns.store(now_ns, .monotonic);
+        const until_ns = @max(peer.roam_told_until_ns.load(.monotonic), now_ns) + constants.paths_heard_interval_ns;
+        peer.roam_told_until_ns.store(until_ns, .monotonic);
         const posted = self.tryPost(counters, .{
             .kind = .endpoint_roamed,
             .peer = peer.ref,

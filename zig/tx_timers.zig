@@ -44,7 +44,7 @@ fn runPeer(tx: *Tx, peer: *Peer) u64 {
     } else if (answer != 0) due = @min(due, answer);
 
     if (peer.roam_untold.load(.monotonic)) {
-        const tell = peer.roam_told_ns.load(.monotonic) + constants.paths_heard_interval_ns;
+        const tell = peer.roam_told_until_ns.load(.monotonic) -| constants.roams_at_once_ns;
         if (tell <= tx.now_ns) {
             peer.roam_untold.store(false, .monotonic);
             tx.tables.tellRoamed(&tx.counters, peer, tx.now_ns);
