@@ -4,7 +4,7 @@
  * for goes first, and what is in use is asked even when searches and chance have used up their share.
  * Answers are not counted. Time is an argument.
  */
-import { hasToken, type TokenBucket, takeToken } from "../base/token-bucket.ts";
+import { hasToken, refill, type TokenBucket, takeToken } from "../base/token-bucket.ts";
 
 /** Probes of all kinds. */
 export const nodeProbesPerSecond = 80;
@@ -29,14 +29,14 @@ export class ProbeLimits {
 
   /** How many there are beside those that are left to checks. */
   spare(nowMs: number): number {
-    hasToken(this.#all, nowMs, nodeProbesPerSecond, nodeProbesBurst);
-    return Math.max(0, Math.floor(this.#all.tokens - checksKept));
+    const all = refill(this.#all, nowMs, nodeProbesPerSecond, nodeProbesBurst);
+    return Math.max(0, Math.floor(all - checksKept));
   }
 
   /** Takes a search's share in a probe, if there is one. */
   takeSearch(nowMs: number, sought: boolean): boolean {
-    hasToken(this.#searches, nowMs, searchProbesPerSecond, searchProbesBurst);
-    if (this.#searches.tokens < (sought ? 1 : searchProbesBurst / 2)) return false;
+    const searches = refill(this.#searches, nowMs, searchProbesPerSecond, searchProbesBurst);
+    if (searches < (sought ? 1 : searchProbesBurst / 2)) return false;
     if (this.spare(nowMs) === 0) return false;
     this.#searches.tokens -= 1;
     return true;

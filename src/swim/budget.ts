@@ -6,6 +6,7 @@
  * judges by slot and knows nothing of contents.
  */
 import { Pruning } from "../base/prune.ts";
+import { refill, type TokenBucket } from "../base/token-bucket.ts";
 import type { Message } from "./message.ts";
 
 export const budgetMessagesPerSecond = 20;
@@ -15,6 +16,7 @@ export const creditMax = 64;
 const creditLifetimeMs = 5_000;
 /** What all members together may fetch: a seed that many join through has more to do. */
 export const servedBytesPerSecond = 192 * 1024;
+const servedBurstBytes = servedBytesPerSecond / 2;
 /** Served at once for one fetch while much, or little, of that is left. */
 export const servedRecordsMax = 64;
 const servedRecordsScarce = 8;
@@ -41,10 +43,9 @@ interface Account {
 export class Budgets {
   readonly #accounts = new Map<number, Account>();
   readonly #pruning = new Pruning();
-  #served = servedBytesPerSecond / 2;
-  #servedAtMs = 0;
-  #fetched = fetchedBurstBytes;
-  #fetchedAtMs = 0;
+  /** Of bytes, both. */
+  readonly #served: TokenBucket = { tokens: servedBurstBytes, atMs: 0 };
+  readonly #fetched: TokenBucket = { tokens: fetchedBurstBytes, atMs: 0 };
   /** Of the records that came lately. */
   #recordBytes = recordBytesGuess;
 
@@ -86,14 +87,14 @@ export class Budgets {
   /** Whether little is left of what all may have: then each gets a little. */
   isScarce(nowMs: number): boolean {
     this.#refillServed(nowMs);
-    return this.#served <= servedBytesPerSecond / 4;
+    return this.#served.tokens <= servedBytesPerSecond / 4;
   }
 
   /** Whether an answer of this size to anybody is within what all may have. */
   takeServed(nowMs: number, bytes: number): boolean {
     this.#refillServed(nowMs);
-    if (this.#served < bytes) return false;
-    this.#served -= bytes;
+    if (this.#served.tokens < bytes) return false;
+    this.#served.tokens -= bytes;
     return true;
   }
 
@@ -101,22 +102,22 @@ export class Budgets {
   takeBytes(nowMs: number, slot: number, bytes: number): boolean {
     const account = this.#account(nowMs, slot);
     this.#refill(nowMs, account);
-    if (account.bytes < bytes || this.#served < bytes) return false;
+    if (account.bytes < bytes || this.#served.tokens < bytes) return false;
     account.bytes -= bytes;
-    this.#served -= bytes;
+    this.#served.tokens -= bytes;
     return true;
   }
 
   /** How many records may be asked for now, for all that came and is on its way. */
   fetchable(nowMs: number): number {
     this.#refillFetched(nowMs);
-    return Math.max(0, Math.floor(this.#fetched / this.#recordBytes));
+    return Math.max(0, Math.floor(this.#fetched.tokens / this.#recordBytes));
   }
 
   /** So many were asked for. */
   fetching(nowMs: number, records: number): void {
     this.#refillFetched(nowMs);
-    this.#fetched -= records * this.#recordBytes;
+    this.#fetched.tokens -= records * this.#recordBytes;
   }
 
   /** These records came: the next are taken to be as long. */
@@ -127,17 +128,11 @@ export class Budgets {
   }
 
   #refillFetched(nowMs: number): void {
-    const elapsed = Math.max(0, nowMs - this.#fetchedAtMs) / 1000;
-    this.#fetchedAtMs = nowMs;
-    this.#fetched = Math.min(fetchedBurstBytes, this.#fetched + elapsed * fetchedBytesPerSecond);
+    refill(this.#fetched, nowMs, fetchedBytesPerSecond, fetchedBurstBytes);
   }
 
-  /** Half a second's worth at once. */
   #refillServed(nowMs: number): void {
-    const elapsed = Math.max(0, nowMs - this.#servedAtMs) / 1000;
-    this.#servedAtMs = nowMs;
-    const most = servedBytesPerSecond / 2;
-    this.#served = Math.min(most, this.#served + elapsed * servedBytesPerSecond);
+    refill(this.#served, nowMs, servedBytesPerSecond, servedBurstBytes);
   }
 
   forget(slot: number): void {

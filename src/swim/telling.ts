@@ -6,6 +6,7 @@
  */
 import type { Instant } from "../base/clock.ts";
 import type { Random } from "../base/random.ts";
+import { refill, type TokenBucket } from "../base/token-bucket.ts";
 import type { Gossip } from "./gossip.ts";
 import { gossipRoom, messageBytesMax } from "./message.ts";
 import type { Outbox } from "./outbox.ts";
@@ -34,8 +35,8 @@ export class Telling {
   readonly #random: Random;
   readonly #profile: Profile;
   #atMs = 0;
-  #beside = besideBytesPerSecond;
-  #besideAtMs = 0;
+  /** Of bytes, a second's worth at once. */
+  readonly #beside: TokenBucket = { tokens: besideBytesPerSecond, atMs: 0 };
 
   constructor(
     table: MemberTable,
@@ -85,13 +86,10 @@ export class Telling {
   /** What goes beside a number to the member, with so much room for it. */
   beside(nowMs: number, to: number, room: number): readonly Uint8Array[] {
     if (this.#gossip.queue.size === 0) return none;
-    const elapsed = Math.max(0, nowMs - this.#besideAtMs) / 1000;
-    this.#besideAtMs = nowMs;
-    const most = besideBytesPerSecond;
-    this.#beside = Math.min(most, this.#beside + elapsed * besideBytesPerSecond);
+    const bytes = refill(this.#beside, nowMs, besideBytesPerSecond, besideBytesPerSecond);
     const brief = this.#gossip.queue.size >= backlogMin && this.#isDoor(to);
-    const statements = this.#gossip.pick(Math.min(this.#beside, brief ? doorRoom : room));
-    for (const { length } of statements) this.#beside -= length;
+    const statements = this.#gossip.pick(Math.min(bytes, brief ? doorRoom : room));
+    for (const { length } of statements) this.#beside.tokens -= length;
     return statements;
   }
 
