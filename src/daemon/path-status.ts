@@ -31,6 +31,7 @@ export interface MemberPaths {
 const reasons = {
   first: "it was the first that answered",
   direct: "an address goes before a relay",
+  shorter: "it goes through one relay, not several",
   faster: "it answers faster than the one before",
   silent: "the one before was silent",
   handshake: "the session came up by it",

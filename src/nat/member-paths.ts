@@ -25,6 +25,11 @@ export interface Way {
   rttMs: number | undefined;
   /** Share of probes lost, smoothed. */
   loss: number;
+  /**
+   * Of a relay: its last answer came by another one. Whoever answers sends by the relay that a probe
+   * came by, so there are several on the way.
+   */
+  winding: boolean;
   /** When it was given up while in use. */
   failedMs: number | undefined;
   /** Answers since it failed. */
@@ -34,7 +39,7 @@ export interface Way {
 }
 
 /** Why the way in use was taken, or changed. */
-export type Choice = "first" | "direct" | "faster" | "silent" | "handshake";
+export type Choice = "first" | "direct" | "shorter" | "faster" | "silent" | "handshake";
 
 export const toldWaysMax = 12;
 export const heardWaysMax = 4;
@@ -46,12 +51,18 @@ const relaysAgainMs = 20_000;
 /** A way that failed a short while ago has to answer more often before it is trusted. */
 const failedRecentlyMs = 30_000;
 const streakAfterFailure = 3;
+/** How long an answer by a way may take, at least. */
+export const answerMsMin = 250;
+const answerRtts = 4;
 const rttGain = 0.25;
 const lossGain = 0.2;
 /** A loss of 1 % weighs as much as so many ms. */
 const lossWeightMs = 5;
 /** Whatever the one in use loses above this has other relays asked; one probe of the last three is more. */
 const lossNoted = 0.1;
+/** One relay goes before several where it loses no more than this, and stays until it loses that. */
+const lossTaken = 0.2;
+const lossLeft = 0.4;
 /** Among ways of a kind, a switch must be worth it: this share, and this many ms. */
 const fasterShare = 0.7;
 const fasterMsMin = 2;
@@ -111,19 +122,20 @@ export class MemberPaths {
     return !isUp || current.loss > lossNoted || isDue;
   }
 
-  /** A probe goes out by the way; one that still waits is lost. */
+  /** A probe goes out by the way; one that has waited for an answer as long as one may take is lost. */
   sent(nowMs: number, way: Way, number: number): void {
-    if (way.number !== undefined) this.#lost(way);
+    if (way.number !== undefined && nowMs - way.sentMs >= answerMs(way)) this.#lost(way);
     way.number = number;
     way.sentMs = nowMs;
   }
 
-  /** An answer; undefined where nothing of that number is awaited. */
-  answered(nowMs: number, number: number): Way | undefined {
+  /** An answer, and by which way; undefined where nothing of that number is awaited. */
+  answered(nowMs: number, number: number, by: Endpoint): Way | undefined {
     const way = this.#ways.find((each) => each.number === number);
     if (way === undefined) return undefined;
     way.number = undefined;
     way.confirmedMs = nowMs;
+    way.winding = relayWayOf(way.endpoint) !== undefined && !sameEndpoint(way.endpoint, by);
     way.streak += 1;
     const rttMs = nowMs - way.sentMs;
     way.rttMs = way.rttMs === undefined ? rttMs : way.rttMs + rttGain * (rttMs - way.rttMs);
@@ -140,17 +152,20 @@ export class MemberPaths {
     if (current === undefined) return "first";
     if (isDown(current)) return "silent";
     if (current.relayed !== way.relayed) return current.relayed ? "direct" : undefined;
+    // What others send through this node has fewer hops left than its own: one relay, where one does.
+    if (current.winding && !way.winding && way.loss <= lossTaken) return "shorter";
+    if (!current.winding && way.winding && current.loss <= lossLeft) return undefined;
     // A way that has not been measured is not judged slow.
     if (current.rttMs === undefined) return undefined;
     const gain = cost(current) - cost(way);
     return gain >= fasterMsMin && cost(way) < fasterShare * cost(current) ? "faster" : undefined;
   }
 
-  /** The best of the ways that answered since then: direct before relayed, then by rtt and loss. */
+  /** The best of the ways that answered since then: direct before relayed, one relay before several, then by rtt and loss. */
   bestSince(sinceMs: number): Way | undefined {
     return this.#ways
       .filter(({ confirmedMs }) => confirmedMs !== undefined && confirmedMs >= sinceMs)
-      .toSorted((a, b) => Number(a.relayed) - Number(b.relayed) || cost(a) - cost(b))[0];
+      .toSorted((a, b) => detour(a) - detour(b) || cost(a) - cost(b))[0];
   }
 
   /** The current way is silent, and another one is taken. */
@@ -193,6 +208,7 @@ export class MemberPaths {
       confirmedMs: undefined,
       rttMs: undefined,
       loss: 0,
+      winding: false,
       failedMs: undefined,
       streak: 0,
       size: undefined,
@@ -209,6 +225,15 @@ export class MemberPaths {
 /** It failed, and has not answered since. */
 export function isDown({ failedMs, confirmedMs }: Way): boolean {
   return failedMs !== undefined && (confirmedMs ?? Number.NEGATIVE_INFINITY) < failedMs;
+}
+
+/** How long an answer by the way may take. */
+export function answerMs(way: Way | undefined): number {
+  return Math.max(answerMsMin, answerRtts * (way?.rttMs ?? 0));
+}
+
+function detour({ relayed, winding }: Way): number {
+  return Number(relayed) + Number(winding);
 }
 
 function cost(way: Way): number {

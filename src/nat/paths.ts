@@ -16,7 +16,14 @@ import { type Endpoint, relayWayOf, sameEndpoint } from "../base/endpoint.ts";
 import type { Random } from "../base/random.ts";
 import { birthdayRole, Guesses, outsideOf, Sprays } from "./birthday.ts";
 import { knowsEnough } from "./kind.ts";
-import { type Choice, isDown, MemberPaths, type Way } from "./member-paths.ts";
+import {
+  answerMs,
+  answerMsMin,
+  type Choice,
+  isDown,
+  MemberPaths,
+  type Way,
+} from "./member-paths.ts";
 import {
   candidatesMax,
   decodePathMessage,
@@ -48,9 +55,6 @@ const retryMsMax = 60_000;
 const retryGrowth = 1.25;
 /** Searches at the least wait before it grows. */
 const retriesAtOnce = 40;
-/** How long the way in use may take to answer before it counts as silent, at least. */
-const checkMsMin = 250;
-const checkRtts = 4;
 const checksMax = 6;
 /** Side sockets that a spray uses (zig/constants.zig). */
 export const sideSocketsMax = 256;
@@ -286,7 +290,7 @@ export class Paths {
         this.#answer(now, state, message.number, remote);
         break;
       case "reply":
-        this.#handleReply(now, state, message);
+        this.#handleReply(now, state, message, remote);
         break;
       case "whereabouts":
         this.#handleWhereabouts(now, state, message);
@@ -438,7 +442,7 @@ export class Paths {
   #startCheck(now: Instant, state: State): void {
     const { current } = state.paths;
     if (state.check !== undefined) return;
-    state.check = { startedMs: now.ms, round: 0, atMs: now.ms + checkMs(current) };
+    state.check = { startedMs: now.ms, round: 0, atMs: now.ms + answerMs(current) };
     if (current !== undefined) this.#probe(now, state, current);
   }
 
@@ -467,7 +471,7 @@ export class Paths {
       return;
     }
     check.round += 1;
-    check.atMs = now.ms + checkMsMin * check.round;
+    check.atMs = now.ms + answerMsMin * check.round;
     paths.setRelays(this.#relaysOf(state.slot));
     for (const way of paths.ways) this.#probe(now, state, way);
     if (check.round === 1 || check.round === 3) this.#tellByAll(now, state);
@@ -521,7 +525,7 @@ export class Paths {
     way.size.missed(now.ms, way.confirmedMs);
     this.#tellSize(state);
     const number = (this.#number + 1) % 2 ** 32;
-    const padded = way.size.take(now.ms, number, checkMs(way));
+    const padded = way.size.take(now.ms, number, answerMs(way));
     if (padded === undefined) return;
     this.#number = number;
     this.#refill(now, state);
@@ -532,11 +536,16 @@ export class Paths {
     this.#probe(now, state, way);
   }
 
-  #handleReply(now: Instant, state: State, reply: PathMessage & { kind: "reply" }): void {
+  #handleReply(
+    now: Instant,
+    state: State,
+    reply: PathMessage & { kind: "reply" },
+    by: Endpoint,
+  ): void {
     const guess = state.guesses?.answered(reply.number);
     // Chance has found a way: from now on it is probed like any other.
     if (guess !== undefined) this.#probe(now, state, state.paths.hear(guess));
-    const way = state.paths.answered(now.ms, reply.number);
+    const way = state.paths.answered(now.ms, reply.number, by);
     if (guess !== undefined) return;
     if (state.paths.current?.size?.answered(now.ms, reply.number)) {
       this.counters.probesAnswered += 1;
@@ -557,9 +566,18 @@ export class Paths {
     // One that failed has to prove itself, and does so at once.
     else if (way !== state.paths.current && state.paths.current?.relayed && !way.relayed) {
       this.#probe(now, state, way);
-    } else if (way === state.paths.current && state.check !== undefined) {
+    } else if (way === state.paths.current) {
       state.check = undefined;
+      if (way.winding) this.#straighten(now, state, state.paths.hear(by));
     }
+  }
+
+  /** The way in use leads through that one too: it is taken alone, if it answers. */
+  #straighten(now: Instant, state: State, way: Way): void {
+    const isFresh = way.confirmedMs !== undefined && now.ms - way.confirmedMs < heardAgainMs;
+    const why = isFresh ? state.paths.isBetter(now.ms, way) : undefined;
+    if (why !== undefined) this.#use(now, state, way, why);
+    else if (now.ms - way.sentMs >= heardAgainMs) this.#probe(now, state, way);
   }
 
   #handleWhereabouts(
@@ -674,11 +692,6 @@ export class Paths {
     this.#states.set(slot, state);
     return state;
   }
-}
-
-/** How long an answer by a way may take. */
-function checkMs(way: Way | undefined): number {
-  return Math.max(checkMsMin, checkRtts * (way?.rttMs ?? 0));
 }
 
 function isSought(now: Instant, { soughtUntilMs }: State): boolean {

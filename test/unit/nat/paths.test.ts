@@ -21,6 +21,8 @@ class End {
   relays: readonly Endpoint[] = [];
   readonly paths = new Paths(new SeededRandom(5), () => this.relays);
   readonly open = new Map<string, number>();
+  /** By which other way it answers what comes by one. */
+  readonly answersBy = new Map<string, Endpoint>();
   /** The longest that a way carries, where it does not carry everything. */
   readonly longest = new Map<string, number>();
   readonly events: PathEvent[] = [];
@@ -82,7 +84,8 @@ class End {
       const number = new DataView(it.bytes.buffer, it.bytes.byteOffset).getUint32(4, true);
       const observed = by.port === 0 ? undefined : { address: "192.0.2.1", port: 7 };
       const bytes = encodePathMessage({ kind: "reply", number, observed });
-      this.#arriving.push({ atMs: this.nowMs + rttMs, bytes, by });
+      const back = this.answersBy.get(way) ?? by;
+      this.#arriving.push({ atMs: this.nowMs + rttMs, bytes, by: back });
     }
     for (let it = this.paths.pollEvent(); it; it = this.paths.pollEvent()) this.events.push(it);
   }
@@ -255,6 +258,43 @@ describe("a member that is reached through a relay", () => {
     const last = probes.filter((atMs) => atMs > end.nowMs - 600_000).length;
     expect(last).toBeLessThan(10 * 12 * 8);
     expect(last).toBeGreaterThan(0);
+  });
+
+  test("moves to the relay that its own one goes through, though that is farther, and stays there", () => {
+    for (const seek of [true, false]) {
+      const end = relayed(seek);
+      end.answersBy.set(formatEndpoint(relay), relay2);
+      end.openWay(relay2, 40);
+      end.run(1_000);
+      expect(end.used).toEqual(relay2);
+      end.run(120_000);
+      expect(end.uses()).toEqual([`shorter ${formatEndpoint(relay2)}`]);
+    }
+  });
+
+  test("stays at a relay behind another where that one does not answer or loses much", () => {
+    const end = relayed();
+    end.answersBy.set(formatEndpoint(relay), relay2);
+    end.run(60_000);
+    expect(end.used).toEqual(relay);
+    end.openWay(relay2, 5);
+    end.run(60_000);
+    expect(end.used).toEqual(relay2);
+    // Every other second nothing passes there, and that is enough to leave it, and not to take it again.
+    for (let second = 0; second < 120; second += 1) {
+      if (second % 2 === 0) end.openWay(relay2, 5);
+      else end.close(relay2);
+      end.run(1_000);
+    }
+    expect(end.used).toEqual(relay);
+    expect(end.uses().length).toBeLessThan(6);
+  });
+
+  test("has lost nothing where it was only asked again before it could answer", () => {
+    const end = relayed();
+    end.openWay(relay, 240);
+    end.run(5_000);
+    expect(end.paths.paths(slot)?.current?.loss).toBe(0);
   });
 
   test("moves to a relay that is much nearer, and not to one that is a little nearer", () => {
