@@ -14,6 +14,8 @@ export type SuspicionVerdict = { readonly kind: "probe" | "dead"; readonly slot:
 const capacityStart = 8;
 /** Where very many are suspected on others' word, so much time for each probe of one's own. */
 const othersSpacingMs = 125;
+/** So much of the shortest suspicion is left to others' word before this node probes, too. */
+const othersShare = 3 / 4;
 const never = Number.POSITIVE_INFINITY;
 
 /** How many members there are: the length of a suspicion follows from it. */
@@ -241,18 +243,17 @@ export class Suspicions {
   }
 
   /**
-   * One's own suspicion is looked into at once, again and again; another's at some time in it, or later
-   * where half of a large mesh is suspected: then it is others' word that ends it.
+   * One's own suspicion is looked into at once, again and again. Of another's the missing accusers are waited
+   * for most of the minimum, or a refutation; whom neither reaches sees for itself before it is over. Where half
+   * of a large mesh is suspected that takes longer: then it is others' word that ends it.
    */
   #probeDelayMs(at: number, { members, wanted }: SuspicionTerms): number {
     const { probeIntervalMs } = this.#profile;
     if (this.#own[at] === 1) return probeIntervalMs + this.#random.below(probeIntervalMs);
     if ((this.#accuserCounts[at] as number) >= wanted) return never;
-    const spreadMs = Math.max(
-      suspicionMaxMs(this.#profile, members),
-      this.#count * othersSpacingMs,
-    );
-    return this.#random.below(Math.ceil(spreadMs));
+    const minMs = suspicionMinMs(this.#profile, members);
+    const spreadMs = Math.max(minMs * (1 - othersShare), this.#count * othersSpacingMs);
+    return Math.ceil(minMs * othersShare) + this.#random.below(Math.ceil(spreadMs));
   }
 }
 

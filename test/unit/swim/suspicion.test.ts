@@ -81,6 +81,14 @@ test("with fewer it never ends by their word alone, but asks for a look of one's
   expect(probes).toBeGreaterThan(0);
 });
 
+test("whom the third accusation does not reach looks before the minimum is over, and no sooner than most are told", () => {
+  const of = suspicions();
+  for (let slot = 1; slot <= 20; slot += 1) of.accuse(0, slot, 100, thousand);
+  expect(of.due(8_900, thousand)).toEqual([]);
+  const asked = new Set(of.due(12_000, thousand).map(({ slot }) => slot));
+  expect(asked.size).toBe(20);
+});
+
 test("and ends at the maximum once a probe of one's own has failed", () => {
   const of = suspicions();
   of.accuse(0, 5, 7, thousand);
