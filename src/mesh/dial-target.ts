@@ -6,6 +6,7 @@
 import type { Instant } from "../base/clock.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
 import type { Random } from "../base/random.ts";
+import { shortKey, wordAt } from "../swim/store.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import type { Roster } from "../trust/roster.ts";
 
@@ -14,6 +15,8 @@ export const dialDelayMaxMs = 60_000;
 /** A member's, of which there may be many: as rare as probes of the dead. */
 export const memberDialDelayMinMs = 5_000;
 export const memberDialDelayMaxMs = 600_000;
+/** In a large mesh all its dialled members together are dialled no oftener than this, however many they are. */
+export const memberDialSpacingMs = 2_000;
 /** The wait is an eighth of the time it has failed: quick after a short outage, rare after days. */
 const dialDelayShare = 1 / 8;
 
@@ -57,6 +60,8 @@ export interface Target {
   tried: boolean;
   /** Text of the identity behind it: the seed's own, or who answered. */
   identity: string | undefined;
+  /** A short name of whom it is for, where that is known. */
+  key: number | undefined;
   failingSinceMs: number;
   nextAtMs: number;
   /** It answered since it was last reached. */
@@ -66,13 +71,16 @@ export interface Target {
   cookie: { readonly bytes: Uint8Array; readonly untilMs: number } | undefined;
 }
 
-/** An eighth of the time that it has failed, within the bounds of its kind. */
-export function nextDelayMs(now: Instant, target: Target, random: Random): number {
+/**
+ * An eighth of the time that it has failed, within the bounds of its kind. `together`: how many members
+ * are dialled beside each other at a bounded rate; 0: each by itself.
+ */
+export function nextDelayMs(now: Instant, target: Target, random: Random, together = 0): number {
   const failed = (now.ms - target.failingSinceMs) * dialDelayShare;
   const [minMs, maxMs] =
     target.endpoints === undefined
       ? [dialDelayMinMs, dialDelayMaxMs]
-      : [memberDialDelayMinMs, memberDialDelayMaxMs];
+      : [Math.max(memberDialDelayMinMs, together * memberDialSpacingMs), memberDialDelayMaxMs];
   const delay = Math.min(maxMs, Math.max(minMs, failed));
   // A fifth of jitter either way, so that nodes that lost one seed together do not return together.
   return Math.round(delay * (0.8 + random.below(401) / 1000));
@@ -87,6 +95,7 @@ export function newTarget(
   // An invitation is redeemed also by whom we reach already.
   const isKnown = seed.identity !== undefined && joining === undefined;
   const identity = isKnown ? formatIdentity(seed.identity as Uint8Array) : undefined;
+  const of = seed.identity;
   return {
     seed,
     endpoints,
@@ -94,6 +103,7 @@ export function newTarget(
     dials: 0,
     tried: false,
     identity,
+    key: of === undefined ? undefined : shortKey(wordAt(of, 0), wordAt(of, 4)),
     failingSinceMs: now.ms,
     nextAtMs: now.ms,
     answered: false,

@@ -32,6 +32,7 @@ export class HomeRelays {
 
   /** Slots of the relays that whoever has that name keeps sessions with: only of those that live. */
   of(id: number): readonly number[] {
+    if (this.#offering.size === 0) return none;
     const out: { slot: number; weight: number }[] = [];
     for (const [slot, relay] of this.#offering) {
       if (!this.#table.has(slot)) {
@@ -64,3 +65,5 @@ function weightOf(a: number, b: number): number {
   }
   return hash >>> 0;
 }
+
+const none: readonly number[] = [];

@@ -5,12 +5,13 @@
  * An unproven address gets no more than it sent: only a reply to our own request proves one.
  */
 import { equalBytes, toHex } from "../base/bytes.ts";
-import { earliest, type Instant } from "../base/clock.ts";
+import type { Instant } from "../base/clock.ts";
 import type { Crypto } from "../base/crypto.ts";
 import type { Endpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
 import { Pruning } from "../base/prune.ts";
 import type { Random } from "../base/random.ts";
+import { shortKey, wordAt } from "../swim/store.ts";
 import { formatIdentity, type Identity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { Roster } from "../trust/roster.ts";
@@ -175,6 +176,8 @@ export class Introducer {
   #joining: Target[] = [];
   /** By identity. */
   readonly #members = new Map<string, Target>();
+  /** By key, whom all of them are for, and whether he is a door: asked at every verdict on every member. */
+  #named: Map<number, boolean> | undefined;
   readonly #live = new Set<string>();
   readonly #exchanges = new Map<string, Exchange>();
   readonly #limiter = new SourceLimiter(rates);
@@ -194,7 +197,7 @@ export class Introducer {
    */
   setSeeds(now: Instant, seeds: readonly Seed[]): void {
     assert(seeds.length <= seedsMax, "too many seeds");
-    this.#isStale = true;
+    this.#changed();
     const isFirst = this.#seeds.length === 0;
     this.#seeds = seeds.map((seed) => {
       const known = this.#seeds.find((target) => sameSeed(target.seed, seed));
@@ -210,7 +213,7 @@ export class Introducer {
 
   /** Asks for the invitation to be redeemed until that is taken back, when it was. */
   setJoining(now: Instant, joining: Joining | undefined): void {
-    this.#isStale = true;
+    this.#changed();
     this.#joining = (joining?.seeds ?? []).map((seed) => newTarget(now, seed, undefined, joining));
   }
 
@@ -221,7 +224,7 @@ export class Introducer {
       return;
     }
     this.#hints.push(newTarget(now, seed));
-    this.#isStale = true;
+    this.#changed();
   }
 
   /**
@@ -246,12 +249,12 @@ export class Introducer {
     const target = newTarget(now, { identity, endpoint }, endpoints);
     target.nextAtMs += waitMs;
     this.#members.set(name, target);
-    this.#isStale = true;
+    this.#changed();
   }
 
   /** The roster changed: everyone unreached is asked again at once, hints of others are dropped. */
   rosterChanged(now: Instant): void {
-    this.#isStale = true;
+    this.#changed();
     const { roster } = this.#options;
     this.#hints = this.#hints.filter(
       ({ seed }) => seed.identity !== undefined && this.#options.roster.mayAsk(seed.identity),
@@ -262,46 +265,46 @@ export class Introducer {
     for (const name of this.#accepted.keys()) {
       if (!roster.admitsText(name)) this.#accepted.delete(name);
     }
-    for (const target of this.#targets()) {
+    this.#each((target) => {
       target.warned = false;
       target.nextAtMs = Math.min(target.nextAtMs, now.ms);
-    }
+    });
   }
 
   /** This node says something new of itself: who was not reached with the old is asked again. */
   recordChanged(now: Instant): void {
     this.#isStale = true;
-    for (const target of this.#targets()) {
+    this.#each((target) => {
       if (target.answered) target.nextAtMs = Math.min(target.nextAtMs, now.ms + dialDelayMinMs);
-    }
+    });
   }
 
-  /** Whether it is one of those that are dialled until they are reached. */
-  dials(identity: Uint8Array): boolean {
-    return this.isDoor(identity) || isAmong(identity, this.#members.values());
+  /** Whether whoever has the key is one of those that are dialled until they are reached. */
+  dials(key: number): boolean {
+    return this.#namedNow().has(key);
   }
 
   /** Whether it is where this node comes in: not a member that was dialled because it ought to be reached. */
-  isDoor(identity: Uint8Array): boolean {
-    return [this.#seeds, this.#hints, this.#joining].some((some) => isAmong(identity, some));
+  isDoor(key: number): boolean {
+    return this.#namedNow().get(key) === true;
   }
 
   /** Whether the identity is reached: a session lives and its probes are answered. Then it is not dialled. */
   setLink(now: Instant, identity: string, live: boolean): void {
     if (live === this.#live.has(identity)) return;
-    this.#isStale = true;
+    this.#changed();
     if (live) {
       this.#live.add(identity);
       this.#members.delete(identity);
       return;
     }
     this.#live.delete(identity);
-    for (const target of this.#targets()) {
-      if (target.identity !== identity) continue;
+    this.#each((target) => {
+      if (target.identity !== identity) return;
       target.failingSinceMs = now.ms;
       target.answered = false;
       target.nextAtMs = now.ms + this.#options.random.below(dialDelayMinMs);
-    }
+    });
   }
 
   /** An introduction, or the answer to ours of a node under load. */
@@ -352,19 +355,18 @@ export class Introducer {
     const dueMs = this.nextTimeout();
     if (dueMs === undefined || dueMs > now.ms) return;
     this.#isStale = true;
-    for (const target of this.#targets()) {
-      if (this.#isReached(target) || target.nextAtMs > now.ms) continue;
-      this.#dial(now, target);
-    }
+    this.#each((target) => {
+      if (target.nextAtMs <= now.ms && !this.#isReached(target)) this.#dial(now, target);
+    });
   }
 
   nextTimeout(): number | undefined {
     if (this.#isStale) {
-      const due: number[] = [];
-      for (const targets of [this.#seeds, this.#hints, this.#joining, this.#members.values()]) {
-        for (const target of targets) if (!this.#isReached(target)) due.push(target.nextAtMs);
-      }
-      this.#nextMs = earliest(due);
+      let nextMs = Number.POSITIVE_INFINITY;
+      this.#each((target) => {
+        if (target.nextAtMs < nextMs && !this.#isReached(target)) nextMs = target.nextAtMs;
+      });
+      this.#nextMs = nextMs === Number.POSITIVE_INFINITY ? undefined : nextMs;
       this.#isStale = false;
     }
     return this.#nextMs;
@@ -501,8 +503,9 @@ export class Introducer {
     this.counters.repliesReceived += 1;
     const { target, endpoint, gate, receiver } = exchange;
     target.identity = name;
+    target.key ??= shortKey(wordAt(identity, 0), wordAt(identity, 4));
     target.answered = true;
-    this.#isStale = true;
+    this.#changed();
     target.nextAtMs = Math.max(target.nextAtMs, now.ms + handshakeGraceMs);
     for (const seed of this.#seeds) {
       if (!seed.tried) seed.nextAtMs = Math.max(seed.nextAtMs, now.ms + seedLeadMs);
@@ -537,7 +540,8 @@ export class Introducer {
 
   #dial(now: Instant, target: Target): void {
     const { random, roster, isAlive } = this.#options;
-    target.nextAtMs = now.ms + nextDelayMs(now, target, random);
+    const together = this.#options.isLarge() ? this.#members.size : 0;
+    target.nextAtMs = now.ms + nextDelayMs(now, target, random, together);
     turnEndpoint(target);
     const { identity, endpoint } = target.seed;
     const isNew = !target.tried;
@@ -612,11 +616,28 @@ export class Introducer {
     return equalBytes(gate, receiver) ? sealIntroduction(options) : sealForwarded(options, gate);
   }
 
-  *#targets(): Iterable<Target> {
-    yield* this.#seeds;
-    yield* this.#hints;
-    yield* this.#joining;
-    yield* this.#members.values();
+  #namedNow(): ReadonlyMap<number, boolean> {
+    if (this.#named !== undefined) return this.#named;
+    const named = new Map<number, boolean>();
+    this.#each(({ key, endpoints }) => {
+      if (key === undefined) return;
+      named.set(key, endpoints === undefined || named.get(key) === true);
+    });
+    this.#named = named;
+    return named;
+  }
+
+  /** Who is dialled, or when, has changed. */
+  #changed(): void {
+    this.#isStale = true;
+    this.#named = undefined;
+  }
+
+  #each(visit: (target: Target) => void): void {
+    for (const target of this.#seeds) visit(target);
+    for (const target of this.#hints) visit(target);
+    for (const target of this.#joining) visit(target);
+    for (const target of this.#members.values()) visit(target);
   }
 
   #isReached(target: Target): boolean {
@@ -636,17 +657,4 @@ export class Introducer {
     if (this.#events.length >= eventsMax) this.counters.overflow += 1;
     else this.#events.push(event);
   }
-}
-
-function isAmong(identity: Uint8Array, targets: Iterable<Target>): boolean {
-  let name: string | undefined;
-  for (const target of targets) {
-    if (target.seed.identity !== undefined) {
-      if (equalBytes(target.seed.identity, identity)) return true;
-    } else if (target.identity !== undefined) {
-      name ??= formatIdentity(identity);
-      if (target.identity === name) return true;
-    }
-  }
-  return false;
 }

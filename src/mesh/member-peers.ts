@@ -65,6 +65,10 @@ export class MemberPeers {
     return member;
   }
 
+  inSlot(slot: number): Member | undefined {
+    return this.#parts.members.inSlot(slot);
+  }
+
   bringAll(now: Instant): readonly Member[] {
     const { table } = this.#parts;
     const out: Member[] = [];

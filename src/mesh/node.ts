@@ -395,8 +395,8 @@ export class MeshNode {
       for (let it = this.#swim.pollEvent(); it; it = this.#swim.pollEvent()) {
         quiet = false;
         if (it.kind === "record") this.#receiveRecord(now, it.bytes, it.from);
-        else if (it.kind === "open") this.#attempts.open(now, it.slot);
-        else this.#handleState(now, it.slot, it.state);
+        else if (it.kind === "state") this.#handleState(now, it.slot, it.state);
+        else this.#attempts.heed(now, it);
       }
       for (const slot of this.#pathfinder.takeWanted()) this.open(now, slot);
       if (this.#admission.takeChanged()) {
@@ -466,8 +466,9 @@ export class MeshNode {
     member.linked = linked;
     if (changed && !linked && this.#swim.eager) this.#attempts.schedule(member, now.ms);
     this.#pathfinder.setLink(now, member, linked);
-    const isDialled = member.proven !== undefined || this.#introducer.dials(member.identity);
-    this.#swim.setLink(now, member.slot, linked, this.#introducer.isDoor(member.identity));
+    const key = this.#swim.table.key(member.slot);
+    const isDialled = member.proven !== undefined || this.#introducer.dials(key);
+    this.#swim.setLink(now, member.slot, linked, this.#introducer.isDoor(key));
     if (isDialled || this.#swim.eager) this.#tellReached(now, member.slot);
     if (!changed) return;
     if (linked) this.#admission.linked(now, member);
@@ -667,12 +668,12 @@ export class MeshNode {
 
   /** Seeds that are reached need no dialling. */
   #tellReached(now: Instant, slot: number): void {
-    const { table } = this.#swim;
+    const { eager, table } = this.#swim;
+    if (!eager && !this.#introducer.dials(table.key(slot))) return;
     // Where sessions come and go it is enough that probes find it alive.
-    const linked = this.#members.inSlot(slot)?.linked === true || !this.#swim.eager;
-    const reached = linked && table.state(slot) === "alive";
-    if (!this.#swim.eager && !this.#introducer.dials(table.identity(slot))) return;
-    this.#introducer.setLink(now, formatIdentity(table.identity(slot)), reached);
+    const isThere = !eager || this.#members.inSlot(slot)?.linked === true;
+    const identity = formatIdentity(table.identity(slot));
+    this.#introducer.setLink(now, identity, isThere && table.state(slot) === "alive");
   }
 
   #sendMessage(member: Member, bytes: Uint8Array): void {

@@ -253,6 +253,11 @@ export class Pathfinder {
     return missing.length === 0 ? 0 : homesFirstMs;
   }
 
+  /** Whether there is data for the member in the slot. */
+  seeks(slot: number): boolean {
+    return this.#sought.has(slot);
+  }
+
   /** What a member's record says of relaying may have changed. */
   recordChanged(now: Instant, member: Member): void {
     if (member.linked) this.#consider(now, member);
@@ -262,17 +267,26 @@ export class Pathfinder {
   fanout(member: Member): readonly Endpoint[] {
     const direct = member.endpoints().slice(0, fanoutMax - 2);
     if (this.#isLarge && !this.#isHidden(member, member.attempts - 1)) return direct;
-    return [...direct, ...this.relayWays(member).slice(0, 2)];
+    return [...direct, ...this.relayWays(member, 2)];
   }
 
-  relayWays(member: Member): readonly Endpoint[] {
+  /** Up to so many. */
+  relayWays(member: Member, most = relayWaysMax): readonly Endpoint[] {
     const far = frameIdOf(member.identity);
-    const homes = this.#isLarge ? this.#homeRelays.of(far) : [];
-    const first = homes.flatMap((slot) => this.#options.members.inSlot(slot) ?? []);
-    return [...first.filter((it) => this.#isAble(it)), ...this.#relays]
-      .filter((relay, at, all) => relay !== member && all.indexOf(relay) === at)
-      .slice(0, relayWaysMax)
-      .map(({ peer }) => relayEndpoint({ ...peer.ref, far }));
+    const out: Endpoint[] = [];
+    const seen: Member[] = [member];
+    const add = (relay: Member): void => {
+      if (out.length >= most || seen.includes(relay)) return;
+      seen.push(relay);
+      const { slot, generation } = relay.peer.ref;
+      out.push(relayEndpoint({ slot, generation, far }));
+    };
+    for (const slot of this.#isLarge ? this.#homeRelays.of(far) : noSlots) {
+      const home = this.#options.members.inSlot(slot);
+      if (home !== undefined && this.#isAble(home)) add(home);
+    }
+    for (const relay of this.#relays) add(relay);
+    return out;
   }
 
   handleEvent(now: Instant, event: DataplaneEvent): void {

@@ -348,6 +348,13 @@ export class PeerTable {
     this.#want(now, this.#state(peer), "asked");
   }
 
+  /** Takes back what `initiate` asked for: the handshake ends, unless packets wait for it too. */
+  withdraw(peer: Peer): void {
+    const state = this.#state(peer);
+    state.session.withdraw();
+    this.#schedule(state);
+  }
+
   handleEvent(now: Instant, event: DataplaneEvent): void {
     switch (event.kind) {
       case "handshake_wanted":

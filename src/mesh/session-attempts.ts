@@ -58,6 +58,11 @@ export class SessionAttempts {
     this.#openings.schedule(member, now.ms + pathfinder.headStartMs(member));
   }
 
+  heed(now: Instant, event: { readonly kind: "open" | "silent"; readonly slot: number }): void {
+    if (event.kind === "open") this.open(now, event.slot);
+    else this.#rest(now, event.slot);
+  }
+
   /** Packets wait for an address that no peer holds. */
   seek(now: Instant, address: string): void {
     const { addressing, counters, held, pathfinder, peers } = this.#parts;
@@ -103,13 +108,28 @@ export class SessionAttempts {
     return earliest([this.#openings.nextTimeout(), this.#parts.held.nextTimeout()]);
   }
 
+  /**
+   * It does not answer, or others say so, and no session with it lives: handshakes end, unless packets wait,
+   * and it is left alone until its next turn. Else each of many that are gone together would be called for a
+   * minute and a half whenever its turn comes.
+   */
+  #rest(now: Instant, slot: number): void {
+    const { held, pathfinder, peers, swim } = this.#parts;
+    const member = held.inSlot(slot);
+    if (swim.eager || member === undefined || member.linked || pathfinder.seeks(slot)) return;
+    this.#openings.cancel(member);
+    peers.withdraw(member.peer);
+    held.rest(now, member);
+  }
+
   /** Where a session is wanted: at the next endpoint. */
   #attempt(now: Instant, member: Member): void {
     const { counters, pathfinder, peers, swim } = this.#parts;
     if (this.answers(member)) return;
     // What is left of a silent session is not led to where nobody is known to be.
-    const [relayed] = pathfinder.relayWays(member);
-    const endpoint = member.linked ? member.proven : (member.nextEndpoint() ?? relayed);
+    const endpoint = member.linked
+      ? member.proven
+      : (member.nextEndpoint() ?? pathfinder.relayWays(member, 1)[0]);
     if (endpoint === undefined) return; // it must come to us
     if (!sameEndpoint(member.peer.endpoint, endpoint)) {
       peers.setEndpoint(now, member.peer, endpoint);

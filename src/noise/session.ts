@@ -148,6 +148,8 @@ export class Session<Owner> {
   readonly #remotePublicKey: Uint8Array;
   readonly #stamp: MacStamp;
   #state: State = idle;
+  /** Whether a packet or an older session is behind the handshake, and not only that it was asked for. */
+  #isNeeded = false;
   #presharedKey: Secret | undefined;
   /** Computed when first needed; "zero" for a low-order peer. */
   #staticStatic: Secret | "zero" | undefined;
@@ -184,11 +186,15 @@ export class Session<Owner> {
 
   /** A handshake is wanted: begins one unless one is in flight or was just answered, 5 s after ours at the soonest. */
   want(now: Instant, wish: Wish): SessionStep | undefined {
-    if (this.#state.kind !== "idle") return undefined;
+    if (this.#state.kind !== "idle") {
+      if (wish !== "asked") this.#isNeeded = true;
+      return undefined;
+    }
     if (this.#isStale(now, wish)) {
       this.#context.counters.wishes_stale += 1;
       return undefined;
     }
+    this.#isNeeded = wish !== "asked";
     const soonestMs = Math.max(
       this.#lastSentMs + rekeyTimeout_ms,
       this.#lastAnsweredMs + confirmTimeout_ms,
@@ -198,6 +204,11 @@ export class Session<Owner> {
       return undefined;
     }
     return this.#initiate(now, 1);
+  }
+
+  /** What was only asked for is wanted no longer. */
+  withdraw(): void {
+    if (!this.#isNeeded) this.#becomeIdle();
   }
 
   handleTimeout(now: Instant): SessionStep | undefined {

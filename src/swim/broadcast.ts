@@ -32,12 +32,12 @@ export class BroadcastQueue {
 
   /**
    * The bytes of statements that fit in `bytesFree` together, least told first; each is counted as
-   * told once. Those for which `bytesOf` is undefined no longer hold, and are forgotten.
+   * told once. Those for which `bytesOf` is undefined, by how often they were told, are forgotten.
    */
   pick(
     bytesFree: number,
     limit: number,
-    bytesOf: (statement: StoredId) => Uint8Array | undefined,
+    bytesOf: (statement: StoredId, told: number) => Uint8Array | undefined,
   ): readonly Uint8Array[] {
     if (this.#size === 0) return none;
     const out: Uint8Array[] = [];
@@ -49,7 +49,7 @@ export class BroadcastQueue {
       let taken = 0;
       for (; taken < queue.length; taken += 1) {
         const statement = queue[taken] as StoredId;
-        const bytes = bytesOf(statement);
+        const bytes = bytesOf(statement, level);
         if (bytes === undefined) {
           this.#forget(statement);
           continue;

@@ -1,8 +1,9 @@
 /**
  * What has been asked for and is not here yet, so that nothing is fetched twice at a time, from
  * whomever it is announced; and the announcements that wait for their subject's record. Bounded: what
- * does not fit is left to anti-entropy.
+ * does not fit is left to anti-entropy. Two subjects that share a key delay each other, and no more.
  */
+import { shortKey } from "./store.ts";
 
 export const fetchesMax = 4_096;
 export const announcedMax = 1_024;
@@ -36,7 +37,7 @@ export class Fetches {
 
   /** Whether it is to be asked for now; then it counts as asked for. */
   want(nowMs: number, low: number, high: number): boolean {
-    const key = keyOf(low, high);
+    const key = shortKey(low, high);
     const until = this.#pending.get(key);
     if (until !== undefined && until > nowMs) return false;
     if (until !== undefined) this.#pending.delete(key);
@@ -50,12 +51,12 @@ export class Fetches {
   }
 
   arrived(low: number, high: number): void {
-    this.#pending.delete(keyOf(low, high));
+    this.#pending.delete(shortKey(low, high));
   }
 
   /** Kept until the record is here: the newest of each subject. */
   announce(low: number, high: number, from: number, statement: Uint8Array): void {
-    const key = keyOf(low, high);
+    const key = shortKey(low, high);
     const tries = this.#announced.get(key)?.tries ?? 0;
     this.#announced.delete(key);
     if (this.#announced.size >= announcedMax) {
@@ -67,7 +68,7 @@ export class Fetches {
 
   takeAnnounced(low: number, high: number): Uint8Array | undefined {
     if (this.#announced.size === 0) return undefined;
-    const key = keyOf(low, high);
+    const key = shortKey(low, high);
     const announced = this.#announced.get(key);
     if (announced !== undefined) this.#announced.delete(key);
     return announced?.statement;
@@ -91,9 +92,4 @@ export class Fetches {
       this.#pending.delete(key);
     }
   }
-}
-
-/** 53 of the 64 bits: two subjects that share them delay each other, and no more. */
-function keyOf(low: number, high: number): number {
-  return low + (high & 0x1fffff) * 2 ** 32;
 }

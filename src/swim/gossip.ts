@@ -11,6 +11,7 @@ import type { Fetches } from "./fetches.ts";
 import { type Profile, retransmitLimit } from "./profile.ts";
 import { type MemberTable, selfSlot, stateCodes } from "./state.ts";
 import {
+  accuserAt,
   accuserOf,
   incarnationOf,
   sequenceOf,
@@ -40,7 +41,6 @@ export interface StatementSigner {
 }
 
 export interface GossipCounters {
-  statementsReceived: number;
   statementsNotAuthentic: number;
   accusationsRefused: number;
   accusationsMade: number;
@@ -56,6 +56,8 @@ export interface GossipOutput {
   accused(now: Instant, slot: number, accuser: number): boolean;
   /** Whether another accuser would still count. */
   isAccusable(now: Instant, slot: number): boolean;
+  /** Whether this one counts already. */
+  hasAccused(slot: number, accuser: number): boolean;
   /** The record that a statement speaks of is not here: it came from there. */
   lacks(now: Instant, from: number, low: number, high: number): void;
   isHearsay(subject: Uint8Array, sequence: number): boolean;
@@ -66,7 +68,6 @@ export interface GossipOutput {
 export class Gossip {
   readonly queue: BroadcastQueue;
   readonly counters: GossipCounters = {
-    statementsReceived: 0,
     statementsNotAuthentic: 0,
     accusationsRefused: 0,
     accusationsMade: 0,
@@ -163,13 +164,34 @@ export class Gossip {
   /** Statements that fit, those least told first. */
   pick(bytesFree: number): readonly Uint8Array[] {
     if (this.queue.size === 0) return none;
-    const limit = retransmitLimit(this.#profile, this.#table.size);
-    return this.queue.pick(bytesFree, limit, this.#bytesOf);
+    return this.queue.pick(bytesFree, this.#limit(), this.#bytesOf);
+  }
+
+  /**
+   * Whether the statement that starts there may change anything: by what is held, and changing nothing. Of
+   * those that come most have been told before, and are neither copied nor looked at any further.
+   */
+  isNews(now: Instant, bytes: Uint8Array, at: number): boolean {
+    const table = this.#table;
+    const isAccusation = bytes[at] === statementKinds.suspect;
+    const slot = table.findKey(wordAt(bytes, at + subjectAt), wordAt(bytes, at + subjectAt + 4));
+    if (slot === undefined) return !isAccusation;
+    const [sequence, held] = [sequenceOf(bytes, at), table.sequence(slot)];
+    if (sequence !== held) return !isAccusation && sequence > held;
+    const incarnation = incarnationOf(bytes, at);
+    if (!isAccusation) {
+      if (slot === selfSlot || incarnation < table.incarnation(slot)) return false;
+      return incarnation > table.incarnation(slot) || table.statement(slot) === 0;
+    }
+    if (incarnation !== this.#incarnationOf(slot)) return false;
+    if (slot === selfSlot) return true;
+    if (!this.#output.isAccusable(now, slot)) return false;
+    const accuser = table.findKey(wordAt(bytes, at + accuserAt), wordAt(bytes, at + accuserAt + 4));
+    return accuser !== undefined && !this.#output.hasAccused(slot, accuser);
   }
 
   /** Whether it was news that changed what is held of the subject. */
   receive(now: Instant, from: number, statement: Uint8Array): boolean {
-    this.counters.statementsReceived += 1;
     const [low, high] = [wordAt(statement, 1), wordAt(statement, 5)];
     const slot = this.#table.findKey(low, high);
     if (statementKind(statement) === statementKinds.suspect) {
@@ -322,20 +344,26 @@ export class Gossip {
   }
 
   /** undefined: it no longer holds, for the subject has said something since, or is gone. */
-  readonly #bytesOf = (id: StoredId): Uint8Array | undefined => {
-    const { statements } = this.#table;
-    const bytes = statements.bytes(id);
-    const slot = this.#table.findKey(statements.low[id] as number, statements.high[id] as number);
+  readonly #bytesOf = (id: StoredId, told: number): Uint8Array | undefined => {
+    const table = this.#table;
+    const { statements } = table;
+    const slot = table.findKey(statements.low[id] as number, statements.high[id] as number);
     if (slot === undefined) return undefined;
+    const bytes = statements.bytes(id);
     if (statementKind(bytes) !== statementKinds.suspect) {
-      return this.#table.statement(slot) === id ? bytes : undefined;
+      return table.statement(slot) === id ? bytes : undefined;
     }
-    const holds =
-      statements.sequence[id] === this.#table.sequence(slot) &&
-      statements.incarnation[id] === this.#table.incarnation(slot) &&
-      this.#table.stateCode(slot) !== stateCodes.left;
-    return holds ? bytes : undefined;
+    if (statements.sequence[id] !== table.sequence(slot)) return undefined;
+    if (statements.incarnation[id] !== table.incarnation(slot)) return undefined;
+    const state = table.stateCode(slot);
+    // Who is dead here was accused a while ago, and others know: half of the telling does.
+    const isOld = state === stateCodes.dead && told >= this.#limit() / 2;
+    return isOld || state === stateCodes.left ? undefined : bytes;
   };
+
+  #limit(): number {
+    return retransmitLimit(this.#profile, this.#table.size);
+  }
 }
 
 const none: readonly Uint8Array[] = [];

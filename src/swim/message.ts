@@ -89,6 +89,11 @@ export type Message =
     }
   | { readonly kind: "fetch"; readonly wants: readonly Want[] };
 
+/** Whether the statement that starts there is wanted. */
+export type StatementFilter = (bytes: Uint8Array, at: number) => boolean;
+
+const always: StatementFilter = () => true;
+
 /** The first 8 bytes of an identity as a string of 8 characters, for maps. */
 export function shortId(identity: Uint8Array): string {
   assert(identity.length >= shortIdBytes, "an identity is 32 bytes");
@@ -166,8 +171,11 @@ function writeBody(message: Message): number {
   }
 }
 
-/** `bytes` may be padded, as WireGuard pads; the header's length counts. */
-export function decodeMessage(bytes: Uint8Array): Message | undefined {
+/**
+ * `bytes` may be padded, as WireGuard pads; the header's length counts. `isNews`: whether a statement that
+ * starts at an offset of them is wanted. The others are left out, uncopied: most have been told before.
+ */
+export function decodeMessage(bytes: Uint8Array, isNews = always): Message | undefined {
   if (bytes.length < messageHeaderBytes || bytes[1] !== 0) return undefined;
   const length = (bytes[2] as number) | ((bytes[3] as number) << 8);
   if (length < messageHeaderBytes || length > messageBytesMax || length > bytes.length) {
@@ -175,15 +183,15 @@ export function decodeMessage(bytes: Uint8Array): Message | undefined {
   }
   switch (bytes[0]) {
     case types.ping:
-      return readNumbered(bytes, length, "ping");
+      return readNumbered(bytes, length, "ping", isNews);
     case types.ack:
-      return readNumbered(bytes, length, "ack");
+      return readNumbered(bytes, length, "ack", isNews);
     case types.nack:
-      return readNumbered(bytes, length, "nack");
+      return readNumbered(bytes, length, "nack", isNews);
     case types.pingRequest:
-      return readPingRequest(bytes, length);
+      return readPingRequest(bytes, length, isNews);
     case types.gossip: {
-      const statements = readStatements(bytes, messageHeaderBytes, length);
+      const statements = readStatements(bytes, messageHeaderBytes, length, isNews);
       return statements && { kind: "gossip", statements };
     }
     case types.records:
@@ -224,36 +232,49 @@ function readNumbered(
   bytes: Uint8Array,
   end: number,
   kind: "ping" | "ack" | "nack",
+  isNews: StatementFilter,
 ): Message | undefined {
   if (end < numberEnd) return undefined;
-  const statements = readStatements(bytes, numberEnd, end);
+  const statements = readStatements(bytes, numberEnd, end, isNews);
   return statements && { kind, number: wordAt(bytes, messageHeaderBytes), statements };
 }
 
-function readPingRequest(bytes: Uint8Array, end: number): Message | undefined {
+function readPingRequest(
+  bytes: Uint8Array,
+  end: number,
+  isNews: StatementFilter,
+): Message | undefined {
   const targetEnd = numberEnd + memberIdBytes;
   if (end < targetEnd) return undefined;
   const target = bytes.slice(numberEnd, targetEnd);
-  const statements = readStatements(bytes, targetEnd, end);
+  const statements = readStatements(bytes, targetEnd, end, isNews);
   if (statements === undefined || isZero(target)) return undefined;
   return { kind: "pingRequest", number: wordAt(bytes, messageHeaderBytes), target, statements };
 }
 
-/** Statements until the end of the message; each kind has one length. */
+/** Statements until the end of the message; each kind has one length. None is looked at unless all are sound. */
 function readStatements(
   bytes: Uint8Array,
   from: number,
   end: number,
+  isNews: StatementFilter,
 ): readonly Uint8Array[] | undefined {
   if (from === end) return none;
-  const out: Uint8Array[] = [];
   for (let at = from; at < end; ) {
     const length = statementLength(bytes[at] as number);
     if (length === undefined || at + length > end) return undefined;
-    out.push(bytes.slice(at, at + length));
     at += length;
   }
-  return out;
+  let out: Uint8Array[] | undefined;
+  for (let at = from; at < end; ) {
+    const length = statementLength(bytes[at] as number) as number;
+    if (isNews(bytes, at)) {
+      out ??= [];
+      out.push(bytes.slice(at, at + length));
+    }
+    at += length;
+  }
+  return out ?? none;
 }
 
 const none: readonly Uint8Array[] = [];

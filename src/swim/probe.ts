@@ -33,8 +33,8 @@ export type ProbeAction =
   | { readonly kind: "pingRequest"; readonly to: number; number: number; readonly target: number }
   /** To whom we ran the errand for: the ack of the target, or that there was none in time. */
   | { readonly kind: "ack" | "nack"; readonly to: number; readonly number: number }
-  /** A session with it will be wanted. */
-  | { readonly kind: "open"; readonly slot: number }
+  /** A session with it will be wanted, or is wanted no longer. */
+  | { readonly kind: "open" | "silent"; readonly slot: number }
   | { readonly kind: "failed"; readonly target: number };
 
 interface Probe {
@@ -384,7 +384,11 @@ export class Prober {
         errand.nacked = true;
         this.#actions.push({ kind: "nack", to: errand.forSlot, number: errand.number });
       }
-      if (errand.untilMs <= nowMs) this.#errands.delete(number);
+      if (errand.untilMs > nowMs) continue;
+      this.#errands.delete(number);
+      const { sent, target } = errand;
+      if (sent || this.#isProbed(target) || this.#ahead.includes(target)) continue;
+      this.#actions.push({ kind: "silent", slot: target });
     }
   }
 

@@ -9,7 +9,7 @@
 import { grown, grownCapacity } from "../base/columns.ts";
 import { assert } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
-import { type SignedStore, type StoredId, wordAt } from "./store.ts";
+import { type SignedStore, type StoredId, shortKey, wordAt } from "./store.ts";
 
 export const membersMax = 16_384;
 /** This node's own slot. */
@@ -171,6 +171,11 @@ export class MemberTable {
 
   high(slot: number): number {
     return this.records.high[this.#record[slot] as number] as number;
+  }
+
+  /** A short name of it, which hardly any two share. */
+  key(slot: number): number {
+    return shortKey(this.low(slot), this.high(slot));
   }
 
   /** 0 where this node has not signed its first yet. */

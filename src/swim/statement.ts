@@ -16,7 +16,8 @@ const signatureBytes = 64;
 export const subjectAt = 1;
 const sequenceAt = subjectAt + identityBytes;
 const incarnationAt = sequenceAt + 8;
-const accuserAt = incarnationAt + 4;
+/** Of an accusation. */
+export const accuserAt = incarnationAt + 4;
 /** alive and leave: kind, identity, sequence, incarnation, signature. */
 export const statementBytes = accuserAt + signatureBytes;
 /** suspect: the accuser's identity before the signature. */

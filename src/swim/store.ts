@@ -136,6 +136,11 @@ export class SignedStore<Value = undefined> {
   }
 }
 
+/** 53 of the 64 bits of a subject's first two words: a name for maps, which two of them may share. */
+export function shortKey(low: number, high: number): number {
+  return low + (high & 0x1fffff) * 2 ** 32;
+}
+
 /** The four bytes at `at`, little-endian. */
 export function wordAt(bytes: Uint8Array, at: number): number {
   return (

@@ -14,8 +14,13 @@ export type SuspicionVerdict = { readonly kind: "probe" | "dead"; readonly slot:
 const capacityStart = 8;
 /** Where very many are suspected on others' word, so much time for each probe of one's own. */
 const othersSpacingMs = 125;
+/** And so much for each beyond so many: every look costs four members something. */
+const othersManySpacingMs = 500;
+const othersMany = 128;
 /** So much of the shortest suspicion is left to others' word before this node probes, too. */
 const othersShare = 3 / 4;
+/** The wait for the next look at one's own suspicion doubles with each that was in vain, so often. */
+const doublingsMax = 5;
 const never = Number.POSITIVE_INFINITY;
 
 /** How many members there are: the length of a suspicion follows from it. */
@@ -63,13 +68,13 @@ export class Suspicions {
     const at = this.#placeOf(slot) ?? this.#start(nowMs, slot, accuser, terms);
     const count = this.#accuserCounts[at] as number;
     const base = at * accusersMax;
-    for (let i = 0; i < count; i += 1) if (this.#accusers[base + i] === accuser) return false;
+    if (this.#isAccuser(at, accuser)) return false;
     if (count >= Math.min(accusersMax, terms.wanted)) return false;
     this.#accusers[base + count] = accuser;
     this.#accuserCounts[at] = count + 1;
     // The minimum decides without us where enough accuse it.
     if (count + 1 >= terms.wanted && this.#own[at] === 0) this.#probeMs[at] = never;
-    this.#setDue(at, nowMs);
+    this.#setDueFrom(nowMs, at, terms);
     return true;
   }
 
@@ -86,12 +91,17 @@ export class Suspicions {
     return at === undefined ? 0 : (this.#accuserCounts[at] as number);
   }
 
+  hasAccuser(slot: number, accuser: number): boolean {
+    const at = this.#placeOf(slot);
+    return at !== undefined && this.#isAccuser(at, accuser);
+  }
+
   /** A probe of one's own failed while it is suspected. */
-  probeFailed(nowMs: number, slot: number): void {
+  probeFailed(nowMs: number, slot: number, terms: SuspicionTerms): void {
     const at = this.#placeOf(slot);
     if (at === undefined) return;
     this.#failures[at] = Math.min(0xff, (this.#failures[at] as number) + 1);
-    this.#setDue(at, nowMs);
+    this.#setDueFrom(nowMs, at, terms);
   }
 
   /** Heard from, or gone: no longer suspected. */
@@ -132,6 +142,13 @@ export class Suspicions {
   nextTimeout(): number | undefined {
     const next = this.#count === 0 ? never : (this.#dueMs[0] as number);
     return next === never ? undefined : next;
+  }
+
+  #isAccuser(at: number, accuser: number): boolean {
+    const base = at * accusersMax;
+    const end = base + (this.#accuserCounts[at] as number);
+    for (let i = base; i < end; i += 1) if (this.#accusers[i] === accuser) return true;
+    return false;
   }
 
   #placeOf(slot: number): number | undefined {
@@ -179,6 +196,12 @@ export class Suspicions {
       this.#dueMs[at] = Math.min(this.#endsMs(at, terms), this.#probeMs[at] as number);
     }
     for (let at = (this.#count >> 1) - 1; at >= 0; at -= 1) this.#sink(at);
+  }
+
+  /** Never before now, though it may be over already: whoever is behind its time is taken to have stood still. */
+  #setDueFrom(nowMs: number, at: number, terms: SuspicionTerms): void {
+    const dueMs = Math.min(this.#endsMs(at, terms), this.#probeMs[at] as number);
+    this.#setDue(at, Math.max(nowMs, dueMs));
   }
 
   #setDue(at: number, dueMs: number): void {
@@ -243,16 +266,23 @@ export class Suspicions {
   }
 
   /**
-   * One's own suspicion is looked into at once, again and again. Of another's the missing accusers are waited
-   * for most of the minimum, or a refutation; whom neither reaches sees for itself before it is over. Where half
-   * of a large mesh is suspected that takes longer: then it is others' word that ends it.
+   * One's own suspicion is looked into at once, and again and again, ever more rarely: each look costs four
+   * members something. Of another's the missing accusers are waited for most of the minimum, or a refutation;
+   * whom neither reaches sees for itself before it is over. Where half of a large mesh is suspected that takes
+   * longer: then it is others' word that ends it.
    */
   #probeDelayMs(at: number, { members, wanted }: SuspicionTerms): number {
     const { probeIntervalMs } = this.#profile;
-    if (this.#own[at] === 1) return probeIntervalMs + this.#random.below(probeIntervalMs);
+    if (this.#own[at] === 1) {
+      const waitMs = probeIntervalMs * 2 ** Math.min(doublingsMax, this.#failures[at] as number);
+      return waitMs + this.#random.below(waitMs);
+    }
     if ((this.#accuserCounts[at] as number) >= wanted) return never;
     const minMs = suspicionMinMs(this.#profile, members);
-    const spreadMs = Math.max(minMs * (1 - othersShare), this.#count * othersSpacingMs);
+    const spacedMs =
+      Math.min(this.#count, othersMany) * othersSpacingMs +
+      Math.max(0, this.#count - othersMany) * othersManySpacingMs;
+    const spreadMs = Math.max(minMs * (1 - othersShare), spacedMs);
     return Math.ceil(minMs * othersShare) + this.#random.below(Math.ceil(spreadMs));
   }
 }

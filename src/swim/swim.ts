@@ -89,12 +89,13 @@ export type SwimEvent =
   /** Somebody's record, by its bytes alone: to be verified, then given to `learn`. */
   | { readonly kind: "record"; readonly from: number; readonly bytes: Uint8Array }
   | { readonly kind: "state"; readonly slot: number; readonly state: MemberState }
-  /** A session with it is wanted. */
-  | { readonly kind: "open"; readonly slot: number };
+  /** A session with it is wanted; it does not answer, and none is for now. */
+  | { readonly kind: "open" | "silent"; readonly slot: number };
 
 export interface SwimCounters extends GossipCounters {
   messagesSent: number;
   messagesReceived: number;
+  statementsReceived: number;
   malformed: number;
   overBudget: number;
   unexpectedAcks: number;
@@ -112,6 +113,7 @@ export class Swim {
   readonly hearsay = new Hearsay();
   readonly #own = {
     messagesReceived: 0,
+    statementsReceived: 0,
     malformed: 0,
     overBudget: 0,
     unexpectedAcks: 0,
@@ -142,6 +144,8 @@ export class Swim {
   #bulkAtMs: number | undefined;
   #bulkLearnt = 0;
   #bulkUntilMs = Number.NEGATIVE_INFINITY;
+  /** Statements in the message that is being read, news or not. */
+  #carried = 0;
   readonly #outbox: Outbox;
   readonly #events = new Fifo<SwimEvent>();
 
@@ -160,6 +164,7 @@ export class Swim {
       left: (now, slot) => this.#left(now, slot),
       accused: (now, slot, accuser) => this.#accused(now, slot, accuser),
       isAccusable: (now, slot) => this.#isAccusable(now, slot),
+      hasAccused: (slot, accuser) => this.#suspicions.hasAccuser(slot, accuser),
       lacks: (now, from, low, high) => this.#lacks(now, from, low, high),
       isHearsay: (subject, sequence) =>
         this.hearsay.size > 0 && this.hearsay.sequence(shortId(subject)) >= sequence,
@@ -326,7 +331,11 @@ export class Swim {
     this.#own.messagesReceived += 1;
     // Whatever it says, the member is alive and can reach us.
     this.heard(now, from);
-    const message = decodeMessage(bytes);
+    this.#carried = 0;
+    const message = decodeMessage(bytes, (it, at) => {
+      this.#carried += 1;
+      return this.#gossip.isNews(now, it, at);
+    });
     if (message === undefined) {
       this.#own.malformed += 1;
       return;
@@ -423,12 +432,13 @@ export class Swim {
   }
 
   #receiveStatements(now: Instant, from: number, statements: readonly Uint8Array[]): void {
-    if (statements.length === 0) return;
+    if (this.#carried === 0) return;
+    this.#own.statementsReceived += this.#carried;
     const waiting = this.#gossip.queue.size;
     for (const statement of statements) {
       if (this.#gossip.receive(now, from, statement)) this.#antiEntropy.learntFrom(from);
     }
-    this.#antiEntropy.received(now.ms, from, statements.length);
+    this.#antiEntropy.received(now.ms, from, this.#carried);
     if (waiting === 0) this.#telling.hurry(now);
   }
 
@@ -464,14 +474,18 @@ export class Swim {
   #die(now: Instant, slot: number): void {
     this.#prober.setDead(now.ms, slot);
     this.#setState(slot, stateCodes.dead);
+    this.#emit({ kind: "silent", slot });
   }
 
   #probeFailed(now: Instant, slot: number): void {
     this.#own.probesFailed += 1;
-    if (this.table.stateCode(slot) >= stateCodes.dead) return;
+    if (this.table.stateCode(slot) >= stateCodes.dead) {
+      this.#emit({ kind: "silent", slot });
+      return;
+    }
     const running = this.#suspicions.has(slot);
     const counts = this.#suspicions.accuse(now.ms, slot, selfSlot, this.#terms());
-    if (running) this.#suspicions.probeFailed(now.ms, slot);
+    if (running) this.#suspicions.probeFailed(now.ms, slot, this.#terms());
     else this.#setState(slot, stateCodes.suspect);
     if (counts) this.#gossip.accuse(now, slot);
     this.#telling.hurry(now);
@@ -479,7 +493,8 @@ export class Swim {
 
   #isAccusable(now: Instant, slot: number): boolean {
     if (this.table.stateCode(slot) >= stateCodes.dead) return false;
-    if (this.#suspicions.accusersOf(slot) >= this.#terms().wanted) return false;
+    const accusers = this.#suspicions.accusersOf(slot);
+    if (accusers > 0 && accusers >= accusersWanted(this.table.liveCount)) return false;
     const link = this.table.link(slot);
     return link === undefined || now.ms - link.clearedMs >= clearedMs;
   }
@@ -527,6 +542,7 @@ export class Swim {
         this.#probeFailed(now, action.target);
         return;
       case "open":
+      case "silent":
         this.#emit(action);
         return;
       case "pingRequest": {

@@ -273,7 +273,7 @@ export class SimHost {
     for (const packet of this.backlog.splice(0)) this.receive(packet);
     const { node, peers, now } = this;
     this.#wasTold = false;
-    if (peers !== undefined && peers.dueMs() <= nowMs) {
+    if (peers !== undefined && peers.dueBy(nowMs) <= nowMs) {
       peers.tick(now);
       this.#tellNews(node, peers);
     }
@@ -319,7 +319,7 @@ export class SimHost {
 
   /** What its sessions did was no news to the node, as most keepalives: nothing else is looked at. */
   #rearm(peers: SimPeers): void {
-    const next = Math.min(this.#nodeMs, peers.dueMs());
+    const next = Math.min(this.#nodeMs, peers.dueBy(Math.min(this.#nodeMs, this.timerMs)));
     if (next < this.timerMs) this.#arm(Math.max(next, this.simulation.timeline.nowMs));
   }
 

@@ -235,6 +235,14 @@ export class SimPeers {
     this.#try(now, peer);
   }
 
+  /** Packets wait for nobody here: what renews a session is all that goes on. */
+  withdraw(wanted: Peer): void {
+    const peer = wanted as SimPeer;
+    if (peer.session !== 0) return;
+    this.#forget(peer.pending);
+    peer.pending = 0;
+  }
+
   /** A control message for the peer, by a way if one is named; false where no session can carry it. */
   send(now: Instant, ref: PeerRef, bytes: Uint8Array, by?: Endpoint): boolean {
     const peer = this.at(ref) as SimPeer | undefined;
@@ -331,15 +339,15 @@ export class SimPeers {
     return undefined;
   }
 
-  /** When `tick` has something to do; infinite where it has not. */
-  dueMs(): number {
+  /** When `tick` has something to do, if that is by then; infinite where it is not. What comes later is not looked at. */
+  dueBy(ms: number): number {
     return Math.min(
-      this.#ends.nextMs(),
-      this.#retries.nextMs(),
-      this.#answers.nextMs(),
-      this.#keepalives.nextMs(),
-      this.#persistents.nextMs(),
-      this.#silences.nextMs(),
+      this.#ends.nextBy(ms),
+      this.#retries.nextBy(ms),
+      this.#answers.nextBy(ms),
+      this.#keepalives.nextBy(ms),
+      this.#persistents.nextBy(ms),
+      this.#silences.nextBy(ms),
     );
   }
 

@@ -19,10 +19,11 @@ export class Waits<Item> {
     this.#times.push(atMs);
   }
 
-  /** When the first that still holds is due; infinite where there is none. */
-  nextMs(): number {
+  /** When the first that still holds is due, if that is by then; infinite where it is not, or there is none. */
+  nextBy(ms: number): number {
     while (this.#head < this.#times.length) {
       const atMs = this.#times[this.#head] as number;
+      if (atMs > ms) break;
       if (this.#holds(this.#items[this.#head] as Item, atMs)) return atMs;
       this.#pass();
     }
@@ -30,7 +31,7 @@ export class Waits<Item> {
   }
 
   takeDue(nowMs: number): Item | undefined {
-    if (this.nextMs() > nowMs) return undefined;
+    if (this.nextBy(nowMs) > nowMs) return undefined;
     const item = this.#items[this.#head];
     this.#pass();
     return item;

@@ -132,6 +132,7 @@ export class SwimWorld {
         this.#open(node, this.#byIdentity(node.swim.table.identity(event.slot)));
         continue;
       }
+      if (event.kind !== "record") continue;
       const reader = new Reader(event.bytes);
       const identity = reader.bytes(32);
       const sequence = reader.u32();

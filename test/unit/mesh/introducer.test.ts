@@ -503,6 +503,23 @@ describe("a member that is not reached", () => {
     expect(ant.introducer.nextTimeout()).toBeUndefined();
   });
 
+  test("shares one pace with all others in a large mesh", () => {
+    const ant = side(1);
+    isLarge.now = true;
+    for (let byte = 2; byte < 2 + dialledMembersMaxLarge; byte += 1) {
+      const other = side(byte);
+      trusting(ant, other);
+      ant.introducer.dialMember(at(0), other.identity.publicKey, () => [endpoint(byte)]);
+    }
+    const all = dials(ant, 0, 202_000);
+    isLarge.now = false;
+    // Each once in the first second, and then one in two seconds or a little more often.
+    expect(all.filter(({ atMs }) => atMs <= 1_000)).toHaveLength(dialledMembersMaxLarge);
+    const later = all.length - dialledMembersMaxLarge;
+    expect(later).toBeGreaterThan(80);
+    expect(later).toBeLessThan(125);
+  });
+
   test("is proven where it was dialled, wherever it is dialled next", () => {
     const [ant, bee] = [side(1), side(2)];
     trusting(ant, bee);

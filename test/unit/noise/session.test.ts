@@ -133,6 +133,28 @@ test("an unanswered initiation is repeated every 5 s and a little, 18 times, the
   close(world);
 });
 
+test.each([
+  [false, 1],
+  [true, 18],
+])(
+  "a handshake that is taken back ends, unless a packet waits: %p, %d initiations",
+  (waits, sent) => {
+    const world = new World(4);
+    const [a, b] = world.pair();
+    world.network.filter = () => false;
+    a.initiate(b);
+    world.run(second);
+    if (waits) a.send(b, "into the void");
+    world.run(second);
+    a.table.withdraw(a.peer(b));
+    world.run(240 * second);
+    expect(initiations(a)).toBe(sent);
+    expect(a.table.nextTimeout()).toBeUndefined();
+    expect(a.table.indexCount).toBe(0);
+    close(world);
+  },
+);
+
 test("however often a session is asked for, initiations leave at most every 5 s", () => {
   const world = new World(5);
   const [a, b] = world.pair();

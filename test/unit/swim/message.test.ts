@@ -55,6 +55,20 @@ test.each(messages.map((message) => [message.kind, message] as const))(
   },
 );
 
+test("statements that are not wanted are left out, and none is looked at in a message that is not sound", () => {
+  const bytes = encodeMessage({ kind: "gossip", statements: [word, accusation, word] });
+  const seen: number[] = [];
+  const isAccusation = (it: Uint8Array, at: number): boolean => {
+    seen.push(at);
+    return it[at] === statementKinds.suspect;
+  };
+  expect(decodeMessage(bytes, isAccusation)).toEqual({ kind: "gossip", statements: [accusation] });
+  expect(seen).toEqual([4, 4 + statementBytes, 4 + statementBytes + accusationBytes]);
+  const cut = encodeMessage({ kind: "gossip", statements: [word, accusation.subarray(1)] });
+  expect(decodeMessage(cut, isAccusation)).toBeUndefined();
+  expect(seen).toHaveLength(3);
+});
+
 test("the bytes are those of the protocol's page", () => {
   const ping = encodeMessage({ kind: "ping", number: 0x01020304, statements: [word] });
   expect(toHex(ping)).toBe(`01007500040302010${"1"}${"08".repeat(108)}`);

@@ -125,6 +125,18 @@ test("an errand to whom there is no session waits for one, and is answered by a 
   expect(actions(prober)).toMatchObject([{ kind: "ping", to: target }]);
 });
 
+test("of one to whom none comes up in time no session is wanted any longer", () => {
+  const { table, prober, slots } = setUp(3);
+  const [asker, target] = slots as [number, number];
+  table.setLinked(0, target, false);
+  prober.handlePingRequest(0, asker, 9, target);
+  const all = [0, 400, 1_000].flatMap((ms) => {
+    prober.handleTimeout(ms);
+    return actions(prober);
+  });
+  expect(all).toContainEqual({ kind: "silent", slot: target });
+});
+
 test("a target without a session is opened 6 s ahead, and pinged as soon as there is one", () => {
   const { table, prober, slots } = setUp(20);
   for (const slot of slots) table.setLinked(0, slot, false);

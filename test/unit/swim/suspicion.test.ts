@@ -92,8 +92,32 @@ test("whom the third accusation does not reach looks before the minimum is over,
 test("and ends at the maximum once a probe of one's own has failed", () => {
   const of = suspicions();
   of.accuse(0, 5, 7, thousand);
-  of.probeFailed(3_000, 5);
+  of.probeFailed(3_000, 5, thousand);
   expect(run(of, 200_000).deadMs).toBe(72_000);
+});
+
+test("each look of one's own that was in vain doubles the wait for the next", () => {
+  const of = suspicions();
+  of.accuse(0, 5, 0, thousand);
+  let looks = 0;
+  for (let now = 0; now < 70_000; now += 100) {
+    for (const { kind } of of.due(now, thousand)) {
+      expect(kind).toBe("probe");
+      looks += 1;
+      of.probeFailed(now, 5, thousand);
+    }
+  }
+  expect(looks).toBeGreaterThanOrEqual(4);
+  expect(looks).toBeLessThanOrEqual(8);
+});
+
+test("what is over when its last accuser comes is due at once, and not before", () => {
+  const of = suspicions();
+  for (const accuser of [7, 8]) of.accuse(0, 5, accuser, thousand);
+  expect(of.due(40_000, thousand)).not.toContainEqual({ kind: "dead", slot: 5 });
+  of.accuse(50_000, 5, 9, thousand);
+  expect(of.nextTimeout()).toBe(50_000);
+  expect(of.due(50_000, thousand)).toEqual([{ kind: "dead", slot: 5 }]);
 });
 
 test("one's own suspicion is looked into every second or two, and needs a second failure", () => {
@@ -102,7 +126,7 @@ test("one's own suspicion is looked into every second or two, and needs a second
   const { deadMs, probes } = run(of, 60_000);
   expect(deadMs).toBeUndefined();
   expect(probes).toBeGreaterThanOrEqual(30);
-  of.probeFailed(60_000, 5);
+  of.probeFailed(60_000, 5, thousand);
   expect(of.due(60_000, thousand)).toEqual([{ kind: "dead", slot: 5 }]);
 });
 

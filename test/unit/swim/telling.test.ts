@@ -16,6 +16,7 @@ const output: GossipOutput = {
   left: () => undefined,
   accused: () => true,
   isAccusable: () => true,
+  hasAccused: () => false,
   lacks: () => undefined,
   isHearsay: () => false,
   fetchesBulk: () => false,
