@@ -51,11 +51,11 @@ export class PackedBytes {
   }
 
   /** Whether they are these, without a copy. */
-  equals(id: number, bytes: Uint8Array): boolean {
-    if (this.#length[id] !== bytes.length) return false;
+  equals(id: number, bytes: Uint8Array, from = 0, to = bytes.length): boolean {
+    if (this.#length[id] !== to - from) return false;
     const chunk = this.#chunkOf(id);
     const at = (this.#at[id] as number) & (chunkBytes - 1);
-    for (let i = 0; i < bytes.length; i += 1) if (chunk[at + i] !== bytes[i]) return false;
+    for (let i = 0; i < to - from; i += 1) if (chunk[at + i] !== bytes[from + i]) return false;
     return true;
   }
 

@@ -100,7 +100,7 @@ export class Addressing {
   }
 
   /** When `takeSettled` is to be asked; undefined: not until the claim changes. */
-  get settlesAtMs(): number | undefined {
+  nextTimeout(): number | undefined {
     return this.#settledTold ? undefined : this.#claims.settlesAtMs;
   }
 

@@ -128,12 +128,14 @@ export class Admission {
     this.#changed = false;
   }
 
-  /** The operator decided otherwise; the disk has it. */
-  setTrust(now: Instant, trust: TrustState): void {
+  /** The operator decided otherwise; the disk has it. Whether this node carries another certificate now. */
+  setTrust(now: Instant, trust: TrustState): boolean {
+    const before = this.#certificate;
     this.roster.setLocal(trust);
     this.#statements.acceptanceChanged();
     this.#takeDisk(now, trust);
     this.#changed = true;
+    return !equalBytes(before ?? noBytes, this.#certificate ?? noBytes);
   }
 
   /** This node's own certificate, as it stands behind its record. */

@@ -490,7 +490,8 @@ export class Introducer {
     const exchange = this.#exchanges.get(id);
     const { identity } = introduction.record;
     const name = formatIdentity(identity);
-    if (exchange === undefined || !equalBytes(exchange.receiver, identity)) {
+    const isLate = exchange !== undefined && exchange.sentAtMs + exchangeLifetimeMs <= now.ms;
+    if (exchange === undefined || isLate || !equalBytes(exchange.receiver, identity)) {
       this.counters.unexpected += 1;
       return;
     }
@@ -525,7 +526,8 @@ export class Introducer {
     const { crypto } = this.#options;
     for (const exchange of this.#exchanges.values()) {
       const { gate, bytes, target, endpoint } = exchange;
-      if (exchange.repeated || !isCookieFor(bytes, answer)) continue;
+      if (exchange.repeated || exchange.sentAtMs + exchangeLifetimeMs <= now.ms) continue;
+      if (!isCookieFor(bytes, answer)) continue;
       const cookie = openIntroductionCookie(crypto, gate, bytes, answer);
       if (cookie === undefined) break;
       exchange.repeated = true;

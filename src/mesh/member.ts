@@ -9,7 +9,7 @@ import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
-import type { PeerRef } from "./dataplane.ts";
+import type { PeerRef, Transmit } from "./dataplane.ts";
 import type { Peer } from "./peer-table.ts";
 
 const capacityStart = 16;
@@ -58,6 +58,11 @@ export class Member {
     this.#at = this.attempts === 0 ? 0 : (this.#at + 1) % endpoints.length;
     return endpoints[this.#at];
   }
+}
+
+/** A control message for the member, in its session. */
+export function inSession({ peer }: Member, bytes: Uint8Array): Transmit {
+  return { kind: "session_message", peer: peer.ref, bytes };
 }
 
 /** Each once, the likeliest first. */

@@ -18,12 +18,13 @@ import { formatIdentity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { Roster } from "../trust/roster.ts";
 import { Addressing } from "./addressing.ts";
-import { Admission, noBytes, type TrustState, trustOf } from "./admission.ts";
+import { Admission, type TrustState, trustOf } from "./admission.ts";
 import type { Command, DataplaneEvent, ReceivedDatagram, Transmit } from "./dataplane.ts";
 import type { Joining } from "./dial-target.ts";
 import { Introducer, type Seed } from "./introducer.ts";
-import { type Member, Members } from "./member.ts";
+import { inSession, type Member, Members } from "./member.ts";
 import { MemberPeers } from "./member-peers.ts";
+import { NextDue } from "./next-due.ts";
 import type { MeshNodeOptions } from "./node-options.ts";
 import { NodeView } from "./node-view.ts";
 import { attempts } from "./openings.ts";
@@ -46,8 +47,6 @@ import { isTrustMessage } from "./trust-message.ts";
 export type { Seed } from "./introducer.ts";
 export type { MeshNodeOptions, SharedParts } from "./node-options.ts";
 export type { MemberStatus, NodeEvent, NodeMemory, NodeStatus, WarningCode } from "./report.ts";
-
-const never = Number.POSITIVE_INFINITY;
 
 export class MeshNode {
   readonly roster: Roster;
@@ -74,6 +73,7 @@ export class MeshNode {
   readonly #held: MemberPeers;
   #candidates: readonly Candidate[];
   #started = false;
+  readonly #due: NextDue;
   readonly #commands = new Fifo<Command>();
   readonly #transmits = new Fifo<Transmit>();
   readonly #reports = new ReportQueue();
@@ -178,6 +178,8 @@ export class MeshNode {
       introducer: this.#introducer,
       counters: this.counters,
     });
+    const seldom = [this.#own, this.#addressing, this.#pathfinder, this.#introducer];
+    this.#due = new NextDue(this.#swim, this.peers, [...seldom, this.#admission, this.#attempts]);
   }
 
   /** Once: sets up the interface, takes up the members that were persisted, and dials the seeds. */
@@ -221,11 +223,9 @@ export class MeshNode {
 
   /** The operator decided anew whom to trust, and the disk says so. */
   setTrust(now: Instant, trusted: Iterable<Uint8Array>, trust: Partial<TrustState> = {}): void {
-    const before = this.#admission.certificate;
-    this.#admission.setTrust(now, trustOf(trusted, trust));
+    const isOther = this.#admission.setTrust(now, trustOf(trusted, trust));
     this.#sweep(now);
-    const after = this.#admission.certificate;
-    if (this.#started && !equalBytes(before ?? noBytes, after ?? noBytes)) this.#publish(now);
+    if (this.#started && isOther) this.#publish(now);
     this.#settle(now);
   }
 
@@ -244,10 +244,12 @@ export class MeshNode {
   /** The peer of a member that has come to us, made if there is none yet: where peers are on demand. */
   peerOf(now: Instant, identity: Uint8Array): Peer | undefined {
     const slot = this.#swim.table.find(identity) ?? selfSlot;
+    this.#due.changed();
     return slot === selfSlot ? undefined : this.#held.bring(now, slot).peer;
   }
 
   open(now: Instant, slot: number): void {
+    this.#due.changed();
     this.#attempts.open(now, slot);
   }
 
@@ -274,6 +276,7 @@ export class MeshNode {
 
   /** What is led to members beside their own addresses, by their identities. */
   setRoutes(now: Instant, routes: ReadonlyMap<string, readonly IpPrefix[]>): void {
+    this.#due.changed();
     for (const name of routes.keys()) {
       const slot = this.view.slotOf(name);
       if (slot !== undefined) this.#held.bring(now, slot);
@@ -307,7 +310,11 @@ export class MeshNode {
       else if (isTrustMessage(datagram.bytes)) this.#receiveTrust(now, member, datagram.bytes);
       else if (isPathMessage(datagram.bytes)) {
         this.#pathfinder.handleMessage(now, member, datagram.bytes, datagram.remote);
-      } else this.#swim.handleMessage(now, member.slot, datagram.bytes);
+      } else {
+        this.#swim.handleMessage(now, member.slot, datagram.bytes);
+        this.#settleSwim(now);
+        return;
+      }
     } else {
       this.peers.handleDatagram(now, datagram);
     }
@@ -316,6 +323,11 @@ export class MeshNode {
 
   handleTimeout(now: Instant): void {
     if (this.#pathfinder.takeSleep(now)) this.#awake(now);
+    else if (now.ms < this.#due.othersMs) {
+      this.#swim.handleTimeout(now);
+      this.#settleSwim(now);
+      return;
+    }
     this.peers.handleTimeout(now);
     this.#pathfinder.handleTimeout(now);
     this.#introducer.handleTimeout(now);
@@ -328,14 +340,7 @@ export class MeshNode {
   }
 
   nextTimeout(): number | undefined {
-    const parts = [this.peers, this.#pathfinder, this.#introducer, this.#swim, this.#admission];
-    let next = Math.min(
-      this.#started ? this.#own.dueMs : never,
-      this.#attempts.nextTimeout() ?? never,
-    );
-    next = Math.min(next, this.#addressing.settlesAtMs ?? never);
-    for (const part of parts) next = Math.min(next, part.nextTimeout() ?? never);
-    return next === never ? undefined : next;
+    return this.#due.nextTimeout();
   }
 
   pollCommand(): Command | undefined {
@@ -373,8 +378,15 @@ export class MeshNode {
     };
   }
 
+  /** Most messages concern SWIM alone, and other parts are left as they were. */
+  #settleSwim(now: Instant): void {
+    if (this.#swim.hasEvents || this.#pathfinder.hasNews) this.#settle(now);
+    else this.#drainSwim();
+  }
+
   /** Carries what one part says to the others until all are silent. */
   #settle(now: Instant): void {
+    this.#due.changed();
     for (let quiet = false; !quiet; ) {
       quiet = true;
       this.#pathfinder.settle(now);
@@ -409,16 +421,20 @@ export class MeshNode {
     for (let it = this.#admission.pollTransmit(); it; it = this.#admission.pollTransmit()) {
       const member = it.kind === "message" ? this.#members.inSlot(it.to) : undefined;
       if (it.kind === "datagram") this.#transmits.push(it);
-      else if (member !== undefined) this.#sendMessage(member, it.bytes);
+      else if (member !== undefined) this.#transmits.push(inSession(member, it.bytes));
     }
     if (this.#started && this.#pathfinder.takeNews(now)) this.#publish(now);
     this.#pathfinder.drain(this.#transmits);
     for (let it = this.#introducer.pollTransmit(); it; it = this.#introducer.pollTransmit()) {
       this.#transmits.push(it);
     }
+    this.#drainSwim();
+  }
+
+  #drainSwim(): void {
     for (let it = this.#swim.pollTransmit(); it; it = this.#swim.pollTransmit()) {
-      const member = this.#members.inSlot(it.to);
-      if (member?.linked === true) this.#sendMessage(member, it.bytes);
+      const member = this.#members.linked(it.to);
+      if (member !== undefined) this.#transmits.push(inSession(member, it.bytes));
     }
   }
 
@@ -469,7 +485,7 @@ export class MeshNode {
     const key = this.#swim.table.key(member.slot);
     const isDialled = member.proven !== undefined || this.#introducer.dials(key);
     this.#swim.setLink(now, member.slot, linked, this.#introducer.isDoor(key));
-    if (isDialled || this.#swim.eager) this.#tellReached(now, member.slot);
+    if (isDialled || this.#swim.eager) this.#attempts.tellReached(now, member.slot);
     if (!changed) return;
     if (linked) this.#admission.linked(now, member);
     this.#reports.push({ kind: linked ? "session_up" : "session_down", identity: member.name });
@@ -538,11 +554,7 @@ export class MeshNode {
     const slot = isNew ? this.#install(now, record, source) : known;
     const endpoint = source.introduced?.endpoint;
     if (slot === undefined || endpoint === undefined) return;
-    const member = this.#held.bring(now, slot);
-    member.proven = endpoint;
-    // It answers there: whatever was tried before, this is tried now.
-    if (!this.#attempts.answers(member)) member.seen = undefined;
-    this.#attempts.anew(now, member);
+    this.#attempts.proven(now, this.#held.bring(now, slot), endpoint);
   }
 
   /** A new member, or a newer record of one: its slot. */
@@ -666,20 +678,6 @@ export class MeshNode {
     this.#reports.push({ kind: "persist_record", sequence: this.#own.sequence, ...ipv4 });
   }
 
-  /** Seeds that are reached need no dialling. */
-  #tellReached(now: Instant, slot: number): void {
-    const { eager, table } = this.#swim;
-    if (!eager && !this.#introducer.dials(table.key(slot))) return;
-    // Where sessions come and go it is enough that probes find it alive.
-    const isThere = !eager || this.#members.inSlot(slot)?.linked === true;
-    const identity = formatIdentity(table.identity(slot));
-    this.#introducer.setLink(now, identity, isThere && table.state(slot) === "alive");
-  }
-
-  #sendMessage(member: Member, bytes: Uint8Array): void {
-    this.#transmits.push({ kind: "session_message", peer: member.peer.ref, bytes });
-  }
-
   /** A record from our own disk: a member, or where to look for one. */
   #restore(now: Instant, bytes: Uint8Array): void {
     const found = this.#records.restore(now, bytes, (it) => this.roster.judge(now, it));
@@ -691,7 +689,7 @@ export class MeshNode {
   /** A verdict of SWIM's: who does not answer inside its session is dialled beside it. */
   #handleState(now: Instant, slot: number, state: MemberState): void {
     this.#options.shared?.watch?.(slot, state);
-    this.#tellReached(now, slot);
+    this.#attempts.tellReached(now, slot);
     if (this.#bare && this.#members.inSlot(slot) === undefined) return;
     const identity = this.#swim.table.identity(slot);
     if (state === "suspect" || state === "dead") this.#attempts.dial(now, slot, identity);

@@ -74,6 +74,11 @@ export class OwnRecord {
     return this.#dueMs;
   }
 
+  /** Never before it was signed once. */
+  nextTimeout(): number | undefined {
+    return this.#dueMs === Number.POSITIVE_INFINITY ? undefined : this.#dueMs;
+  }
+
   sign(now: Instant, fields: OwnFields): void {
     const { crypto, networkId, identity, name } = this.#options;
     this.#sequence = Math.max(this.#sequence + 1, Math.floor(now.wallMs));

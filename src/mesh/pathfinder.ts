@@ -182,6 +182,11 @@ export class Pathfinder {
     return this.#natKind(now);
   }
 
+  /** Whether there is something that the record does not say yet. */
+  get hasNews(): boolean {
+    return this.#news !== undefined;
+  }
+
   /** Whether the record should be signed anew for what was observed. */
   takeNews(now: Instant): boolean {
     if (this.#news === undefined || now.ms < this.#publishAtMs) return false;

@@ -7,6 +7,7 @@
 import { earliest, type Instant } from "../base/clock.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
 import type { Swim } from "../swim/swim.ts";
+import { formatIdentity } from "../trust/identity.ts";
 import type { Addressing } from "./addressing.ts";
 import type { Introducer } from "./introducer.ts";
 import type { Member } from "./member.ts";
@@ -42,6 +43,23 @@ export class SessionAttempts {
   anew(now: Instant, member: Member): void {
     member.attempts = 0;
     this.#openings.schedule(member, now.ms);
+  }
+
+  /** It answers there: whatever was tried before, this is tried now. */
+  proven(now: Instant, member: Member, endpoint: Endpoint): void {
+    member.proven = endpoint;
+    if (!this.answers(member)) member.seen = undefined;
+    this.anew(now, member);
+  }
+
+  /** Seeds that are reached need no dialling. */
+  tellReached(now: Instant, slot: number): void {
+    const { introducer, swim } = this.#parts;
+    const { eager, table } = swim;
+    if (!eager && !introducer.dials(table.key(slot))) return;
+    // Where sessions come and go it is enough that probes find it alive.
+    const reached = (table.isLinked(slot) || !eager) && table.state(slot) === "alive";
+    introducer.setLink(now, formatIdentity(table.identity(slot)), reached);
   }
 
   cancel(member: Member): void {

@@ -17,7 +17,7 @@ import {
   messageBytesMax,
   type Want,
 } from "./message.ts";
-import { bucketCount, type MemberTable } from "./state.ts";
+import { bucketCount, type MemberTable, membersMax } from "./state.ts";
 import { statementBytes } from "./statement.ts";
 import { wordAt } from "./store.ts";
 
@@ -40,6 +40,13 @@ const newestListed = 3;
 /** Whoever knows so many others asks them. */
 const doorNeededMax = 64;
 const doorFetchMax = 16;
+
+/** Buckets in which two summaries differ, while one is looked at. */
+const differing = new Uint8Array(bucketCount);
+const behind = new Uint8Array(bucketCount);
+/** By slot, the digest that told of it last: of those that this process handles, one at a time. */
+const told = new Uint32Array(membersMax);
+let toldRound = 0;
 
 interface Sync {
   triesLeft: number;
@@ -140,18 +147,18 @@ export class AntiEntropy {
     if (!this.#budgets.takeServed(nowMs, messageBytesMax)) return;
     const complete = new Uint8Array(bucketCount / 8);
     const entries: DigestEntry[] = [];
-    const differing = this.#differing(theirs);
-    if (differing.length > 0 && this.#budgets.isScarce(nowMs)) {
+    const count = this.#differing(theirs);
+    if (count > 0 && this.#budgets.isScarce(nowMs)) {
       this.#listSome(entries);
     } else {
-      const fits = this.#count(differing, digestEntriesMax + 1) <= digestEntriesMax;
+      const fits = this.#count(0, count, digestEntriesMax + 1) <= digestEntriesMax;
       const most = fits || this.#random.below(2) === 0 ? digestEntriesMax : newestListed;
-      for (const bucket of differing) {
-        if (entries.length >= digestEntriesMax) break;
+      for (let i = 0; i < count && entries.length < digestEntriesMax; i += 1) {
+        const bucket = differing[i] as number;
         const isNew = theirs[bucket] === 0;
         const room = digestEntriesMax - entries.length;
         // What is begun and not ended looks as if the other had something of it.
-        if (isNew && entries.length > 0 && this.#count([bucket], room + 1) > room) break;
+        if (isNew && entries.length > 0 && this.#count(i, i + 1, room + 1) > room) break;
         if (this.#list(bucket, entries, isNew ? digestEntriesMax : most)) setBit(complete, bucket);
       }
     }
@@ -175,11 +182,12 @@ export class AntiEntropy {
     const wants: Want[] = [];
     const push: number[] = [];
     const only: boolean[] = [];
-    const told = new Set<number>();
+    toldRound = (toldRound + 1) >>> 0;
+    if (toldRound === 0) told.fill(0);
     let pending = false;
     for (const { low, high, sequence, incarnation, heard } of entries) {
       const slot = this.#table.findKey(low, high);
-      if (slot !== undefined) told.add(slot);
+      if (slot !== undefined) told[slot] = toldRound;
       const held = slot === undefined ? 0 : this.#table.sequence(slot);
       const ours = slot === undefined ? this.#hearsay.sequenceOf(low, high) : held;
       const heldIncarnation = slot === undefined ? 0 : this.#table.incarnation(slot);
@@ -196,7 +204,7 @@ export class AntiEntropy {
         only.push(same);
       }
     }
-    this.#pushAbsent(nowMs, complete, told, push, only);
+    this.#pushAbsent(nowMs, complete, push, only);
     if (push.length > 0) this.#output.sendHeld(from, push, only);
     if (wants.length > 0) {
       this.#budgets.grant(nowMs, from, wants.length);
@@ -224,7 +232,7 @@ export class AntiEntropy {
       if (slot === undefined) continue;
       const record = this.#table.record(slot);
       if (record === 0) continue;
-      if (!this.#budgets.takeBytes(nowMs, from, this.#table.recordBytes(slot).length)) break;
+      if (!this.#budgets.takeBytes(nowMs, from, this.#table.recordLength(slot))) break;
       slots.push(slot);
       only.push(statementOnly);
     }
@@ -253,6 +261,7 @@ export class AntiEntropy {
 
   nextTimeout(): number | undefined {
     let next: number | undefined;
+    if (this.#syncs.size === 0) return next;
     for (const { dueMs } of this.#syncs.values()) {
       if (next === undefined || dueMs < next) next = dueMs;
     }
@@ -275,18 +284,12 @@ export class AntiEntropy {
   }
 
   /** What a bucket that was told in whole lacks. */
-  #pushAbsent(
-    nowMs: number,
-    complete: Uint8Array,
-    told: ReadonlySet<number>,
-    push: number[],
-    only: boolean[],
-  ): void {
+  #pushAbsent(nowMs: number, complete: Uint8Array, push: number[], only: boolean[]): void {
     for (let bucket = 0; bucket < bucketCount && push.length < pushMax; bucket += 1) {
       if (!hasBit(complete, bucket)) continue;
       for (let slot = this.#table.firstInBucket(bucket); slot >= 0; ) {
         if (push.length >= pushMax) break;
-        if (!told.has(slot)) {
+        if (told[slot] !== toldRound) {
           if (!this.#mayPush(nowMs, slot, false)) return;
           push.push(slot);
           only.push(false);
@@ -298,32 +301,43 @@ export class AntiEntropy {
 
   /** What is pushed is within what all may have, as what is fetched here is. */
   #mayPush(nowMs: number, slot: number, statementOnly: boolean): boolean {
-    const bytes = statementOnly ? statementBytes : this.#table.recordBytes(slot).length;
+    const bytes = statementOnly ? statementBytes : this.#table.recordLength(slot);
     return this.#budgets.takeServed(nowMs, bytes);
   }
 
   /**
    * From a random start, so that those beyond the digest's room get their turn, and a joiner that asks
-   * several members is told different parts. First come those of which the other has nothing.
+   * several members is told different parts. First come those of which the other has nothing. How many
+   * there are: they stand in `differing`.
    */
-  #differing(theirs: Uint32Array): readonly number[] {
+  #differing(theirs: Uint32Array): number {
     const ours = this.#table.summary();
     const start = this.#random.below(bucketCount);
-    const lacking: number[] = [];
-    const others: number[] = [];
+    let lacking = 0;
+    let others = 0;
     for (let i = 0; i < bucketCount; i += 1) {
-      const bucket = (start + i) % bucketCount;
-      if (ours[bucket] === theirs[bucket]) continue;
-      (theirs[bucket] === 0 ? lacking : others).push(bucket);
+      const bucket = (start + i) & (bucketCount - 1);
+      const word = theirs[bucket] as number;
+      if (ours[bucket] === word) continue;
+      if (word === 0) {
+        differing[lacking] = bucket;
+        lacking += 1;
+      } else {
+        behind[others] = bucket;
+        others += 1;
+      }
     }
-    return [...lacking, ...others];
+    for (let i = 0; i < others; i += 1) differing[lacking + i] = behind[i] as number;
+    return lacking + others;
   }
 
-  /** How many entries the buckets have together; not counted on from `most`. */
-  #count(buckets: readonly number[], most: number): number {
+  /** How many entries these of the differing buckets have together; not counted on from `most`. */
+  #count(from: number, to: number, most: number): number {
+    const hasHearsay = this.#hearsay.size > 0;
     let count = 0;
-    for (const bucket of buckets) {
-      for (const _ of this.#hearsay.inBucket(bucket)) count += 1;
+    for (let i = from; i < to; i += 1) {
+      const bucket = differing[i] as number;
+      if (hasHearsay) for (const _ of this.#hearsay.inBucket(bucket)) count += 1;
       for (let slot = this.#table.firstInBucket(bucket); slot >= 0 && count < most; ) {
         count += 1;
         slot = this.#table.nextInBucket(slot);
@@ -353,6 +367,7 @@ export class AntiEntropy {
       if (entries.length >= end) return false;
       entries.push(this.#entryOf(slot));
     }
+    if (this.#hearsay.size === 0) return true;
     for (const id of this.#hearsay.inBucket(bucket)) {
       if (entries.length >= end) return false;
       const identity = this.#hearsay.identity(id);

@@ -8,8 +8,8 @@ import type { StoredId } from "./store.ts";
 export const broadcastsMax = 1_024;
 
 export class BroadcastQueue {
-  /** Statements by how often they were told, each level in the order of arrival. */
-  readonly #levels: StoredId[][] = [];
+  /** Statements, each before its subject's slot, by how often they were told: each level in the order of arrival. */
+  readonly #levels: number[][] = [];
   #size = 0;
   dropped = 0;
   readonly #release: (statement: StoredId) => void;
@@ -23,10 +23,10 @@ export class BroadcastQueue {
     return this.#size;
   }
 
-  /** Takes over the caller's hold of the statement. */
-  add(statement: StoredId): void {
+  /** Takes over the caller's hold of the statement about the member in the slot. */
+  add(statement: StoredId, slot: number): void {
     if (this.#size >= broadcastsMax) this.#dropMostTold();
-    this.#push(0, statement);
+    this.#push(0, statement, slot);
     this.#size += 1;
   }
 
@@ -37,7 +37,7 @@ export class BroadcastQueue {
   pick(
     bytesFree: number,
     limit: number,
-    bytesOf: (statement: StoredId, told: number) => Uint8Array | undefined,
+    bytesOf: (statement: StoredId, slot: number, told: number) => Uint8Array | undefined,
   ): readonly Uint8Array[] {
     if (this.#size === 0) return none;
     const out: Uint8Array[] = [];
@@ -45,11 +45,12 @@ export class BroadcastQueue {
     let left = bytesFree;
     let full = false;
     for (let level = 0; level < this.#levels.length && !full; level += 1) {
-      const queue = this.#levels[level] as StoredId[];
+      const queue = this.#levels[level] as number[];
       let taken = 0;
-      for (; taken < queue.length; taken += 1) {
+      for (; taken < queue.length; taken += 2) {
         const statement = queue[taken] as StoredId;
-        const bytes = bytesOf(statement, level);
+        const slot = queue[taken + 1] as number;
+        const bytes = bytesOf(statement, slot, level);
         if (bytes === undefined) {
           this.#forget(statement);
           continue;
@@ -58,21 +59,22 @@ export class BroadcastQueue {
         if (full) break;
         left -= bytes.length;
         out.push(bytes);
-        moved.push(level + 1, statement);
+        moved.push(level + 1, statement, slot);
       }
       if (taken > 0) queue.splice(0, taken);
     }
-    for (let i = 0; i < moved.length; i += 2) {
-      const [level, statement] = [moved[i] as number, moved[i + 1] as StoredId];
+    for (let i = 0; i < moved.length; i += 3) {
+      const level = moved[i] as number;
+      const statement = moved[i + 1] as StoredId;
       if (level >= limit) this.#forget(statement);
-      else this.#push(level, statement);
+      else this.#push(level, statement, moved[i + 2] as number);
     }
     return out;
   }
 
-  #push(level: number, statement: StoredId): void {
+  #push(level: number, statement: StoredId, slot: number): void {
     while (this.#levels.length <= level) this.#levels.push([]);
-    (this.#levels[level] as StoredId[]).push(statement);
+    (this.#levels[level] as number[]).push(statement, slot);
   }
 
   #forget(statement: StoredId): void {
@@ -82,7 +84,7 @@ export class BroadcastQueue {
 
   #dropMostTold(): void {
     for (let level = this.#levels.length - 1; level >= 0; level -= 1) {
-      const statement = (this.#levels[level] as StoredId[]).shift();
+      const [statement] = (this.#levels[level] as number[]).splice(0, 2);
       if (statement === undefined) continue;
       this.dropped += 1;
       this.#forget(statement);

@@ -120,11 +120,9 @@ export class Budgets {
     this.#fetched.tokens -= records * this.#recordBytes;
   }
 
-  /** These records came: the next are taken to be as long. */
-  fetched(records: readonly Uint8Array[]): void {
-    for (const { length } of records) {
-      this.#recordBytes += recordBytesGain * (length - this.#recordBytes);
-    }
+  /** A record of this length came: the next are taken to be as long. */
+  fetched(length: number): void {
+    this.#recordBytes += recordBytesGain * (length - this.#recordBytes);
   }
 
   #refillFetched(nowMs: number): void {

@@ -11,18 +11,18 @@ import type { Fetches } from "./fetches.ts";
 import { type Profile, retransmitLimit } from "./profile.ts";
 import { type MemberTable, selfSlot, stateCodes } from "./state.ts";
 import {
+  accusationBytes,
   accuserAt,
-  accuserOf,
   incarnationOf,
   sequenceOf,
   signatureOf,
   signedPart,
   signerOf,
   statementBody,
+  statementBytes,
   statementKind,
   statementKinds,
   subjectAt,
-  subjectOf,
 } from "./statement.ts";
 import { type StoredId, wordAt } from "./store.ts";
 
@@ -60,7 +60,7 @@ export interface GossipOutput {
   hasAccused(slot: number, accuser: number): boolean;
   /** The record that a statement speaks of is not here: it came from there. */
   lacks(now: Instant, from: number, low: number, high: number): void;
-  isHearsay(subject: Uint8Array, sequence: number): boolean;
+  isHearsay(low: number, high: number, sequence: number): boolean;
   /** Whether whoever is not known yet comes with the bulk. */
   fetchesBulk(now: Instant): boolean;
 }
@@ -138,7 +138,7 @@ export class Gossip {
       incarnation: table.incarnation(slot),
       accuser: table.self,
     });
-    this.queue.add(this.#store(bytes));
+    this.queue.add(this.#store(bytes), slot);
     this.#remember(slot, bytes);
     return bytes;
   }
@@ -167,48 +167,26 @@ export class Gossip {
     return this.queue.pick(bytesFree, this.#limit(), this.#bytesOf);
   }
 
-  /**
-   * Whether the statement that starts there may change anything: by what is held, and changing nothing. Of
-   * those that come most have been told before, and are neither copied nor looked at any further.
-   */
-  isNews(now: Instant, bytes: Uint8Array, at: number): boolean {
-    const table = this.#table;
-    const isAccusation = bytes[at] === statementKinds.suspect;
-    const slot = table.findKey(wordAt(bytes, at + subjectAt), wordAt(bytes, at + subjectAt + 4));
-    if (slot === undefined) return !isAccusation;
-    const [sequence, held] = [sequenceOf(bytes, at), table.sequence(slot)];
-    if (sequence !== held) return !isAccusation && sequence > held;
-    const incarnation = incarnationOf(bytes, at);
-    if (!isAccusation) {
-      if (slot === selfSlot || incarnation < table.incarnation(slot)) return false;
-      return incarnation > table.incarnation(slot) || table.statement(slot) === 0;
-    }
-    if (incarnation !== this.#incarnationOf(slot)) return false;
-    if (slot === selfSlot) return true;
-    if (!this.#output.isAccusable(now, slot)) return false;
-    const accuser = table.findKey(wordAt(bytes, at + accuserAt), wordAt(bytes, at + accuserAt + 4));
-    return accuser !== undefined && !this.#output.hasAccused(slot, accuser);
-  }
-
-  /** Whether it was news that changed what is held of the subject. */
-  receive(now: Instant, from: number, statement: Uint8Array): boolean {
-    const [low, high] = [wordAt(statement, 1), wordAt(statement, 5)];
+  /** The statement that stands there. Whether it was news that changed what is held of the subject. */
+  receive(now: Instant, from: number, bytes: Uint8Array, at = 0): boolean {
+    const low = wordAt(bytes, at + subjectAt);
+    const high = wordAt(bytes, at + subjectAt + 4);
     const slot = this.#table.findKey(low, high);
-    if (statementKind(statement) === statementKinds.suspect) {
-      if (slot !== undefined) this.#receiveAccusation(now, slot, statement);
+    if (statementKind(bytes, at) === statementKinds.suspect) {
+      if (slot !== undefined) this.#receiveAccusation(now, slot, bytes, at);
       return false;
     }
-    const sequence = sequenceOf(statement, 0);
+    const sequence = sequenceOf(bytes, at);
     if (sequence > Number.MAX_SAFE_INTEGER) return false;
     if (slot === undefined) {
       if (this.#output.fetchesBulk(now)) return false;
-      if (this.#output.isHearsay(subjectOf(statement), sequence)) return false;
+      if (this.#output.isHearsay(low, high, sequence)) return false;
     } else {
       const held = this.#table.sequence(slot);
       if (sequence < held) return false;
-      if (sequence === held) return this.#receiveWord(now, slot, statement);
+      if (sequence === held) return this.#receiveWord(now, slot, bytes, at);
     }
-    this.#fetches.announce(low, high, from, statement);
+    this.#fetches.announce(low, high, from, bytes.slice(at, at + statementBytes));
     this.#output.lacks(now, from, low, high);
     return false;
   }
@@ -220,45 +198,49 @@ export class Gossip {
     const announced = this.#fetches.takeAnnounced(low, high);
     if (announced === undefined) return;
     if (sequenceOf(announced, 0) === this.#table.sequence(slot)) {
-      this.#receiveWord(now, slot, announced);
+      this.#receiveWord(now, slot, announced, 0);
     }
   }
 
-  #receiveWord(now: Instant, slot: number, statement: Uint8Array): boolean {
+  #receiveWord(now: Instant, slot: number, bytes: Uint8Array, at: number): boolean {
     const table = this.#table;
-    const incarnation = incarnationOf(statement, 0);
+    const incarnation = incarnationOf(bytes, at);
     const held = table.incarnation(slot);
     if (slot === selfSlot || incarnation < held) return false;
     if (incarnation === held && table.statement(slot) !== 0) return false;
-    if (!table.hasIdentity(slot, statement, subjectAt)) return false;
-    const id = this.#verified(statement);
+    if (!table.hasIdentity(slot, bytes, at + subjectAt)) return false;
+    const id = this.#verified(bytes, at, at + statementBytes);
     if (id === undefined) return false;
     table.setStatement(slot, id);
-    this.queue.add(id);
+    this.queue.add(id, slot);
     this.#fetches.arrived(table.low(slot), table.high(slot));
-    if (statementKind(statement) === statementKinds.leave) this.#output.left(now, slot);
+    if (statementKind(bytes, at) === statementKinds.leave) this.#output.left(now, slot);
     else if (incarnation > held) this.#output.alive(now, slot);
     return incarnation > held;
   }
 
-  #receiveAccusation(now: Instant, slot: number, statement: Uint8Array): void {
+  #receiveAccusation(now: Instant, slot: number, bytes: Uint8Array, at: number): void {
     const table = this.#table;
-    if (sequenceOf(statement, 0) !== table.sequence(slot)) return;
-    if (incarnationOf(statement, 0) !== this.#incarnationOf(slot)) return;
+    if (sequenceOf(bytes, at) !== table.sequence(slot)) return;
+    if (incarnationOf(bytes, at) !== this.#incarnationOf(slot)) return;
     if (slot !== selfSlot && !this.#output.isAccusable(now, slot)) return;
-    const accuser = table.find(accuserOf(statement));
+    // Most have been told before, and are neither copied nor looked at any further.
+    const accuser = table.findKey(wordAt(bytes, at + accuserAt), wordAt(bytes, at + accuserAt + 4));
     if (accuser === undefined || accuser === selfSlot || accuser === slot) return;
-    if (!table.hasIdentity(slot, statement, subjectAt)) return;
-    if (table.statements.find(statement) === undefined && !this.#mayAccuse(now, accuser)) {
+    if (slot !== selfSlot && this.#output.hasAccused(slot, accuser)) return;
+    if (!table.hasIdentity(accuser, bytes, at + accuserAt)) return;
+    if (!table.hasIdentity(slot, bytes, at + subjectAt)) return;
+    const to = at + accusationBytes;
+    if (table.statements.find(bytes, at, to) === undefined && !this.#mayAccuse(now, accuser)) {
       this.counters.accusationsRefused += 1;
       return;
     }
-    const id = this.#verified(statement);
+    const id = this.#verified(bytes, at, to);
     if (id === undefined) return;
     if (slot !== selfSlot && this.#output.accused(now, slot, accuser)) {
       this.#charge(now, accuser);
       this.#remember(slot, table.statements.bytes(id));
-      this.queue.add(id);
+      this.queue.add(id, slot);
       return;
     }
     table.statements.release(id);
@@ -293,7 +275,7 @@ export class Gossip {
     });
     const id = this.#store(bytes);
     table.setStatement(selfSlot, id);
-    this.queue.add(id);
+    this.queue.add(id, selfSlot);
   }
 
   #sign(fields: Parameters<typeof statementBody>[0]): Uint8Array {
@@ -306,13 +288,14 @@ export class Gossip {
   }
 
   /** Held once by the caller; undefined where the signature does not hold. */
-  #verified(statement: Uint8Array): StoredId | undefined {
+  #verified(bytes: Uint8Array, from: number, to: number): StoredId | undefined {
     const { statements } = this.#table;
-    const known = statements.find(statement);
+    const known = statements.find(bytes, from, to);
     if (known !== undefined) {
       statements.retain(known);
       return known;
     }
+    const statement = bytes.slice(from, to);
     const body = signedPart(statement);
     if (!this.#signer.verify(signerOf(statement), body, signatureOf(statement))) {
       this.counters.statementsNotAuthentic += 1;
@@ -344,16 +327,15 @@ export class Gossip {
   }
 
   /** undefined: it no longer holds, for the subject has said something since, or is gone. */
-  readonly #bytesOf = (id: StoredId, told: number): Uint8Array | undefined => {
+  readonly #bytesOf = (id: StoredId, slot: number, told: number): Uint8Array | undefined => {
     const table = this.#table;
     const { statements } = table;
-    const slot = table.findKey(statements.low[id] as number, statements.high[id] as number);
-    if (slot === undefined) return undefined;
+    if (table.statement(slot) === id) return statements.bytes(id);
     const bytes = statements.bytes(id);
-    if (statementKind(bytes) !== statementKinds.suspect) {
-      return table.statement(slot) === id ? bytes : undefined;
-    }
-    if (statements.sequence[id] !== table.sequence(slot)) return undefined;
+    if (statementKind(bytes) !== statementKinds.suspect || !table.has(slot)) return undefined;
+    const isOfMember =
+      statements.low[id] === table.low(slot) && statements.high[id] === table.high(slot);
+    if (!isOfMember || statements.sequence[id] !== table.sequence(slot)) return undefined;
     if (statements.incarnation[id] !== table.incarnation(slot)) return undefined;
     const state = table.stateCode(slot);
     // Who is dead here was accused a while ago, and others know: half of the telling does.

@@ -1,8 +1,9 @@
 /**
  * The control messages of membership, as they travel inside sessions. Owns their bytes and limits;
  * the session has authenticated the sender, and nothing more: what a message says of a third node
- * counts only if that node signed it. Records and statements are opaque here; what is decoded holds
- * copies (a view of so few bytes costs more than they do). A malformed message is undefined.
+ * counts only if that node signed it. Records and statements are opaque here. Statements and records are
+ * read where they lie, for most are known already; all else that is decoded is a copy (a view of so few bytes costs
+ * more than they do). A malformed message is undefined.
  */
 import { isZero } from "../base/bytes.ts";
 import { assert } from "../base/errors.ts";
@@ -63,22 +64,33 @@ export interface Want {
   readonly statementOnly: boolean;
 }
 
-export type Message =
+/** Statements, or records with their lengths, one after another from here to there: each of them whole. */
+export interface Run {
+  readonly bytes: Uint8Array;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** To be sent. */
+export type Message = MessageOf<readonly Uint8Array[]>;
+export type ReceivedMessage = MessageOf<Run>;
+
+type MessageOf<Parts> =
   /** An ack with the same number is asked for. */
   | {
       readonly kind: "ping" | "ack" | "nack";
       readonly number: number;
-      readonly statements: readonly Uint8Array[];
+      readonly statements: Parts;
     }
   /** The receiver is to ping `target` and to pass its ack on under this number. */
   | {
       readonly kind: "pingRequest";
       readonly number: number;
       readonly target: Uint8Array;
-      readonly statements: readonly Uint8Array[];
+      readonly statements: Parts;
     }
-  | { readonly kind: "gossip"; readonly statements: readonly Uint8Array[] }
-  | { readonly kind: "records"; readonly records: readonly Uint8Array[] }
+  | { readonly kind: "gossip"; readonly statements: Parts }
+  | { readonly kind: "records"; readonly records: Parts }
   /** 256 numbers: one over all that is held of members whose identity starts with that byte. */
   | { readonly kind: "summary"; readonly buckets: Uint32Array }
   /** What the sender holds in the buckets of the bitmap (32 bytes, bit i of byte i/8, all of it). */
@@ -88,11 +100,6 @@ export type Message =
       readonly entries: readonly DigestEntry[];
     }
   | { readonly kind: "fetch"; readonly wants: readonly Want[] };
-
-/** Whether the statement that starts there is wanted. */
-export type StatementFilter = (bytes: Uint8Array, at: number) => boolean;
-
-const always: StatementFilter = () => true;
 
 /** The first 8 bytes of an identity as a string of 8 characters, for maps. */
 export function shortId(identity: Uint8Array): string {
@@ -119,7 +126,7 @@ const scratch = new Uint8Array(messageBytesMax);
 const scratchView = new DataView(scratch.buffer);
 
 /** At most 1,232 bytes; more is a mistake of ours. */
-export function encodeMessage(message: Message): Uint8Array {
+export function encodeMessage(message: Message | ReceivedMessage): Uint8Array {
   const end = writeBody(message);
   scratch[0] = types[message.kind];
   scratch[1] = 0;
@@ -127,7 +134,7 @@ export function encodeMessage(message: Message): Uint8Array {
   return scratch.slice(0, end);
 }
 
-function writeBody(message: Message): number {
+function writeBody(message: Message | ReceivedMessage): number {
   let at = messageHeaderBytes;
   switch (message.kind) {
     case "ping":
@@ -142,6 +149,7 @@ function writeBody(message: Message): number {
     case "gossip":
       return writeAll(at, message.statements);
     case "records":
+      if ("from" in message.records) return writeAll(at, message.records);
       for (const record of message.records) {
         assert(record.length > 0 && record.length <= recordBytesMax, "a record is too long");
         scratchView.setUint16(at, record.length, true);
@@ -171,11 +179,8 @@ function writeBody(message: Message): number {
   }
 }
 
-/**
- * `bytes` may be padded, as WireGuard pads; the header's length counts. `isNews`: whether a statement that
- * starts at an offset of them is wanted. The others are left out, uncopied: most have been told before.
- */
-export function decodeMessage(bytes: Uint8Array, isNews = always): Message | undefined {
+/** `bytes` may be padded, as WireGuard pads; the header's length counts. */
+export function decodeMessage(bytes: Uint8Array): ReceivedMessage | undefined {
   if (bytes.length < messageHeaderBytes || bytes[1] !== 0) return undefined;
   const length = (bytes[2] as number) | ((bytes[3] as number) << 8);
   if (length < messageHeaderBytes || length > messageBytesMax || length > bytes.length) {
@@ -183,15 +188,15 @@ export function decodeMessage(bytes: Uint8Array, isNews = always): Message | und
   }
   switch (bytes[0]) {
     case types.ping:
-      return readNumbered(bytes, length, "ping", isNews);
+      return readNumbered(bytes, length, "ping");
     case types.ack:
-      return readNumbered(bytes, length, "ack", isNews);
+      return readNumbered(bytes, length, "ack");
     case types.nack:
-      return readNumbered(bytes, length, "nack", isNews);
+      return readNumbered(bytes, length, "nack");
     case types.pingRequest:
-      return readPingRequest(bytes, length, isNews);
+      return readPingRequest(bytes, length);
     case types.gossip: {
-      const statements = readStatements(bytes, messageHeaderBytes, length, isNews);
+      const statements = readStatements(bytes, messageHeaderBytes, length);
       return statements && { kind: "gossip", statements };
     }
     case types.records:
@@ -207,8 +212,12 @@ export function decodeMessage(bytes: Uint8Array, isNews = always): Message | und
   }
 }
 
-function writeAll(from: number, parts: readonly Uint8Array[]): number {
+function writeAll(from: number, parts: readonly Uint8Array[] | Run): number {
   let at = from;
+  if ("from" in parts) {
+    scratch.set(parts.bytes.subarray(parts.from, parts.to), at);
+    return at + parts.to - parts.from;
+  }
   for (const part of parts) {
     scratch.set(part, at);
     at += part.length;
@@ -232,75 +241,55 @@ function readNumbered(
   bytes: Uint8Array,
   end: number,
   kind: "ping" | "ack" | "nack",
-  isNews: StatementFilter,
-): Message | undefined {
+): ReceivedMessage | undefined {
   if (end < numberEnd) return undefined;
-  const statements = readStatements(bytes, numberEnd, end, isNews);
+  const statements = readStatements(bytes, numberEnd, end);
   return statements && { kind, number: wordAt(bytes, messageHeaderBytes), statements };
 }
 
-function readPingRequest(
-  bytes: Uint8Array,
-  end: number,
-  isNews: StatementFilter,
-): Message | undefined {
+function readPingRequest(bytes: Uint8Array, end: number): ReceivedMessage | undefined {
   const targetEnd = numberEnd + memberIdBytes;
   if (end < targetEnd) return undefined;
   const target = bytes.slice(numberEnd, targetEnd);
-  const statements = readStatements(bytes, targetEnd, end, isNews);
+  const statements = readStatements(bytes, targetEnd, end);
   if (statements === undefined || isZero(target)) return undefined;
   return { kind: "pingRequest", number: wordAt(bytes, messageHeaderBytes), target, statements };
 }
 
-/** Statements until the end of the message; each kind has one length. None is looked at unless all are sound. */
-function readStatements(
-  bytes: Uint8Array,
-  from: number,
-  end: number,
-  isNews: StatementFilter,
-): readonly Uint8Array[] | undefined {
-  if (from === end) return none;
-  for (let at = from; at < end; ) {
+/** Statements until the end of the message; each kind has one length. */
+function readStatements(bytes: Uint8Array, from: number, to: number): Run | undefined {
+  for (let at = from; at < to; ) {
     const length = statementLength(bytes[at] as number);
-    if (length === undefined || at + length > end) return undefined;
+    if (length === undefined || at + length > to) return undefined;
     at += length;
   }
-  let out: Uint8Array[] | undefined;
-  for (let at = from; at < end; ) {
-    const length = statementLength(bytes[at] as number) as number;
-    if (isNews(bytes, at)) {
-      out ??= [];
-      out.push(bytes.slice(at, at + length));
-    }
-    at += length;
-  }
-  return out ?? none;
+  return { bytes, from, to };
 }
 
-const none: readonly Uint8Array[] = [];
+/** Of the record of a run whose length stands there. */
+export function recordLengthAt(bytes: Uint8Array, at: number): number {
+  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
+}
 
 /** Records until the end of the message. */
-function readRecords(bytes: Uint8Array, end: number): Message | undefined {
-  const records: Uint8Array[] = [];
+function readRecords(bytes: Uint8Array, end: number): ReceivedMessage | undefined {
   for (let at = messageHeaderBytes; at < end; ) {
     if (at + recordOverheadBytes > end) return undefined;
-    const length = (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
-    at += recordOverheadBytes;
-    if (length === 0 || length > recordBytesMax || at + length > end) return undefined;
-    records.push(bytes.slice(at, at + length));
-    at += length;
+    const length = recordLengthAt(bytes, at);
+    at += recordOverheadBytes + length;
+    if (length === 0 || length > recordBytesMax || at > end) return undefined;
   }
-  return { kind: "records", records };
+  return { kind: "records", records: { bytes, from: messageHeaderBytes, to: end } };
 }
 
-function readSummary(bytes: Uint8Array, end: number): Message | undefined {
+function readSummary(bytes: Uint8Array, end: number): ReceivedMessage | undefined {
   if (end !== messageHeaderBytes + 4 * bucketCount) return undefined;
   const buckets = new Uint32Array(bucketCount);
   for (let i = 0; i < bucketCount; i += 1) buckets[i] = wordAt(bytes, messageHeaderBytes + 4 * i);
   return { kind: "summary", buckets };
 }
 
-function readDigest(bytes: Uint8Array, end: number): Message | undefined {
+function readDigest(bytes: Uint8Array, end: number): ReceivedMessage | undefined {
   const entriesAt = messageHeaderBytes + bitmapBytes;
   if (end < entriesAt || (end - entriesAt) % entryBytes !== 0) return undefined;
   const entries: DigestEntry[] = [];
@@ -316,7 +305,7 @@ function readDigest(bytes: Uint8Array, end: number): Message | undefined {
   return { kind: "digest", complete: bytes.slice(messageHeaderBytes, entriesAt), entries };
 }
 
-function readFetch(bytes: Uint8Array, end: number): Message | undefined {
+function readFetch(bytes: Uint8Array, end: number): ReceivedMessage | undefined {
   const length = end - messageHeaderBytes;
   if (length % wantBytes !== 0 || length > fetchMax * wantBytes) return undefined;
   const wants: Want[] = [];

@@ -241,9 +241,13 @@ export class Prober {
 
   nextTimeout(): number | undefined {
     let next = this.#nextTickMs;
-    for (const { dueMs } of this.#probes.values()) {
-      if (next === undefined || dueMs < next) next = dueMs;
+    // Mostly there is none, and this is asked with each message.
+    if (this.#probes.size > 0) {
+      for (const { dueMs } of this.#probes.values()) {
+        if (next === undefined || dueMs < next) next = dueMs;
+      }
     }
+    if (this.#errands.size === 0) return next;
     for (const errand of this.#errands.values()) {
       const at = errand.nacked ? errand.untilMs : errand.nackMs;
       if (next === undefined || at < next) next = at;

@@ -187,6 +187,10 @@ export class MemberTable {
     return this.records.bytes(this.#record[slot] as number);
   }
 
+  recordLength(slot: number): number {
+    return this.records.length(this.#record[slot] as number);
+  }
+
   /** 0 where no record is held. */
   sequence(slot: number): number {
     const record = this.#record[slot] as number;
@@ -231,10 +235,14 @@ export class MemberTable {
   /** A statement of the subject about the record that is held. */
   setStatement(slot: number, statement: StoredId): void {
     assert(this.statements.sequence[statement] === this.sequence(slot), "of another record");
-    this.#digest(slot);
+    const incarnation = this.statements.incarnation[statement] as number;
     this.statements.retain(statement);
     this.#setStatement(slot, statement);
-    this.#incarnation[slot] = this.statements.incarnation[statement] as number;
+    this.changes += 1;
+    // The record says as much as the first word of its subject.
+    if (incarnation === this.#incarnation[slot]) return;
+    this.#digest(slot);
+    this.#incarnation[slot] = incarnation;
     this.#digest(slot);
   }
 

@@ -53,8 +53,8 @@ export function statementBody(fields: StatementFields): Uint8Array {
   return out;
 }
 
-export function statementKind(statement: Uint8Array): StatementKind {
-  return statement[0] as StatementKind;
+export function statementKind(bytes: Uint8Array, at = 0): StatementKind {
+  return bytes[at] as StatementKind;
 }
 
 export function subjectOf(statement: Uint8Array): Uint8Array {

@@ -8,7 +8,6 @@
  * costs three times as much. One that is not (a simulation's, which looks at them all the time) keeps
  * bytes and values as they were given.
  */
-import { equalBytes } from "../base/bytes.ts";
 import { grown } from "../base/columns.ts";
 import { assert } from "../base/errors.ts";
 import { PackedBytes } from "../base/packed-bytes.ts";
@@ -52,10 +51,10 @@ export class SignedStore<Value = undefined> {
   }
 
   /** The number of these bytes, if they are held: they were verified when they came. */
-  find(bytes: Uint8Array): StoredId | undefined {
-    if (bytes.length < signatureBytes) return undefined;
-    const id = this.#byPrint.find(lowPrint(bytes), highPrint(bytes));
-    return id !== 0 && this.#holds(id, bytes) ? id : undefined;
+  find(bytes: Uint8Array, from = 0, to = bytes.length): StoredId | undefined {
+    if (to - from < signatureBytes) return undefined;
+    const id = this.#byPrint.find(lowPrint(bytes, to), highPrint(bytes, to));
+    return id !== 0 && this.#holds(id, bytes, from, to) ? id : undefined;
   }
 
   /** Bytes that were verified; held once more by the caller. */
@@ -121,9 +120,13 @@ export class SignedStore<Value = undefined> {
     return this.#values[id] as Value;
   }
 
-  #holds(id: StoredId, bytes: Uint8Array): boolean {
-    if (this.#readValue !== undefined) return this.#packed.equals(id, bytes);
-    return equalBytes(this.bytes(id), bytes);
+  #holds(id: StoredId, bytes: Uint8Array, from: number, to: number): boolean {
+    if (this.#readValue !== undefined) return this.#packed.equals(id, bytes, from, to);
+    const held = this.bytes(id);
+    if (held === bytes) return true;
+    if (held.length !== to - from) return false;
+    for (let i = 0; i < held.length; i += 1) if (held[i] !== bytes[from + i]) return false;
+    return true;
   }
 
   #grow(): void {
@@ -153,12 +156,12 @@ export function wordAt(bytes: Uint8Array, at: number): number {
 }
 
 /** Of both halves of the signature at the end: enough to tell bytes apart, and compared after. */
-function lowPrint(bytes: Uint8Array): number {
-  return wordAt(bytes, bytes.length - signatureBytes);
+function lowPrint(bytes: Uint8Array, to = bytes.length): number {
+  return wordAt(bytes, to - signatureBytes);
 }
 
-function highPrint(bytes: Uint8Array): number {
-  return wordAt(bytes, bytes.length - signatureBytes / 2);
+function highPrint(bytes: Uint8Array, to = bytes.length): number {
+  return wordAt(bytes, to - signatureBytes / 2);
 }
 
 /** Numbers by fingerprints: open addressing, at most half full. Of two with one print the later counts. */

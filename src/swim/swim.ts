@@ -21,7 +21,10 @@ import {
   type Message,
   memberIdBytes,
   numberedRoom,
-  shortId,
+  type ReceivedMessage,
+  type Run,
+  recordLengthAt,
+  recordOverheadBytes,
   type Want,
 } from "./message.ts";
 import { Outbox, type SwimTransmit } from "./outbox.ts";
@@ -36,7 +39,7 @@ import {
   stateCodes,
   stateNames,
 } from "./state.ts";
-import { accusationBytes } from "./statement.ts";
+import { accusationBytes, statementLength } from "./statement.ts";
 import { SignedStore, type StoredId } from "./store.ts";
 import { Suspicions, type SuspicionTerms } from "./suspicion.ts";
 import { Telling } from "./telling.ts";
@@ -144,8 +147,6 @@ export class Swim {
   #bulkAtMs: number | undefined;
   #bulkLearnt = 0;
   #bulkUntilMs = Number.NEGATIVE_INFINITY;
-  /** Statements in the message that is being read, news or not. */
-  #carried = 0;
   readonly #outbox: Outbox;
   readonly #events = new Fifo<SwimEvent>();
 
@@ -166,8 +167,7 @@ export class Swim {
       isAccusable: (now, slot) => this.#isAccusable(now, slot),
       hasAccused: (slot, accuser) => this.#suspicions.hasAccuser(slot, accuser),
       lacks: (now, from, low, high) => this.#lacks(now, from, low, high),
-      isHearsay: (subject, sequence) =>
-        this.hearsay.size > 0 && this.hearsay.sequence(shortId(subject)) >= sequence,
+      isHearsay: (low, high, sequence) => this.hearsay.sequenceOf(low, high) >= sequence,
       fetchesBulk: (now) => now.ms < this.#bulkUntilMs,
     });
     this.#telling = new Telling(this.table, this.#gossip, this.#outbox, random, profile);
@@ -331,11 +331,7 @@ export class Swim {
     this.#own.messagesReceived += 1;
     // Whatever it says, the member is alive and can reach us.
     this.heard(now, from);
-    this.#carried = 0;
-    const message = decodeMessage(bytes, (it, at) => {
-      this.#carried += 1;
-      return this.#gossip.isNews(now, it, at);
-    });
+    const message = decodeMessage(bytes);
     if (message === undefined) {
       this.#own.malformed += 1;
       return;
@@ -392,11 +388,15 @@ export class Swim {
     return this.#outbox.poll();
   }
 
+  get hasEvents(): boolean {
+    return this.#events.size > 0;
+  }
+
   pollEvent(): SwimEvent | undefined {
     return this.#events.shift();
   }
 
-  #dispatch(now: Instant, from: number, message: Message): void {
+  #dispatch(now: Instant, from: number, message: ReceivedMessage): void {
     switch (message.kind) {
       case "ping":
         this.#receiveStatements(now, from, message.statements);
@@ -415,10 +415,7 @@ export class Swim {
         return;
       }
       case "records":
-        this.#own.recordsReceived += message.records.length;
-        this.#budgets.fetched(message.records);
-        for (const bytes of message.records) this.#emit({ kind: "record", from, bytes });
-        this.#antiEntropy.received(now.ms, from, message.records.length);
+        this.#receiveRecords(now, from, message.records);
         return;
       case "summary":
         this.#antiEntropy.handleSummary(now.ms, from, message.buckets);
@@ -431,14 +428,41 @@ export class Swim {
     }
   }
 
-  #receiveStatements(now: Instant, from: number, statements: readonly Uint8Array[]): void {
-    if (this.#carried === 0) return;
-    this.#own.statementsReceived += this.#carried;
-    const waiting = this.#gossip.queue.size;
-    for (const statement of statements) {
-      if (this.#gossip.receive(now, from, statement)) this.#antiEntropy.learntFrom(from);
+  #receiveRecords(now: Instant, from: number, { bytes, from: first, to }: Run): void {
+    const { records } = this.table;
+    let count = 0;
+    for (let at = first; at < to; count += 1) {
+      const start = at + recordOverheadBytes;
+      at = start + recordLengthAt(bytes, at);
+      this.#budgets.fetched(at - start);
+      const known = records.find(bytes, start, at);
+      if (known !== undefined && this.#holds(known)) continue;
+      const record = known === undefined ? bytes.slice(start, at) : records.bytes(known);
+      this.#emit({ kind: "record", from, bytes: record });
     }
-    this.#antiEntropy.received(now.ms, from, this.#carried);
+    this.#own.recordsReceived += count;
+    this.#antiEntropy.received(now.ms, from, count);
+  }
+
+  /** Whether that very record is held of its subject. */
+  #holds(record: StoredId): boolean {
+    const { low, high } = this.table.records;
+    const slot = this.table.findKey(low[record] as number, high[record] as number);
+    return slot !== undefined && this.table.record(slot) === record;
+  }
+
+  #receiveStatements(now: Instant, from: number, statements: Run): void {
+    const { bytes, to } = statements;
+    if (statements.from === to) return;
+    const waiting = this.#gossip.queue.size;
+    let count = 0;
+    for (let at = statements.from; at < to; ) {
+      if (this.#gossip.receive(now, from, bytes, at)) this.#antiEntropy.learntFrom(from);
+      at += statementLength(bytes[at] as number) as number;
+      count += 1;
+    }
+    this.#own.statementsReceived += count;
+    this.#antiEntropy.received(now.ms, from, count);
     if (waiting === 0) this.#telling.hurry(now);
   }
 

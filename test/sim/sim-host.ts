@@ -273,10 +273,11 @@ export class SimHost {
     for (const packet of this.backlog.splice(0)) this.receive(packet);
     const { node, peers, now } = this;
     this.#wasTold = false;
-    if (peers !== undefined && peers.dueBy(nowMs) <= nowMs) {
+    if (peers !== undefined && peers.dueMs() <= nowMs) {
       peers.tick(now);
       this.#tellNews(node, peers);
     }
+    if (this.relay === undefined) this.#takeCommands(node);
     if (this.#nodeMs <= nowMs) node.handleTimeout(now);
     else if (peers !== undefined && !this.#wasTold) {
       this.#rearm(peers);
@@ -304,9 +305,7 @@ export class SimHost {
       this.#memory = memory;
       this.signedSequence = Math.max(this.signedSequence, memory.sequence);
     }
-    for (let it = node.pollCommand(); it; it = node.pollCommand()) {
-      if (this.relay !== undefined) this.#obey(this.relay, it);
-    }
+    if (this.relay !== undefined) this.#takeCommands(node);
     for (let it = node.pollTransmit(); it; it = node.pollTransmit()) {
       if (it.kind === "session_message") {
         if (it.bytes[0] === typeProbe && this.relay !== undefined) this.#countProbe(it.peer);
@@ -317,9 +316,16 @@ export class SimHost {
     this.#rearm(peers);
   }
 
+  /** Where no paths are simulated they concern nobody, and are let go now and then. */
+  #takeCommands(node: MeshNode): void {
+    for (let it = node.pollCommand(); it; it = node.pollCommand()) {
+      if (this.relay !== undefined) this.#obey(this.relay, it);
+    }
+  }
+
   /** What its sessions did was no news to the node, as most keepalives: nothing else is looked at. */
   #rearm(peers: SimPeers): void {
-    const next = Math.min(this.#nodeMs, peers.dueBy(Math.min(this.#nodeMs, this.timerMs)));
+    const next = Math.min(this.#nodeMs, peers.dueMs());
     if (next < this.timerMs) this.#arm(Math.max(next, this.simulation.timeline.nowMs));
   }
 

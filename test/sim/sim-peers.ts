@@ -134,6 +134,8 @@ export class SimPeers {
   readonly #planeEvents = new Fifo<DataplaneEvent>();
   readonly #paths: boolean;
   #generation = 0;
+  /** No later than the first of all waits: those that hold no longer are looked for when it has come. */
+  #dueMs = never;
   #nextSession: number;
   #strangersWaiting = 0;
 
@@ -226,7 +228,7 @@ export class SimPeers {
     const peer = wanted as SimPeer;
     peer.keepaliveSeconds = seconds;
     peer.persistentDueMs = seconds === 0 ? never : now.ms + persistentMs;
-    if (seconds !== 0) this.#persistents.set(peer, peer.persistentDueMs);
+    if (seconds !== 0) this.#wait(this.#persistents, peer, peer.persistentDueMs);
   }
 
   initiate(now: Instant, wanted: Peer): void {
@@ -325,7 +327,7 @@ export class SimPeers {
     if (empty) return undefined;
     if (peer.keepaliveDueMs === never) {
       peer.keepaliveDueMs = now.ms + keepaliveMs;
-      this.#keepalives.set(peer, peer.keepaliveDueMs);
+      this.#wait(this.#keepalives, peer, peer.keepaliveDueMs);
     }
     return peer;
   }
@@ -339,15 +341,19 @@ export class SimPeers {
     return undefined;
   }
 
-  /** When `tick` has something to do, if that is by then; infinite where it is not. What comes later is not looked at. */
-  dueBy(ms: number): number {
+  /** When `tick` may have something to do; infinite where it has not. */
+  dueMs(): number {
+    return this.#dueMs;
+  }
+
+  #nextMs(): number {
     return Math.min(
-      this.#ends.nextBy(ms),
-      this.#retries.nextBy(ms),
-      this.#answers.nextBy(ms),
-      this.#keepalives.nextBy(ms),
-      this.#persistents.nextBy(ms),
-      this.#silences.nextBy(ms),
+      this.#ends.nextBy(never),
+      this.#retries.nextBy(never),
+      this.#answers.nextBy(never),
+      this.#keepalives.nextBy(never),
+      this.#persistents.nextBy(never),
+      this.#silences.nextBy(never),
     );
   }
 
@@ -374,6 +380,7 @@ export class SimPeers {
       it.silentDueMs = never;
       this.#planeEvents.push({ kind: "path_silent", peer: it.ref });
     }
+    this.#dueMs = this.#nextMs();
   }
 
   pollEvent(): PeerTableEvent | undefined {
@@ -398,6 +405,11 @@ export class SimPeers {
     // The host hands over what arrives by kind.
   }
 
+  #wait(waits: Waits<SimPeer>, peer: SimPeer, atMs: number): void {
+    waits.set(peer, atMs);
+    if (atMs < this.#dueMs) this.#dueMs = atMs;
+  }
+
   #keepOpen(now: Instant, peer: SimPeer): void {
     this.setKeepalive(now, peer, peer.keepaliveSeconds);
     if (peer.session === 0 || (peer.initiator && now.ms - peer.madeMs >= rekeyAfterMs)) {
@@ -411,11 +423,11 @@ export class SimPeers {
     peer.keepaliveDueMs = never;
     if (peer.unansweredMs === never) {
       peer.unansweredMs = now.ms;
-      this.#answers.set(peer, now.ms + noAnswerMs);
+      this.#wait(this.#answers, peer, now.ms + noAnswerMs);
     }
     if (this.#paths && peer.silentDueMs === never) {
       peer.silentDueMs = now.ms + silentAfterMs;
-      this.#silences.set(peer, peer.silentDueMs);
+      this.#wait(this.#silences, peer, peer.silentDueMs);
     }
     this.#renew(now, peer);
   }
@@ -482,7 +494,7 @@ export class SimPeers {
     this.#nextSession += 1;
     this.#sessions.set(peer.pending, peer);
     peer.triedMs = now.ms;
-    this.#retries.set(peer, now.ms + retryMs);
+    this.#wait(this.#retries, peer, now.ms + retryMs);
     this.#output.send(peer.endpoint, "initiation", peer.pending, undefined);
     for (const to of peer.fanout) {
       if (sameEndpoint(to, peer.endpoint)) continue;
@@ -498,7 +510,7 @@ export class SimPeers {
     peer.madeMs = now.ms;
     peer.lastHandshakeWallMs = now.wallMs;
     peer.unansweredMs = never;
-    this.#ends.set(peer, now.ms + rejectAfterMs);
+    this.#wait(this.#ends, peer, now.ms + rejectAfterMs);
     this.#events.push({ kind: "session_established", peer, initiator });
   }
 

@@ -191,6 +191,8 @@ export class Simulation {
         const word = (tables[j] as MemberTable).statement(0);
         if (slot !== undefined && word !== 0) membership.table.setStatement(slot, word);
       }
+      // It was not told: what is due for a large mesh is asked again.
+      host.running.peerOf(host.now, host.identity.publicKey);
       host.settle();
     }
   }

@@ -8,7 +8,7 @@ const hundred = (id: number): Uint8Array => new Uint8Array(100).fill(id);
 function queueOf(...ids: number[]): { queue: BroadcastQueue; released: number[] } {
   const released: number[] = [];
   const queue = new BroadcastQueue((id) => released.push(id));
-  for (const id of ids) queue.add(id);
+  for (const id of ids) queue.add(id, 0);
   return { queue, released };
 }
 
@@ -38,7 +38,7 @@ test("the least told goes first, and only what fits", () => {
   const { queue } = queueOf(1, 2);
   expect(picked(queue, 100)).toEqual([1]);
   expect(picked(queue, 100)).toEqual([2]);
-  queue.add(3);
+  queue.add(3, 0);
   expect(picked(queue, 200)).toEqual([3, 1]);
   expect(picked(queue, 99)).toEqual([]);
 });
@@ -52,9 +52,9 @@ test("what no longer holds is forgotten instead of told", () => {
 
 test("what does not fit the queue takes the place of what was told most, and is counted", () => {
   const { queue, released } = queueOf();
-  for (let id = 1; id <= broadcastsMax; id += 1) queue.add(id);
+  for (let id = 1; id <= broadcastsMax; id += 1) queue.add(id, 0);
   expect(picked(queue, 100)).toEqual([1]);
-  queue.add(5_000);
+  queue.add(5_000, 0);
   expect(queue.size).toBe(broadcastsMax);
   expect(queue.dropped).toBe(1);
   expect(released).toEqual([1]);

@@ -75,7 +75,7 @@ test("what is asked for of all together is bounded, by the size of the records t
     budgets.fetching(nowMs, records);
     return records;
   };
-  for (let i = 0; i < 100; i += 1) budgets.fetched([new Uint8Array(200)]);
+  for (let i = 0; i < 100; i += 1) budgets.fetched(200);
   expect(asked(0)).toBeGreaterThan(200);
   expect(asked(0)).toBe(0);
   let bytes = 0;
