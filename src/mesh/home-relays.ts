@@ -49,6 +49,11 @@ export class HomeRelays {
       .map(({ slot }) => slot);
   }
 
+  /** Nobody relays. */
+  get isEmpty(): boolean {
+    return this.#offering.size === 0;
+  }
+
   offers(slot: number): boolean {
     return this.#offering.has(slot);
   }

@@ -249,7 +249,8 @@ export class Pathfinder {
   /** How long the member is to wait for sessions with those that it is reached through. */
   headStartMs(member: Member): number {
     // Who relays keeps no session with another that does: to look for one there would open them all in turn.
-    if (!this.#isLarge || this.#homeRelays.offers(member.slot)) return 0;
+    if (!this.#isLarge || this.#homeRelays.isEmpty || this.#homeRelays.offers(member.slot))
+      return 0;
     if (!this.#isHidden(member, member.attempts)) return 0;
     const { table } = this.#options;
     const homes = this.#homeRelays.of(frameIdOf(member.identity));

@@ -74,6 +74,7 @@ export class SessionAttempts {
     if (member.linked || member.openAtMs !== undefined) return;
     if (member.attempts >= attempts.lazyMax && !swim.eager) member.attempts = 0;
     this.#openings.schedule(member, now.ms + pathfinder.headStartMs(member));
+    this.#attemptDue(now);
   }
 
   heed(now: Instant, event: { readonly kind: "open" | "silent"; readonly slot: number }): void {
@@ -117,13 +118,17 @@ export class SessionAttempts {
 
   handleTimeout(now: Instant): void {
     this.#parts.held.handleTimeout(now);
-    for (let next = this.#openings.take(now.ms); next; next = this.#openings.take(now.ms)) {
-      this.#attempt(now, next);
-    }
+    this.#attemptDue(now);
   }
 
   nextTimeout(): number | undefined {
     return earliest([this.#openings.nextTimeout(), this.#parts.held.nextTimeout()]);
+  }
+
+  #attemptDue(now: Instant): void {
+    for (let next = this.#openings.take(now.ms); next; next = this.#openings.take(now.ms)) {
+      this.#attempt(now, next);
+    }
   }
 
   /**

@@ -23,6 +23,7 @@ export const errandsMax = 256;
 /** An errand that brought no ack in this share of the timeout is answered by a nack. */
 const nackShare = 0.8;
 const dueUnitMs = 100;
+const never = Number.POSITIVE_INFINITY;
 /** When several come back from the dead together, the others are hurried once. */
 const hurryIntervalMs = 2_000;
 /** In a mesh of so few the dead do not wait for their turn in the round, every other time at most. */
@@ -83,6 +84,8 @@ export class Prober {
   readonly #probes = new Map<number, Probe>();
   readonly #errands = new Map<number, Errand>();
   #number: number;
+  /** When the first is due of the probes and nacks; undefined: to be looked up, for they have changed. */
+  #firstMs: number | undefined;
   readonly #actions: ProbeAction[] = [];
 
   constructor(table: MemberTable, random: Random, profile: Profile = profileLan) {
@@ -123,6 +126,7 @@ export class Prober {
     for (const [number, errand] of this.#errands) {
       if (errand.target === slot || errand.forSlot === slot) this.#errands.delete(number);
     }
+    this.#firstMs = undefined;
     if (this.#count === 0) this.#nextTickMs = undefined;
   }
 
@@ -184,6 +188,7 @@ export class Prober {
     const errand = this.#errands.get(number);
     if (errand !== undefined && errand.target === from) {
       this.#errands.delete(number);
+      this.#firstMs = undefined;
       this.#actions.push({ kind: "ack", to: errand.forSlot, number: errand.number });
       return { target: from };
     }
@@ -192,6 +197,7 @@ export class Prober {
     const direct = probe.target === from;
     if (!direct && !(probe.indirect && probe.helpers.includes(from))) return undefined;
     this.#probes.delete(number);
+    this.#firstMs = undefined;
     this.awareness.apply(-1);
     if (!direct || probe.sentAtMs === undefined) return { target: probe.target };
     return { target: from, rttMs: nowMs - probe.sentAtMs };
@@ -210,6 +216,7 @@ export class Prober {
     if (target === selfSlot || target === from) return;
     if (this.#errands.size >= errandsMax) this.#expireErrands(nowMs);
     if (this.#errands.size >= errandsMax) return;
+    this.#firstMs = undefined;
     const own = this.#nextNumber();
     const sent = this.#table.isLinked(target);
     const { probeTimeoutMs, probeIntervalMs } = this.#profile;
@@ -227,9 +234,14 @@ export class Prober {
   }
 
   handleTimeout(nowMs: number): void {
-    for (const probe of this.#probes.values()) {
-      if (probe.dueMs <= nowMs) this.#advance(probe);
+    this.#firstMs ??= this.#first();
+    if (this.#firstMs <= nowMs) {
+      this.#firstMs = undefined;
+      for (const probe of this.#probes.values()) {
+        if (probe.dueMs <= nowMs) this.#advance(probe);
+      }
     }
+    // The end of one that has been answered is worth no turn of its own.
     if (this.#errands.size > 0) this.#expireErrands(nowMs);
     if (this.#nextTickMs === undefined || this.#nextTickMs > nowMs) return;
     // Late after a stall: the beats that were missed are not made up for.
@@ -240,24 +252,15 @@ export class Prober {
   }
 
   nextTimeout(): number | undefined {
-    let next = this.#nextTickMs;
-    // Mostly there is none, and this is asked with each message.
-    if (this.#probes.size > 0) {
-      for (const { dueMs } of this.#probes.values()) {
-        if (next === undefined || dueMs < next) next = dueMs;
-      }
-    }
-    if (this.#errands.size === 0) return next;
-    for (const errand of this.#errands.values()) {
-      const at = errand.nacked ? errand.untilMs : errand.nackMs;
-      if (next === undefined || at < next) next = at;
-    }
-    return next;
+    this.#firstMs ??= this.#first();
+    const next = Math.min(this.#firstMs, this.#nextTickMs ?? never);
+    return next === never ? undefined : next;
   }
 
   /** This node itself stood still: what was not answered meanwhile is no evidence. */
   stalled(): void {
     this.#probes.clear();
+    this.#firstMs = undefined;
     this.awareness.apply(1);
   }
 
@@ -265,7 +268,17 @@ export class Prober {
     return this.#actions.length === 0 ? undefined : this.#actions.shift();
   }
 
+  #first(): number {
+    let first = never;
+    for (const probe of this.#probes.values()) first = Math.min(first, probe.dueMs);
+    for (const { nacked, nackMs } of this.#errands.values()) {
+      if (!nacked) first = Math.min(first, nackMs);
+    }
+    return first;
+  }
+
   #start(nowMs: number, target: number): void {
+    this.#firstMs = undefined;
     const number = this.#nextNumber();
     const helpers = this.#table.pickLinked(this.#random, this.#profile.indirect, target);
     const linked = this.#table.isLinked(target);

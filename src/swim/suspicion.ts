@@ -15,8 +15,8 @@ const capacityStart = 8;
 /** Where very many are suspected on others' word, so much time for each probe of one's own. */
 const othersSpacingMs = 125;
 /** And so much for each beyond so many: every look costs four members something. */
-const othersManySpacingMs = 500;
-const othersMany = 128;
+const othersManySpacingMs = 1_000;
+const othersMany = 64;
 /** So much of the shortest suspicion is left to others' word before this node probes, too. */
 const othersShare = 3 / 4;
 /** The wait for the next look at one's own suspicion doubles with each that was in vain, so often. */
