@@ -45,6 +45,8 @@ const guessMs = 10_000;
 const fanoutMax = 8;
 /** Where they relay, or are near, all with sessions are compared no more often. */
 const rankMs = 10_000;
+/** Longer than any round trip that is measured. */
+const rttUnknownMs = 1e6;
 /** In a mesh of so many sessions are kept, and each begins with both sides' whereabouts. */
 const tellAlwaysMax = 64;
 /** What keeps a NAT's mapping, and the session, for those through whom others come. */
@@ -565,12 +567,25 @@ export class Pathfinder {
     this.#relays = this.#best(able);
   }
 
+  /** Few of many: who offers it first, then the nearest. Of two alike the first. */
   #best(members: readonly Member[]): readonly Member[] {
     const { table } = this.#options;
-    const rtt = ({ slot }: Member): number => table.rttMs(slot) ?? Number.POSITIVE_INFINITY;
-    return members
-      .toSorted((a, b) => Number(b.record.relay) - Number(a.record.relay) || rtt(a) - rtt(b))
-      .slice(0, relayWaysMax + 1);
+    const best: Member[] = [];
+    const ranks: number[] = [];
+    for (const member of members) {
+      const rttMs = table.rttMs(member.slot) ?? rttUnknownMs;
+      const rank = member.record.relay ? rttMs - 2 * rttUnknownMs : rttMs;
+      let at = best.length;
+      while (at > 0 && rank < (ranks[at - 1] as number)) at -= 1;
+      if (at > relayWaysMax) continue;
+      best.splice(at, 0, member);
+      ranks.splice(at, 0, rank);
+      if (best.length > relayWaysMax + 1) {
+        best.pop();
+        ranks.pop();
+      }
+    }
+    return best;
   }
 
   /** More members than a session is kept with. */

@@ -21,7 +21,7 @@ const servedBurstBytes = servedBytesPerSecond / 2;
 export const servedRecordsMax = 64;
 const servedRecordsScarce = 8;
 /** What is asked for of all members together, a second, and at once. */
-export const fetchedBytesPerSecond = 256 * 1024;
+export const fetchedBytesPerSecond = 192 * 1024;
 const fetchedBurstBytes = 48 * 1024;
 /** Of a record, before any has come. */
 const recordBytesGuess = 400;
