@@ -68,6 +68,14 @@ export function accusersWanted(live: number): number {
   return Math.max(1, Math.min(accusersMax, Math.ceil(Math.log2(Math.max(2, live)))));
 }
 
+const apartDeadMin = 8;
+const apartShare = 1 / 8;
+
+/** So many dead, and such a share of all, are no accident: the mesh fell apart. */
+export function isApart(dead: number, members: number): boolean {
+  return dead >= Math.max(apartDeadMin, members * apartShare);
+}
+
 /** How often each node tells each piece of news (SWIM section 4.1). */
 export function retransmitLimit(profile: Profile, members: number): number {
   return profile.retransmitMultiplier * Math.ceil(Math.log10(members + 1));

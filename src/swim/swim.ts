@@ -29,7 +29,7 @@ import {
 } from "./message.ts";
 import { Outbox, type SwimTransmit } from "./outbox.ts";
 import { type ProbeAction, Prober } from "./probe.ts";
-import { accusersWanted, type Profile, profileLan, syncDelayMs } from "./profile.ts";
+import { accusersWanted, isApart, type Profile, profileLan, syncDelayMs } from "./profile.ts";
 import {
   type Link,
   type MemberState,
@@ -483,6 +483,10 @@ export class Swim {
   }
 
   #alive(now: Instant, slot: number): void {
+    // One of many comes back: this node was most likely among as many there, and says so though nobody asks it.
+    const isDead = this.table.stateCode(slot) === stateCodes.dead;
+    if (isDead && isApart(this.table.countOf("dead"), this.table.size))
+      this.#gossip.assertSelf(now);
     this.#suspicions.end(slot);
     this.#gossip.endAccusations(slot);
     if (this.table.stateCode(slot) !== stateCodes.alive) this.#setState(slot, stateCodes.alive);

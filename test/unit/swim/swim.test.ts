@@ -198,6 +198,27 @@ test("a member that floods is cut to its budget, and is not thought dead for it"
   expect(acks).toBeLessThanOrEqual(40);
 });
 
+test.each([
+  [2, 0],
+  [10, 1],
+])(
+  "when one of %d dead of 40 comes back by others' word this node says anew that it lives: %d times",
+  (dead, times) => {
+    const random = new SeededRandom(15);
+    const self = random.bytes(32);
+    const swim = new Swim({ self, random, signer: signerOf(self) });
+    const now = { ms: 100_000, wallMs: 0 };
+    const { records } = swim.table;
+    swim.setSelf(now, stored(records, self, 1));
+    const identities = Array.from({ length: 39 }, () => random.bytes(32));
+    const slots = identities.map((it) => swim.learn(now, stored(records, it, 1)) as number);
+    for (const slot of slots.slice(0, dead)) swim.table.setState(slot, 2);
+    swim.learn(now, stored(records, identities[0] as Uint8Array, 2));
+    expect(swim.table.state(slots[0] as number)).toBe("alive");
+    expect(swim.table.incarnation(0)).toBe(times);
+  },
+);
+
 test("any bytes whatever from a member throw nothing and put no limit out of force", () => {
   const random = new SeededRandom(14);
   const self = random.bytes(32);
