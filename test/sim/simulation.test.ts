@@ -72,6 +72,10 @@ describe("the scenarios hold in a small mesh:", () => {
     holds(run(split, 24));
   }, 60_000);
 
+  test("and where a session is not held with everybody", () => {
+    holds(run(split, 150));
+  }, 120_000);
+
   test("a third are hostile", () => {
     holds(run(hostile, 30, { minutes: 1 }));
   }, 60_000);
