@@ -17,6 +17,7 @@ import { Fifo } from "../base/fifo.ts";
 import type { Random } from "../base/random.ts";
 import { outsideOf } from "../nat/birthday.ts";
 import { Observations } from "../nat/kind.ts";
+import type { LinkTerms } from "../nat/link-terms.ts";
 import {
   type Choice,
   MemberPaths,
@@ -26,7 +27,7 @@ import {
 } from "../nat/member-paths.ts";
 import { encodeFrame, frameIdOf, isCandidate } from "../nat/message.ts";
 import type { PathCounters } from "../nat/path-counters.ts";
-import { type LinkTerms, Paths } from "../nat/paths.ts";
+import { Paths } from "../nat/paths.ts";
 import type { MemberTable } from "../swim/state.ts";
 import type { Command, DataplaneEvent, Transmit } from "./dataplane.ts";
 import { HomeRelays } from "./home-relays.ts";

@@ -89,8 +89,7 @@ export class MemberPaths {
   hear(endpoint: Endpoint): Way {
     const known = this.find(endpoint);
     if (known !== undefined) return known;
-    const heard = this.#ways.filter((way) => way.source === "heard" && way !== this.current);
-    if (heard.length >= heardWaysMax) this.#drop(heard[0] as Way);
+    this.#forget(heardWaysMax - 1);
     return this.#add(endpoint, "heard");
   }
 
@@ -194,6 +193,13 @@ export class MemberPaths {
       if (known === undefined) this.#add(endpoint, source);
       else known.source = source;
     }
+    this.#forget(heardWaysMax);
+  }
+
+  /** Of those that were only heard, or are named no longer, so many stay beside the one in use. */
+  #forget(most: number): void {
+    const heard = this.#ways.filter((way) => way.source === "heard" && way !== this.current);
+    for (const way of heard.slice(0, Math.max(0, heard.length - most))) this.#drop(way);
   }
 
   #add(endpoint: Endpoint, source: WaySource): Way {

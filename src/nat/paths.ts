@@ -16,6 +16,7 @@ import { type Endpoint, relayWayOf, sameEndpoint } from "../base/endpoint.ts";
 import type { Random } from "../base/random.ts";
 import { birthdayRole, Guesses, outsideOf, Sprays } from "./birthday.ts";
 import { knowsEnough } from "./kind.ts";
+import type { LinkTerms } from "./link-terms.ts";
 import {
   answerMs,
   answerMsMin,
@@ -72,7 +73,6 @@ const sizeAskedMs = 60_000;
 /** Whereabouts are told again no sooner, but for an answer. */
 const tellMsMin = 500;
 const queueMax = 8_192;
-const nowhere: readonly Endpoint[] = [];
 
 export interface PathTransmit {
   readonly to: number;
@@ -130,16 +130,6 @@ interface State {
   sizeTold: number;
   /** When long packets went to it, and as long as any may be. */
   sizeAsked: { readonly atMs: number; readonly bytesMax: number } | undefined;
-}
-
-/** What a session begins with. */
-export interface LinkTerms {
-  /** The member may not know where this node may be: it is told. */
-  readonly tell: boolean;
-  /** The way in use is asked, although there is no other: for where the member sees this node. */
-  readonly observe: boolean;
-  /** There is something for it, or the mesh is small: else it is only asked whether it lives. */
-  readonly seek: boolean;
 }
 
 export class Paths {
@@ -232,6 +222,8 @@ export class Paths {
     const isSettled =
       way.relayed && confirmedMs !== undefined && now.ms - confirmedMs < heardElsewhereMs;
     const isKnown = isSettled && way.confirmedMs !== undefined;
+    // Whoever copies its packets has them come from anywhere: then the way in use is asked when silent.
+    if (!this.#hasSpare(now, state)) return;
     // Its answer is heard too: of two that are heard in turn each would have the other asked for ever.
     if (!isKnown && now.ms - way.sentMs >= heardAgainMs) this.#probe(now, state, way);
     if (!isSettled) this.#startCheck(now, state);
@@ -416,7 +408,7 @@ export class Paths {
     const others = state.paths.ways.filter((way) => way !== current && !way.relayed);
     if (others.length === 0) return false;
     if (current.rttMs === undefined) this.#probe(now, state, current);
-    for (const way of others) this.#probe(now, state, way);
+    for (const way of others) if (this.#hasSpare(now, state)) this.#probe(now, state, way);
     return true;
   }
 
@@ -426,8 +418,9 @@ export class Paths {
     if (round === 0) paths.setRelays(this.#relaysOf(state.slot));
     for (const way of paths.ways) {
       if (!paths.isAsked(now.ms, way, round, sought)) continue;
-      if (this.#limits.takeSearch(now.ms, sought)) this.#probe(now, state, way);
-      else this.counters.probesHeld += 1;
+      if (this.#hasSpare(now, state) && this.#limits.takeSearch(now.ms, sought)) {
+        this.#probe(now, state, way);
+      } else this.counters.probesHeld += 1;
     }
   }
 
@@ -596,7 +589,8 @@ export class Paths {
     if (state.searching === undefined || state.searching > 1) this.#search(now, state);
     else {
       // A search has just begun: what it did not know of yet is probed too.
-      for (const way of state.paths.ways) if (way.sentMs < 0) this.#probe(now, state, way);
+      const fresh = state.paths.ways.filter(({ sentMs }) => sentMs < 0);
+      for (const way of fresh) if (this.#hasSpare(now, state)) this.#probe(now, state, way);
     }
   }
 
@@ -628,6 +622,12 @@ export class Paths {
     state.paths.sent(now.ms, way, this.#number);
     this.counters.probesSent += 1;
     this.#send(state, way.endpoint, encodePathMessage({ kind: "probe", number: this.#number }));
+  }
+
+  /** Whether it may be sent a probe that is no check of the way in use. */
+  #hasSpare(now: Instant, state: State): boolean {
+    this.#refill(now, state);
+    return this.#limits.hasSpare(now.ms, state.tokens);
   }
 
   #refill(now: Instant, state: State): void {
@@ -683,7 +683,7 @@ export class Paths {
       toldAtMs: Number.NEGATIVE_INFINITY,
       soughtUntilMs: Number.NEGATIVE_INFINITY,
       nat: "unknown",
-      told: nowhere,
+      told: [],
       guesses: undefined,
       sprays: undefined,
       sizeTold: 0,

@@ -11,6 +11,8 @@ export const nodeProbesPerSecond = 80;
 export const nodeProbesBurst = 3_072;
 /** So many of them are left to checks of ways in use. */
 const checksKept = 512;
+/** And so many of a member's own. */
+const memberChecksKept = 16;
 /** Probes of searches. Who is not sought has none of the last half. */
 export const searchProbesPerSecond = 60;
 export const searchProbesBurst = 600;
@@ -31,6 +33,11 @@ export class ProbeLimits {
   spare(nowMs: number): number {
     const all = refill(this.#all, nowMs, nodeProbesPerSecond, nodeProbesBurst);
     return Math.max(0, Math.floor(all - checksKept));
+  }
+
+  /** Whether there are such, and beside those of the member's own that are left to its check. */
+  hasSpare(nowMs: number, tokens: number): boolean {
+    return tokens > memberChecksKept && this.spare(nowMs) > 0;
   }
 
   /** Takes a search's share in a probe, if there is one. */

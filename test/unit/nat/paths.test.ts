@@ -6,8 +6,10 @@ import {
   relayEndpoint,
   sameEndpoint,
 } from "../../../src/base/endpoint.ts";
+import { heardWaysMax, MemberPaths } from "../../../src/nat/member-paths.ts";
 import { encodePathMessage } from "../../../src/nat/message.ts";
 import { type PathEvent, Paths, probesBurst, probesPerMinute } from "../../../src/nat/paths.ts";
+import { nodeProbesBurst } from "../../../src/nat/probe-limits.ts";
 import { SeededRandom } from "../../support/seeded-random.ts";
 
 const direct: Endpoint = { address: "192.0.2.2", port: 51_820 };
@@ -549,6 +551,73 @@ describe("side sockets", () => {
     end.run(30_000);
     expect(sockets(end)).toEqual([true, false]);
     expect(end.paths.nextTimeout()).toBeUndefined();
+  });
+});
+
+describe("a member whose packets are copied, or that means ill,", () => {
+  const copier: Endpoint = { address: "198.51.100.66", port: 666 };
+
+  test("is not lost, and does not move, when it is heard from a new address every 20 ms", () => {
+    for (const way of [direct, relay]) {
+      const end = new End();
+      end.openWay(way, 10);
+      // By this one the copier lets answers through.
+      end.openWay(copier, 60);
+      end.relays = [relay];
+      end.paths.link(end.now, slot, way, { tell: false, observe: false, seek: true });
+      end.run(5_000);
+      for (let i = 0; i < 60 * 50; i += 1) {
+        const port = i % 20 === 0 && way === direct ? copier.port : 1_000 + i;
+        end.paths.handleHeard(end.now, slot, { ...copier, port });
+        end.run(20);
+      }
+      expect(end.used).toEqual(way);
+      expect(end.events.filter(({ kind }) => kind === "lost" || kind === "use")).toEqual([]);
+      // Silence is found as soon as ever.
+      end.close(way);
+      end.openWay(other, 10);
+      end.paths.handleHeard(end.now, slot, other);
+      end.paths.handleSilent(end.now, slot);
+      end.run(1_000);
+      expect(end.used).not.toEqual(way);
+    }
+  });
+
+  test("leaves to others what is kept for checks of their ways, however many are copied", () => {
+    const paths = new Paths(new SeededRandom(5), () => []);
+    const terms = { tell: false, observe: false, seek: false };
+    let probes = 0;
+    const now = { ms: 1_000, wallMs: 1_000 };
+    const count = (): void => {
+      for (let it = paths.pollTransmit(); it; it = paths.pollTransmit())
+        probes += Number(it.bytes[0] === 13);
+    };
+    for (let of = 0; of < 200; of += 1) {
+      paths.link(now, of, { ...direct, port: 1 + of }, terms);
+      for (let i = 0; i < 70; i += 1) paths.handleHeard(now, of, { ...copier, port: 1 + i });
+      count();
+    }
+    expect(probes).toBeGreaterThan(2_000);
+    expect(probes).toBeLessThanOrEqual(nodeProbesBurst - 500);
+    probes = 0;
+    for (let of = 0; of < 200; of += 1) paths.handleSilent(now, of);
+    count();
+    expect(probes).toBeGreaterThan(100);
+  });
+
+  test("has no more ways than are stated, wherever it says that it is, and whoever relays", () => {
+    const [byAddress, byRelay] = [new MemberPaths(), new MemberPaths()];
+    for (let i = 0; i < 1_000; i += 1) {
+      const told = { ...direct, port: 1_000 + i };
+      byAddress.setTold([told]);
+      byAddress.use(told, "faster");
+      const through = relayEndpoint({ slot: 100 + i, generation: 1, far: 2 });
+      byRelay.setRelays([through]);
+      byRelay.use(through, "faster");
+    }
+    for (const { ways } of [byAddress, byRelay]) {
+      expect(ways.length).toBeLessThanOrEqual(heardWaysMax + 2);
+    }
   });
 });
 
