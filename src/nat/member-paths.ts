@@ -26,10 +26,10 @@ export interface Way {
   /** Share of probes lost, smoothed. */
   loss: number;
   /**
-   * Of a relay: its last answer came by another one. Whoever answers sends by the relay that a probe
-   * came by, so there are several on the way.
+   * Of a relay: answers since one came by another. Whoever answers sends by the relay that a probe came
+   * by, so there were several on the way.
    */
-  winding: boolean;
+  straight: number;
   /** When it was given up while in use. */
   failedMs: number | undefined;
   /** Answers since it failed. */
@@ -51,6 +51,8 @@ const relaysAgainMs = 20_000;
 /** A way that failed a short while ago has to answer more often before it is trusted. */
 const failedRecentlyMs = 30_000;
 const streakAfterFailure = 3;
+/** So many must come by itself before it counts as the only one again: it may do so when it is not used. */
+const straightAfterWinding = 8;
 /** How long an answer by a way may take, at least. */
 export const answerMsMin = 250;
 const answerRtts = 4;
@@ -134,7 +136,8 @@ export class MemberPaths {
     if (way === undefined) return undefined;
     way.number = undefined;
     way.confirmedMs = nowMs;
-    way.winding = relayWayOf(way.endpoint) !== undefined && !sameEndpoint(way.endpoint, by);
+    const winds = relayWayOf(way.endpoint) !== undefined && !sameEndpoint(way.endpoint, by);
+    way.straight = winds ? 0 : way.straight + 1;
     way.streak += 1;
     const rttMs = nowMs - way.sentMs;
     way.rttMs = way.rttMs === undefined ? rttMs : way.rttMs + rttGain * (rttMs - way.rttMs);
@@ -152,8 +155,8 @@ export class MemberPaths {
     if (isDown(current)) return "silent";
     if (current.relayed !== way.relayed) return current.relayed ? "direct" : undefined;
     // What others send through this node has fewer hops left than its own: one relay, where one does.
-    if (current.winding && !way.winding && way.loss <= lossTaken) return "shorter";
-    if (!current.winding && way.winding && current.loss <= lossLeft) return undefined;
+    if (current.straight === 0 && !isWinding(way) && way.loss <= lossTaken) return "shorter";
+    if (!isWinding(current) && isWinding(way) && current.loss <= lossLeft) return undefined;
     // A way that has not been measured is not judged slow.
     if (current.rttMs === undefined) return undefined;
     const gain = cost(current) - cost(way);
@@ -214,7 +217,7 @@ export class MemberPaths {
       confirmedMs: undefined,
       rttMs: undefined,
       loss: 0,
-      winding: false,
+      straight: straightAfterWinding,
       failedMs: undefined,
       streak: 0,
       size: undefined,
@@ -238,8 +241,12 @@ export function answerMs(way: Way | undefined): number {
   return Math.max(answerMsMin, answerRtts * (way?.rttMs ?? 0));
 }
 
-function detour({ relayed, winding }: Way): number {
-  return Number(relayed) + Number(winding);
+function isWinding({ straight }: Way): boolean {
+  return straight < straightAfterWinding;
+}
+
+function detour(way: Way): number {
+  return Number(way.relayed) + Number(isWinding(way));
 }
 
 function cost(way: Way): number {

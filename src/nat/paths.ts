@@ -561,7 +561,7 @@ export class Paths {
       this.#probe(now, state, way);
     } else if (way === state.paths.current) {
       state.check = undefined;
-      if (way.winding) this.#straighten(now, state, state.paths.hear(by));
+      if (way.straight === 0) this.#straighten(now, state, state.paths.hear(by));
     }
   }
 

@@ -619,6 +619,18 @@ describe("a member whose packets are copied, or that means ill,", () => {
       expect(ways.length).toBeLessThanOrEqual(heardWaysMax + 2);
     }
   });
+
+  test("is not moved to and fro by a near relay that winds when it is used, and only then", () => {
+    const end = relayed();
+    end.openWay(relay, 5);
+    end.openWay(relay2, 40);
+    for (let ms = 0; ms < 3_600_000; ms += 100) {
+      if (sameEndpoint(end.used, relay)) end.answersBy.set(formatEndpoint(relay), relay2);
+      else end.answersBy.clear();
+      end.run(100);
+    }
+    expect(end.uses().length).toBeLessThan(45);
+  });
 });
 
 test("an answer that was not asked for changes nothing", () => {
