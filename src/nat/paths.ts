@@ -147,12 +147,10 @@ export class Paths {
   readonly #limits = new ProbeLimits();
   #own: readonly Endpoint[] = [];
   #nat: NatKind = "unknown";
-  #number: number;
 
   constructor(random: Random, relaysOf: (slot: number) => readonly Endpoint[]) {
     this.#random = random;
     this.#relaysOf = relaysOf;
-    this.#number = random.below(2 ** 32);
   }
 
   /** Where this node may be: told to members where it is news. Whether it is. */
@@ -343,8 +341,7 @@ export class Paths {
       this.#emit({ kind: "sockets", open: true });
       this.#socketsAtMs = now.ms + sprayedMs;
       for (let socket = 1; socket <= sideSocketsMax; socket += 1) {
-        this.#number = (this.#number + 1) % 2 ** 32;
-        const bytes = encodePathMessage({ kind: "probe", number: this.#number });
+        const bytes = encodePathMessage({ kind: "probe", number: this.#newNumber() });
         this.#limits.take(now.ms);
         this.#send(state, { ...outside, socket }, bytes);
         this.counters.sprays += 1;
@@ -372,10 +369,10 @@ export class Paths {
     if (paths.current?.relayed === false) guesses.stop();
     for (const guess of guesses.take(now.ms, this.#limits.spare(now.ms))) {
       this.#limits.take(now.ms);
-      this.#number = (this.#number + 1) % 2 ** 32;
-      guesses.sent(this.#number, guess);
+      const number = this.#newNumber();
+      guesses.sent(number, guess);
       this.counters.guesses += 1;
-      this.#send(state, guess, encodePathMessage({ kind: "probe", number: this.#number }));
+      this.#send(state, guess, encodePathMessage({ kind: "probe", number }));
     }
   }
 
@@ -517,10 +514,9 @@ export class Paths {
     if (way?.size === undefined || due === undefined || due > now.ms) return;
     way.size.missed(now.ms, way.confirmedMs);
     this.#tellSize(state);
-    const number = (this.#number + 1) % 2 ** 32;
+    const number = this.#newNumber();
     const padded = way.size.take(now.ms, number, answerMs(way));
     if (padded === undefined) return;
-    this.#number = number;
     this.#refill(now, state);
     this.#limits.take(now.ms);
     state.tokens -= 1;
@@ -618,10 +614,15 @@ export class Paths {
       return;
     }
     state.tokens -= 1;
-    this.#number = (this.#number + 1) % 2 ** 32;
-    state.paths.sent(now.ms, way, this.#number);
+    const number = this.#newNumber();
+    state.paths.sent(now.ms, way, number);
     this.counters.probesSent += 1;
-    this.#send(state, way.endpoint, encodePathMessage({ kind: "probe", number: this.#number }));
+    this.#send(state, way.endpoint, encodePathMessage({ kind: "probe", number }));
+  }
+
+  /** One that could be guessed would be answered for a stranger's address, which data then went to. */
+  #newNumber(): number {
+    return this.#random.below(2 ** 32);
   }
 
   /** Whether it may be sent a probe that is no check of the way in use. */

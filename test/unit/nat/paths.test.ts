@@ -25,6 +25,8 @@ class End {
   readonly open = new Map<string, number>();
   /** By which other way it answers what comes by one. */
   readonly answersBy = new Map<string, Endpoint>();
+  /** So many numbers after the one that it was asked by it answers too. */
+  guessed = 0;
   /** The longest that a way carries, where it does not carry everything. */
   readonly longest = new Map<string, number>();
   readonly events: PathEvent[] = [];
@@ -85,9 +87,12 @@ class End {
       if (padded > (this.longest.get(way) ?? padded)) continue;
       const number = new DataView(it.bytes.buffer, it.bytes.byteOffset).getUint32(4, true);
       const observed = by.port === 0 ? undefined : { address: "192.0.2.1", port: 7 };
-      const bytes = encodePathMessage({ kind: "reply", number, observed });
       const back = this.answersBy.get(way) ?? by;
-      this.#arriving.push({ atMs: this.nowMs + rttMs, bytes, by: back });
+      for (let after = 0; after <= this.guessed; after += 1) {
+        const said = (number + after) % 2 ** 32;
+        const bytes = encodePathMessage({ kind: "reply", number: said, observed });
+        this.#arriving.push({ atMs: this.nowMs + rttMs, bytes, by: back });
+      }
     }
     for (let it = this.paths.pollEvent(); it; it = this.paths.pollEvent()) this.events.push(it);
   }
@@ -517,7 +522,7 @@ describe("side sockets", () => {
     const end = relayed();
     end.paths.setOwn(end.now, [], "hard");
     end.tell(direct);
-    end.run(6_000);
+    end.run(8_000);
     expect(sockets(end)).toEqual([true]);
     return end;
   }
@@ -603,6 +608,19 @@ describe("a member whose packets are copied, or that means ill,", () => {
     for (let of = 0; of < 200; of += 1) paths.handleSilent(now, of);
     count();
     expect(probes).toBeGreaterThan(100);
+  });
+
+  test("has no data sent to a stranger, for whose address it says that it got a probe", () => {
+    const end = relayed();
+    const stranger = { address: "203.0.113.7", port: 53 };
+    // It sees what is asked of itself alone, and says the numbers after that too.
+    end.guessed = 8;
+    for (let i = 0; i < 100; i += 1) {
+      end.tell(stranger);
+      end.run(1_000);
+    }
+    expect(probes(end, stranger)).toBeGreaterThan(100);
+    expect(end.used).toEqual(relay);
   });
 
   test("has no more ways than are stated, wherever it says that it is, and whoever relays", () => {
