@@ -23,6 +23,8 @@ const servedRecordsScarce = 8;
 /** What is asked for of all members together, a second, and at once. */
 export const fetchedBytesPerSecond = 192 * 1024;
 const fetchedBurstBytes = 48 * 1024;
+/** What is pushed takes from that, and stops it for half a second at most. */
+const pushedBytesMax = fetchedBytesPerSecond / 2;
 /** Of a record, before any has come. */
 const recordBytesGuess = 400;
 const recordBytesGain = 1 / 16;
@@ -48,6 +50,8 @@ export class Budgets {
   readonly #fetched: TokenBucket = { tokens: fetchedBurstBytes, atMs: 0 };
   /** Of the records that came lately. */
   #recordBytes = recordBytesGuess;
+  /** Records that were asked for and have not come yet; those that never come are forgotten in time. */
+  #awaited = 0;
 
   /** We asked the member for something that may take this many messages. */
   grant(nowMs: number, slot: number, messages: number): void {
@@ -118,15 +122,23 @@ export class Budgets {
   fetching(nowMs: number, records: number): void {
     this.#refillFetched(nowMs);
     this.#fetched.tokens -= records * this.#recordBytes;
+    this.#awaited += records;
   }
 
-  /** A record of this length came: the next are taken to be as long. */
-  fetched(length: number): void {
+  /**
+   * A record of this length came: the next are taken to be as long. Whoever is pushed records that it
+   * did not ask for asks for so much less.
+   */
+  received(length: number): void {
     this.#recordBytes += recordBytesGain * (length - this.#recordBytes);
+    if (this.#awaited > 0) this.#awaited -= 1;
+    else this.#fetched.tokens = Math.max(-pushedBytesMax, this.#fetched.tokens - length);
   }
 
   #refillFetched(nowMs: number): void {
-    refill(this.#fetched, nowMs, fetchedBytesPerSecond, fetchedBurstBytes);
+    const tokens = refill(this.#fetched, nowMs, fetchedBytesPerSecond, fetchedBurstBytes);
+    // Nothing was asked for lately.
+    if (tokens === fetchedBurstBytes) this.#awaited = 0;
   }
 
   #refillServed(nowMs: number): void {

@@ -434,7 +434,7 @@ export class Swim {
     for (let at = first; at < to; count += 1) {
       const start = at + recordOverheadBytes;
       at = start + recordLengthAt(bytes, at);
-      this.#budgets.fetched(at - start);
+      this.#budgets.received(at - start);
       const known = records.find(bytes, start, at);
       if (known !== undefined && this.#holds(known)) continue;
       const record = known === undefined ? bytes.slice(start, at) : records.bytes(known);

@@ -75,11 +75,27 @@ test("what is asked for of all together is bounded, by the size of the records t
     budgets.fetching(nowMs, records);
     return records;
   };
-  for (let i = 0; i < 100; i += 1) budgets.fetched(200);
-  expect(asked(0)).toBeGreaterThan(200);
-  expect(asked(0)).toBe(0);
+  budgets.fetching(0, 100);
+  for (let i = 0; i < 100; i += 1) budgets.received(200);
+  expect(asked(1_000)).toBeGreaterThan(200);
+  expect(asked(1_000)).toBe(0);
   let bytes = 0;
-  for (let now = 10; now <= 10_000; now += 10) bytes += 200 * asked(now);
+  for (let now = 1_010; now <= 11_000; now += 10) bytes += 200 * asked(now);
   expect(bytes / 10).toBeLessThanOrEqual(fetchedBytesPerSecond);
   expect(bytes / 10).toBeGreaterThan(0.95 * fetchedBytesPerSecond);
+});
+
+test("what is pushed is not asked for as well, and what was asked for counts once", () => {
+  const budgets = new Budgets();
+  const all = budgets.fetchable(0);
+  budgets.fetching(0, 20);
+  for (let i = 0; i < 20; i += 1) budgets.received(400);
+  const left = budgets.fetchable(0);
+  expect(left).toBe(all - 20);
+  for (let i = 0; i < 10; i += 1) budgets.received(400);
+  expect(budgets.fetchable(0)).toBe(left - 10);
+  // However much is pushed, half a second later there is something to ask for again.
+  for (let i = 0; i < 10_000; i += 1) budgets.received(400);
+  expect(budgets.fetchable(499)).toBe(0);
+  expect(budgets.fetchable(510)).toBeGreaterThan(0);
 });
