@@ -20,6 +20,7 @@ import {
   signerOf,
   statementBody,
   statementBytes,
+  statementKeys,
   statementKind,
   statementKinds,
   subjectAt,
@@ -305,13 +306,7 @@ export class Gossip {
   }
 
   #store(bytes: Uint8Array): StoredId {
-    const keys = {
-      low: wordAt(bytes, 1),
-      high: wordAt(bytes, 5),
-      sequence: sequenceOf(bytes, 0),
-      incarnation: incarnationOf(bytes, 0),
-    };
-    return this.#table.statements.put(bytes, keys, undefined);
+    return this.#table.statements.put(bytes, statementKeys(bytes), undefined);
   }
 
   #mayAccuse(now: Instant, accuser: number): boolean {

@@ -5,7 +5,7 @@
  * subject signs another. Statements of one subject are ordered by (record sequence, incarnation).
  */
 import { assert } from "../base/errors.ts";
-import { wordAt } from "./store.ts";
+import { type StoredKeys, wordAt } from "./store.ts";
 
 export const statementKinds = { alive: 1, leave: 2, suspect: 3 } as const;
 export type StatementKind = 1 | 2 | 3;
@@ -88,4 +88,14 @@ export function signerOf(statement: Uint8Array): Uint8Array {
   return statementKind(statement) === statementKinds.suspect
     ? accuserOf(statement)
     : subjectOf(statement);
+}
+
+/** Under what it is kept. */
+export function statementKeys(statement: Uint8Array): StoredKeys {
+  return {
+    low: wordAt(statement, subjectAt),
+    high: wordAt(statement, subjectAt + 4),
+    sequence: sequenceOf(statement, 0),
+    incarnation: incarnationOf(statement, 0),
+  };
 }

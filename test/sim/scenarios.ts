@@ -4,7 +4,7 @@
  */
 import { type Profile, profileLan, suspicionMinMs, syncDelayMs } from "../../src/swim/profile.ts";
 import type { SimHost } from "./sim-host.ts";
-import { Simulation, type SimulationOptions } from "./simulation.ts";
+import { type Half, Simulation, type SimulationOptions } from "./simulation.ts";
 
 export interface Settings {
   readonly nodes: number;
@@ -16,6 +16,8 @@ export interface Settings {
   readonly rate?: number | undefined;
   /** Of failure detection; a local network's unless said. */
   readonly profile?: Profile;
+  /** On two threads, each runs the scenario and has half of the hosts. */
+  readonly half?: Half | undefined;
 }
 
 export interface Outcome {
@@ -46,7 +48,7 @@ export function join(settings: Settings): Outcome {
   const share = (): number => shareOf(simulation);
   const reached = simulation.run(lastMs + limitMs, large ? 5_000 : 1_000, () => share() >= 0.999);
   const seconds = (simulation.nowMs - lastMs) / 1000;
-  const [out, into] = [simulation.maxOutPerSecond, simulation.maxInPerSecond];
+  const [out = 0, into = 0] = simulation.max(simulation.maxOutPerSecond, simulation.maxInPerSecond);
   const withinRate = Math.max(out, into) <= bytesPerSecondMax;
   return outcome(simulation, reached && withinRate, {
     joins_per_second: rate,
@@ -73,17 +75,21 @@ export function kill(settings: Settings): Outcome {
   const { profile } = simulation;
   const probes = nodes >= 5_000 ? 20 : 10;
   const allowedMs = suspicionMinMs(profile, nodes) + probes * profile.probeIntervalMs;
-  const isDone = (): boolean => deaths.expectedSeen >= killed.length * (nodes - killed.length);
+  const wanted = killed.length * (nodes - killed.length);
+  const seen = (): number => simulation.sum(deaths.expectedSeen)[0] as number;
+  const isDone = (): boolean => seen() >= wanted;
   const done = simulation.run(killedMs + allowedMs, 250, isDone);
   const seconds = (simulation.nowMs - killedMs) / 1000;
   if (!done) simulation.run(killedMs + 4 * allowedMs, 1_000, isDone);
-  return outcome(simulation, done && deaths.wrong === 0, {
+  const [wrong = 0] = simulation.sum(deaths.wrong);
+  const [first = 0] = simulation.max(-deaths.firstMs);
+  return outcome(simulation, done && wrong === 0, {
     killed: killed.length,
     all_detected_seconds: done ? seconds : (simulation.nowMs - killedMs) / 1000,
     seconds_allowed: round(allowedMs / 1000),
-    first_detected_seconds: round((deaths.firstMs - killedMs) / 1000),
-    detections_missing: killed.length * (nodes - killed.length) - deaths.expectedSeen,
-    false_deaths: deaths.wrong,
+    first_detected_seconds: round((-first - killedMs) / 1000),
+    detections_missing: wanted - seen(),
+    false_deaths: wrong,
   });
 }
 
@@ -155,17 +161,19 @@ function quiet(simulation: Simulation, minutes: number, strict: boolean): Outcom
   const untilMs = simulation.nowMs + minutes * 60_000;
   simulation.run(untilMs);
   let bytes = 0;
-  for (const host of simulation.hosts) {
-    bytes += (simulation.bytesOut[host.index] as number) - (before[host.index] as number);
+  let sessions = 0;
+  for (const { index, running } of simulation.living) {
+    bytes += (simulation.bytesOut[index] as number) - (before[index] as number);
+    sessions += running.membership.table.linkedCount;
   }
+  const [wrong = 0, allBytes = 0, allSessions = 0] = simulation.sum(deaths.wrong, bytes, sessions);
   const { length } = simulation.hosts;
-  const sessions = simulation.hosts.map((host) => host.running.membership.table.linkedCount);
-  return outcome(simulation, !strict || deaths.wrong === 0, {
+  return outcome(simulation, !strict || wrong === 0, {
     minutes,
     loss_percent: 100 * simulation.network.conditions.loss,
-    false_deaths: deaths.wrong,
-    bytes_per_node_per_second: round(bytes / length / (minutes * 60)),
-    sessions_per_node: round(sessions.reduce((a, b) => a + b, 0) / length),
+    false_deaths: wrong,
+    bytes_per_node_per_second: round(allBytes / length / (minutes * 60)),
+    sessions_per_node: round(allSessions / length),
   });
 }
 
@@ -223,8 +231,15 @@ export function watchDeaths(simulation: Simulation): Deaths {
 }
 
 export function make(settings: Settings, more: Partial<SimulationOptions> = {}): Simulation {
-  const { seed, nodes, realCrypto, profile = profileLan } = settings;
-  return new Simulation({ seed, nodes, realCrypto, profile, ...more });
+  const { seed, nodes, realCrypto, profile = profileLan, half } = settings;
+  return new Simulation({
+    seed,
+    nodes,
+    realCrypto,
+    profile,
+    ...(half === undefined ? {} : { half }),
+    ...more,
+  });
 }
 
 export function shareOf(simulation: Simulation): number {
@@ -237,7 +252,7 @@ export function outcome(
   holds: boolean,
   figures: Record<string, number | string>,
 ): Outcome {
-  return { holds, traceHash: simulation.trace, figures };
+  return { holds, traceHash: simulation.traceOfAll(), figures };
 }
 
 function percent(share: number): number {

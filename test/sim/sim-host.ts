@@ -40,6 +40,9 @@ export class SimHost {
   readonly endpoint: Endpoint;
   readonly simulation: Simulation;
   seeds: readonly Seed[] = [];
+  /** Of a simulation on two threads, the other has the nodes of half of the hosts. */
+  readonly isHere: boolean;
+  isUp = false;
   node: MeshNode | undefined;
   peers: SimPeers | undefined;
   startedMs = 0;
@@ -84,10 +87,7 @@ export class SimHost {
     this.identity = { seed, publicKey: crypto.identityPublicKey(seed) };
     this.wireguardKey = crypto.importSecret(simulation.random.bytes(32));
     this.endpoint = hostEndpoint(index);
-  }
-
-  get isUp(): boolean {
-    return this.node !== undefined;
+    this.isHere = simulation.hasHere(index);
   }
 
   get now(): Instant {
@@ -104,6 +104,8 @@ export class SimHost {
 
   /** Starts, with what its disk holds of an earlier life. */
   start(): void {
+    this.isUp = true;
+    if (!this.isHere) return;
     const { simulation } = this;
     const { crypto, networkId, admitted, organisation } = simulation;
     const rosterOptions = { crypto, networkId, self: this.identity.publicKey };
@@ -157,6 +159,8 @@ export class SimHost {
 
   /** As `kill -9` ends it. With its disk it comes back knowing whom it knew. */
   crash(keepDisk: boolean): void {
+    this.isUp = false;
+    if (!this.isHere) return;
     const node = this.running;
     if (keepDisk) {
       const { table } = node.membership;

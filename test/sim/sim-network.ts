@@ -57,7 +57,7 @@ export interface Conditions {
 }
 
 const plain: Access = {};
-const regionCount = 8;
+export const regionCount = 8;
 
 export class SimNetwork {
   readonly conditions: Conditions = { loss: 0, duplicate: 0, reorder: 0, reorderMs: 50, mtu: 1500 };
@@ -87,6 +87,25 @@ export class SimNetwork {
         this.#latency[b * regionCount + a] = ms;
       }
     }
+  }
+
+  /**
+   * Half of the regions, by bits, such that the two halves are as far from one another as can be; and
+   * how long a datagram between them is on its way at least.
+   */
+  halves(): { readonly regions: number; readonly lookaheadMs: number } {
+    let best = { regions: 0, lookaheadMs: 0 };
+    for (let regions = 1; regions < 1 << regionCount; regions += 2) {
+      if (bitCount(regions) !== regionCount / 2) continue;
+      let lookaheadMs = Number.POSITIVE_INFINITY;
+      for (const [i, ms] of this.#latency.entries()) {
+        const isBetween =
+          isSet(regions, Math.floor(i / regionCount)) !== isSet(regions, i % regionCount);
+        if (isBetween) lookaheadMs = Math.min(lookaheadMs, ms);
+      }
+      if (lookaheadMs > best.lookaheadMs) best = { regions, lookaheadMs };
+    }
+    return best;
   }
 
   setSide(host: number, side: number): void {
@@ -192,4 +211,12 @@ export class SimNetwork {
     if (behind === undefined || socket === undefined) return undefined;
     return { toHost: behind, from: socket === 0 ? from : { ...from, socket } };
   }
+}
+
+function isSet(bits: number, at: number): boolean {
+  return ((bits >> at) & 1) === 1;
+}
+
+function bitCount(bits: number): number {
+  return bits === 0 ? 0 : (bits & 1) + bitCount(bits >> 1);
 }

@@ -4,12 +4,24 @@
  */
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
+import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { type ProfileName, profiles } from "../../src/swim/profile.ts";
 import { faults } from "./faults.ts";
 import { hostile } from "./hostile.ts";
 import { nat } from "./nat.ts";
 import { revoke } from "./revoke.ts";
-import { idle, join, kill, loss, type Outcome, type Scenario, slow, split } from "./scenarios.ts";
+import {
+  idle,
+  join,
+  kill,
+  loss,
+  type Outcome,
+  type Scenario,
+  type Settings,
+  slow,
+  split,
+} from "./scenarios.ts";
+import { Halves, type SharedHalves, shareHalves } from "./sim-halves.ts";
 
 const scenarios: Readonly<Record<string, Scenario>> = {
   join,
@@ -24,7 +36,12 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   faults,
 };
 
-const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--rate R] [--minutes M] [--seed S] [--seeds COUNT] [--json] [--crypto real] [--detection wan]
+/** Those that look at nobody of the other half but by sums. */
+const halvable = ["join", "kill", "loss", "idle", "split"];
+/** From so many nodes on, whatever the machine: the history of a seed is another on two threads. */
+const halvedNodesMin = 4_000;
+
+const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--rate R] [--minutes M] [--seed S] [--seeds COUNT] [--threads 1|2] [--json] [--crypto real] [--detection wan]
   --scenario  ${Object.keys(scenarios).join(", ")}
   --nodes     how many (default 1000; faults: 3 to 60, by the seed)
   --rate      joins a second, in join (default 50, 200 from 5000 nodes on)
@@ -32,6 +49,7 @@ const usage = `usage: scripts/simulate --scenario NAME [--nodes N] [--rate R] [-
   --seed      what all chance follows from (default 1)
   --seeds     so many runs, with this seed and those after it
   --workers   so many processes for them (default: as many as there are processors)
+  --threads   2: each has half of the nodes (${halvable.join(", ")}; default from ${halvedNodesMin} nodes on)
   --json      one line for each run, for machines
   --crypto    real: real signatures, for small meshes
   --detection lan or wan: as a node's setting of that name (default lan)`;
@@ -51,6 +69,7 @@ async function main(): Promise<number> {
         seed: { type: "string" },
         seeds: { type: "string" },
         workers: { type: "string" },
+        threads: { type: "string" },
         tally: { type: "boolean" },
         crypto: { type: "string" },
         detection: { type: "string" },
@@ -72,15 +91,19 @@ async function main(): Promise<number> {
     console.error(`no scenario ${JSON.stringify(name)}\n${usage}`);
     return 2;
   }
-  const numbers = ["nodes", "minutes", "seed", "seeds", "workers", "rate"].map((option) =>
-    wholeNumber(values, option),
+  const numbers = ["nodes", "minutes", "seed", "seeds", "workers", "rate", "threads"].map(
+    (option) => wholeNumber(values, option),
   );
   const detection = String(values.detection ?? "lan");
-  if (numbers.includes(Number.NaN) || !(detection in profiles)) {
+  const [nodes, minutes, seed = 1, seeds = 1, workers = availableParallelism(), rate] = numbers;
+  const canHalve = halvable.includes(name) && values.crypto !== "real";
+  const threads = numbers[6] ?? (canHalve && (nodes ?? 0) >= halvedNodesMin ? 2 : 1);
+  const isHalved = threads === 2;
+  const fits = threads <= 2 && (canHalve || !isHalved);
+  if (numbers.includes(Number.NaN) || !(detection in profiles) || !fits) {
     console.error(usage);
     return 2;
   }
-  const [nodes, minutes, seed = 1, seeds = 1, workers = availableParallelism(), rate] = numbers;
   if (seeds > 1 && workers > 1 && values.tally !== true) {
     const held = await share(seed, seeds, Math.min(workers, seeds));
     console.log(`${name}: ${held} of ${seeds} seeds hold`);
@@ -97,7 +120,7 @@ async function main(): Promise<number> {
       realCrypto: values.crypto === "real",
       profile: profiles[detection as ProfileName],
     };
-    const outcome = scenario(settings);
+    const outcome = isHalved ? await playInHalves(name, settings) : scenario(settings);
     if (outcome.holds) held += 1;
     const quiet = seeds > 1 && outcome.holds && values.json !== true;
     if (!quiet) report(name, settings.nodes, at, outcome, startedMs, values.json === true);
@@ -105,15 +128,45 @@ async function main(): Promise<number> {
       const nodesOption = nodes === undefined ? "" : ` --nodes ${nodes}`;
       const rateOption = rate === undefined ? "" : ` --rate ${rate}`;
       const minutesOption = minutes === undefined ? "" : ` --minutes ${minutes}`;
+      const threadsOption = numbers[6] === undefined ? "" : ` --threads ${threads}`;
       const detectionOption = detection === "lan" ? "" : ` --detection ${detection}`;
       console.error(
-        `does not hold: seed ${at}; again with: scripts/simulate --scenario ${name}${nodesOption}${rateOption}${minutesOption}${detectionOption} --seed ${at}`,
+        `does not hold: seed ${at}; again with: scripts/simulate --scenario ${name}${nodesOption}${rateOption}${minutesOption}${threadsOption}${detectionOption} --seed ${at}`,
       );
     }
   }
   if (values.tally === true) console.log(`${tallyWord} ${held}`);
   else if (seeds > 1) console.log(`${name}: ${held} of ${seeds} seeds hold`);
   return held === seeds ? 0 : 1;
+}
+
+interface HalfOfRun {
+  readonly name: string;
+  readonly settings: Settings;
+  readonly shared: SharedHalves;
+}
+
+/** Both threads play the scenario, each with its half of the nodes, and come to the same outcome. */
+async function playInHalves(name: string, settings: Settings): Promise<Outcome> {
+  const shared = shareHalves(settings.nodes);
+  const work: HalfOfRun = { name, settings, shared };
+  const worker = new Worker(import.meta.path, { workerData: work });
+  await new Promise((resolve, reject) => {
+    worker.once("message", resolve);
+    worker.once("error", reject);
+  });
+  const outcome = playHalf(work, 0);
+  await worker.terminate();
+  return outcome;
+}
+
+function playHalf({ name, settings, shared }: HalfOfRun, index: 0 | 1): Outcome {
+  try {
+    return (scenarios[name] as Scenario)({ ...settings, half: { index, shared } });
+  } catch (error) {
+    Halves.end(shared, index);
+    throw error;
+  }
 }
 
 /** Runs the seeds in as many processes, each with a part of them, and passes on what they say. How many hold. */
@@ -167,4 +220,8 @@ function report(
   }
 }
 
-process.exitCode = await main();
+if (isMainThread) process.exitCode = await main();
+else {
+  parentPort?.postMessage("ready");
+  playHalf(workerData, 1);
+}

@@ -21,6 +21,18 @@ function run(
   return scenario({ nodes, seed, minutes, realCrypto, profile });
 }
 
+interface Played {
+  readonly [figure: string]: number | string | boolean;
+}
+
+/** By the command, for it is a process of its own that has two threads. */
+async function simulated(options: readonly string[]): Promise<Played> {
+  const script = `${import.meta.dir}/simulate.ts`;
+  const command = [process.execPath, script, "--scenario", "kill", "--nodes", "100", "--json"];
+  const child = Bun.spawn([...command, ...options], { stdout: "pipe" });
+  return JSON.parse(await new Response(child.stdout).text());
+}
+
 /** With the figures, where it does not hold. */
 function holds(outcome: Outcome): void {
   expect({ ...outcome.figures, holds: outcome.holds }).toMatchObject({ holds: true });
@@ -30,6 +42,22 @@ test("one seed has one history, and another seed another", () => {
   const [once, again, other] = [7, 7, 8].map((seed) => run(faults, 0, { seed }).traceHash);
   expect(again).toBe(once as number);
   expect(other).not.toBe(once as number);
+}, 60_000);
+
+test("on two threads one seed has one history too, and the same comes of it", async () => {
+  const lines = await Promise.all(
+    [1, 2, 2].map((threads) => simulated(["--threads", `${threads}`])),
+  );
+  const [one, two, again] = lines as [Played, Played, Played];
+  expect(again.trace_hash).toBe(two.trace_hash);
+  for (const { holds, killed, detections_missing, false_deaths } of lines) {
+    expect({ holds, killed, detections_missing, false_deaths }).toEqual({
+      holds: true,
+      killed: one.killed,
+      detections_missing: 0,
+      false_deaths: 0,
+    });
+  }
 }, 60_000);
 
 test("what is to happen happens in order of time, and then of being scheduled", () => {

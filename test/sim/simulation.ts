@@ -7,15 +7,17 @@ import type { Crypto, Secret } from "../../src/base/crypto.ts";
 import type { Endpoint } from "../../src/base/endpoint.ts";
 import { frameIdOf } from "../../src/nat/message.ts";
 import { type Profile, profileLan } from "../../src/swim/profile.ts";
-import { type MemberState, type MemberTable, selfSlot, stateCodes } from "../../src/swim/state.ts";
-import { SignedStore } from "../../src/swim/store.ts";
+import { type MemberState, selfSlot, stateCodes } from "../../src/swim/state.ts";
+import { statementKeys } from "../../src/swim/statement.ts";
+import { SignedStore, type StoredId, wordAt } from "../../src/swim/store.ts";
 import { networkIdOf } from "../../src/trust/identity.ts";
-import type { Record, Verified } from "../../src/trust/record.ts";
+import { decodeRecord, type Record, type Verified, verifyRecord } from "../../src/trust/record.ts";
 import { CheapCrypto, nameOf } from "../support/cheap-crypto.ts";
 import { NobleCrypto } from "../support/noble-crypto.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
+import { Halves, type SharedHalves } from "./sim-halves.ts";
 import { SimHost } from "./sim-host.ts";
-import { type Packet, SimNetwork, underlayBytes } from "./sim-network.ts";
+import { type Packet, regionCount, SimNetwork, underlayBytes } from "./sim-network.ts";
 import { SimOrganisation } from "./sim-organisation.ts";
 import { datagramBytes } from "./sim-peers.ts";
 import { type Frame, frameHeaderBytes } from "./sim-relay.ts";
@@ -33,6 +35,13 @@ export interface SimulationOptions {
   readonly paths?: boolean;
   /** Members are admitted by an organisation's certificates, not by being nodes. */
   readonly organised?: boolean;
+  /** On two threads: this one has that half of the hosts. */
+  readonly half?: Half;
+}
+
+export interface Half {
+  readonly index: 0 | 1;
+  readonly shared: SharedHalves;
 }
 
 export type SimCrypto = Crypto & { importSecret(bytes: Uint8Array): Secret };
@@ -73,6 +82,11 @@ export class Simulation {
   onMessage: ((receiver: SimHost, packet: Pick<Packet, "fromHost">) => void) | undefined;
   readonly #byName = new Map<number, SimHost>();
   readonly #byFrameId = new Map<number, Uint8Array>();
+  readonly #halves: Halves | undefined;
+  /** The regions whose hosts are here, by bits. */
+  readonly #regions: number = -1;
+  /** What the other half sends is on its way for so long at least. */
+  readonly #lookaheadMs: number = Number.POSITIVE_INFINITY;
   #second = 0;
 
   constructor(options: SimulationOptions) {
@@ -87,6 +101,13 @@ export class Simulation {
     this.networkId = networkIdOf(this.crypto, "sim");
     if (options.organised === true) this.organisation = new SimOrganisation(this);
     this.network = new SimNetwork(nodes, new SeededRandom(this.random.u32()), latencyMs);
+    if (options.half !== undefined) {
+      const { index, shared } = options.half;
+      const { regions, lookaheadMs } = this.network.halves();
+      this.#regions = index === 0 ? regions : ~regions;
+      this.#lookaheadMs = lookaheadMs;
+      this.#halves = new Halves(shared, index, this.#deliver);
+    }
     this.bytesOut = new Float64Array(nodes);
     this.bytesIn = new Float64Array(nodes);
     this.#secondOut = new Float64Array(nodes);
@@ -103,8 +124,29 @@ export class Simulation {
     return this.timeline.nowMs;
   }
 
+  /** Those that are up, here. */
   get living(): SimHost[] {
-    return this.hosts.filter((host) => host.isUp);
+    return this.hosts.filter((host) => host.isUp && host.isHere);
+  }
+
+  /** Where there are two halves, of both. */
+  traceOfAll(): number {
+    const [sum = 0] = this.sum(this.trace);
+    return sum >>> 0;
+  }
+
+  hasHere(host: number): boolean {
+    return ((this.#regions >> (host % regionCount)) & 1) === 1;
+  }
+
+  /** Of what was counted here, the sums over all hosts. Where there are two halves, both ask at once. */
+  sum(...values: readonly number[]): readonly number[] {
+    return this.#halves?.sum(values) ?? values;
+  }
+
+  /** As `sum`, the larger of both. */
+  max(...values: readonly number[]): readonly number[] {
+    return this.#halves?.max(values) ?? values;
   }
 
   /** All but the first `count` dial the first `count`. */
@@ -127,17 +169,29 @@ export class Simulation {
     const { timeline } = this;
     let lookMs = Math.min(untilMs, timeline.nowMs + everyMs);
     for (;;) {
-      const next = timeline.next();
-      if (next !== undefined && next <= lookMs) {
-        this.#do(timeline.take());
-        continue;
+      while (timeline.nowMs + this.#lookaheadMs < lookMs) {
+        this.#pass(timeline.nowMs + this.#lookaheadMs);
       }
-      timeline.nowMs = lookMs;
-      this.#countSeconds();
+      this.#pass(lookMs);
       if (done()) return true;
       if (lookMs >= untilMs) return false;
       lookMs = Math.min(untilMs, lookMs + everyMs);
     }
+  }
+
+  /** What is due until then, and not what the other half will send for later. */
+  #pass(untilMs: number): void {
+    const { timeline } = this;
+    for (
+      let next = timeline.next();
+      next !== undefined && next <= untilMs;
+      next = timeline.next()
+    ) {
+      this.#do(timeline.take());
+    }
+    timeline.nowMs = untilMs;
+    this.#countSeconds();
+    this.#halves?.meet();
   }
 
   send(
@@ -173,23 +227,21 @@ export class Simulation {
         if (table.stateCode(slot) === stateCodes.alive) right += 1;
       }
     }
-    return { right, all: living.length * (living.length - 1) };
+    const [rightOfAll = 0, count = 0] = this.sum(right, living.length);
+    return { right: rightOfAll, all: count * (count - 1) };
   }
 
   /** All that are up know all others, as if they had for long. */
   introduceAll(): void {
-    const living = this.living;
-    const tables = living.map((host) => host.running.membership.table);
-    const records = tables.map((table) => table.record(0));
-    for (const [i, host] of living.entries()) {
+    const known = this.#introductions();
+    for (const host of this.living) {
       const { membership, roster } = host.running;
-      for (const [j, record] of records.entries()) {
-        if (i === j) continue;
+      for (const { index, record, statement } of known) {
+        if (index === host.index) continue;
         if (this.organisation !== undefined) roster.judge(host.now, this.records.value(record));
         const slot = membership.learn(host.now, record);
         // Else everybody would tell everybody of everybody's start.
-        const word = (tables[j] as MemberTable).statement(0);
-        if (slot !== undefined && word !== 0) membership.table.setStatement(slot, word);
+        if (slot !== undefined && statement !== 0) membership.table.setStatement(slot, statement);
       }
       // It was not told: what is due for a large mesh is asked again.
       host.running.peerOf(host.now, host.identity.publicKey);
@@ -221,10 +273,66 @@ export class Simulation {
     return host;
   }
 
+  /** Of all that are up, what they say of themselves: those of the other half say it by datagrams. */
+  #introductions(): { index: number; record: StoredId; statement: StoredId }[] {
+    const out = this.living.map(({ index, running }) => {
+      const { table } = running.membership;
+      return { index, record: table.record(0), statement: table.statement(0) };
+    });
+    const halves = this.#halves;
+    if (halves === undefined) return out;
+    halves.meet();
+    for (const { index, record, statement } of out) {
+      const what = {
+        fromHost: index,
+        toHost: index,
+        kind: "datagram",
+        session: 0,
+        size: 0,
+      } as const;
+      halves.post(this.nowMs, { ...what, bytes: this.records.bytes(record) });
+      halves.post(this.nowMs, { ...what, bytes: this.statements.bytes(statement) });
+    }
+    let record: StoredId | undefined;
+    halves.meet((_, { fromHost, bytes = new Uint8Array(0) }) => {
+      if (record === undefined) record = this.#putRecord(bytes);
+      else {
+        const statement = this.statements.put(bytes, statementKeys(bytes), undefined);
+        out.push({ index: fromHost, record, statement });
+        record = undefined;
+      }
+    });
+    return out.sort((a, b) => a.index - b.index);
+  }
+
+  #putRecord(bytes: Uint8Array): StoredId {
+    const decoded = decodeRecord(bytes);
+    const now = { ms: this.nowMs, wallMs: this.wallStartMs };
+    const record = decoded && verifyRecord(this.crypto, this.networkId, decoded, now);
+    if (record === undefined) throw new Error("the other half's record does not verify");
+    const keys = { low: wordAt(bytes, 0), high: wordAt(bytes, 4), incarnation: 0 };
+    return this.records.put(bytes, { ...keys, sequence: record.sequence }, record);
+  }
+
   #currentRecords(): Uint8Array {
     const current = new Uint8Array(this.records.low.length);
-    for (const host of this.living) {
-      current[host.running.membership.table.record(0)] = 1;
+    const here = this.living;
+    for (const host of here) current[host.running.membership.table.record(0)] = 1;
+    const halves = this.#halves;
+    if (halves === undefined) return current;
+    const { sequences } = halves;
+    for (const host of this.hosts) if (host.isHere) sequences[host.index] = 0;
+    for (const { index, running } of here) {
+      const { table } = running.membership;
+      sequences[index] = table.sequence(0);
+    }
+    halves.meet();
+    const { low, high, sequence } = this.records;
+    for (let id = 1; id < current.length; id += 1) {
+      const name = (low[id] as number) + ((high[id] as number) & 0x1fffff) * 2 ** 32;
+      const host = this.#byName.get(name);
+      if (host === undefined || host.isHere) continue;
+      if (sequence[id] === sequences[host.index]) current[id] = 1;
     }
     return current;
   }
@@ -246,7 +354,8 @@ export class Simulation {
   }
 
   readonly #deliver = (atMs: number, packet: Packet): void => {
-    this.timeline.schedule(atMs, packet);
+    if (this.hasHere(packet.toHost)) this.timeline.schedule(atMs, packet);
+    else this.#halves?.post(atMs, packet);
   };
 
   #count({ fromHost, toHost, size, frame, bytes = frame?.bytes }: Packet): void {
