@@ -173,6 +173,7 @@ export class Introducer {
   /** When the first is dialled next, unless something has changed since. */
   #nextMs: number | undefined;
   #isStale = true;
+  #invitation: Joining | undefined;
   #joining: Target[] = [];
   /** By identity. */
   readonly #members = new Map<string, Target>();
@@ -203,6 +204,7 @@ export class Introducer {
       const known = this.#seeds.find((target) => sameSeed(target.seed, seed));
       return known ?? newTarget(now, seed);
     });
+    this.#dialForInvitation(now);
     if (!isFirst || seeds.length < 2) return;
     const { random } = this.#options;
     const chosen = this.#seeds[random.below(seeds.length)];
@@ -213,8 +215,29 @@ export class Introducer {
 
   /** Asks for the invitation to be redeemed until that is taken back, when it was. */
   setJoining(now: Instant, joining: Joining | undefined): void {
+    this.#invitation = joining;
+    this.#dialForInvitation(now);
+  }
+
+  /**
+   * Whoever the token names is asked where the token says, and where the operator says that it is: its
+   * addresses may be shut where a stream gets through.
+   */
+  #dialForInvitation(now: Instant): void {
     this.#changed();
-    this.#joining = (joining?.seeds ?? []).map((seed) => newTarget(now, seed, undefined, joining));
+    const joining = this.#invitation;
+    const places: Seed[] = [...(joining?.seeds ?? [])];
+    const named = places.map(({ identity }) => identity as Uint8Array);
+    if (joining !== undefined) named.push(joining.issuer);
+    for (const { seed } of this.#seeds) {
+      const { identity } = seed;
+      if (identity === undefined || places.some((place) => sameSeed(place, seed))) continue;
+      if (named.some((name) => equalBytes(name, identity))) places.push(seed);
+    }
+    this.#joining = places.map((place) => {
+      const known = this.#joining.find((target) => sameSeed(target.seed, place));
+      return known ?? newTarget(now, place, undefined, joining);
+    });
   }
 
   /** Where a member was last seen whose record can no longer be used: dialled like a seed. */

@@ -84,6 +84,24 @@ test("a node whose network lets no UDP out comes in by TLS on 443, and is relaye
   }
 }, 90_000);
 
+test("and comes in so by an invitation too, whose addresses are UDP's", async () => {
+  const issuer = Node.fresh(await matrix.internet.public([4]), "issuer");
+  const { host } = await matrix.internet.behind("udp-blocked");
+  const joiner = Node.fresh(host, "joiner");
+  try {
+    await issuer.ok("init", "--name", "office");
+    issuer.identity = (await issuer.ok("export")).trim();
+    await issuer.up("--tcp-listen", "443");
+    const token = (await issuer.ok("invite")).trim();
+    const said = await joiner.join(token, "--tcp", `${issuer.identity}@${issuer.host.v4}:443`);
+    expect(said).toContain("joined office: joiner, ");
+    expect((await joiner.member(issuer))?.path).toBe("tcp");
+  } finally {
+    await joiner.meshvpn("down");
+    await issuer.daemon?.stop();
+  }
+}, 90_000);
+
 test("two that have no relay in common are relayed by two, one behind the other", async () => {
   const hosts = await Promise.all(Array.from({ length: 4 }, () => matrix.internet.behind("open")));
   const nodes = await Promise.all(

@@ -196,6 +196,20 @@ describe("an invitation", () => {
     expect(bee.running.allCounters().trust_forwards_sent).toBeGreaterThan(0);
   });
 
+  test("is redeemed where the operator says that its issuer is, if the token's address leads nowhere", () => {
+    const world = new MeshWorld(9);
+    const [issuer, hosts] = issuerAnd(world, 2);
+    const joiner = world.host();
+    joiner.joinBy(issuer, issuer.invite(), []);
+    const nowhere = { ...issuer.endpoint, port: 9 };
+    const { secret } = joiner.joining as { secret: Uint8Array };
+    const seeds = [{ identity: issuer.identity, endpoint: nowhere }];
+    joiner.joining = { secret, issuer: issuer.identity, seeds };
+    joiner.seeds = [{ identity: issuer.identity, endpoint: issuer.endpoint }];
+    joiner.start();
+    expect(until(world, 10_000, () => areConnected([...hosts, joiner]))).toBeLessThan(10_000);
+  });
+
   test("whose answers are lost is redeemed all the same, and only once", () => {
     const world = new MeshWorld(7, { conditions: { loss: 0.5 } });
     const hosts = certified(world, 1);
