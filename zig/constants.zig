@@ -68,7 +68,7 @@ pub const path_silent_after_ns: u64 = 700 * ns_per_ms;
 pub const path_heard_interval_ns: u64 = 5 * ns_per_s;
 /// And different ones no more often than this: whoever sends copies from many ports fills no queue.
 pub const paths_heard_interval_ns: u64 = 20 * std.time.ns_per_ms;
-/// Of a plain peer so many places are told without an interval: whoever asks after a packet from a new one sees it.
+/// Of a plain peer as many places are told at once as there are intervals in this: whoever asks after a packet from a new one sees it.
 pub const roams_at_once_ns: u64 = 4 * paths_heard_interval_ns;
 /// A packet of this length passes by every way: with a frame's and a message's headers it is IPv6's
 /// least MTU, 1,280. About longer ones the control plane is asked, while there are any, this often.

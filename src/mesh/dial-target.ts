@@ -6,7 +6,7 @@
 import type { Instant } from "../base/clock.ts";
 import { type Endpoint, sameEndpoint } from "../base/endpoint.ts";
 import type { Random } from "../base/random.ts";
-import { shortKey, wordAt } from "../swim/store.ts";
+import { keyOf } from "../swim/store.ts";
 import { formatIdentity } from "../trust/identity.ts";
 import type { Roster } from "../trust/roster.ts";
 
@@ -95,7 +95,6 @@ export function newTarget(
   // An invitation is redeemed also by whom we reach already.
   const isKnown = seed.identity !== undefined && joining === undefined;
   const identity = isKnown ? formatIdentity(seed.identity as Uint8Array) : undefined;
-  const of = seed.identity;
   return {
     seed,
     endpoints,
@@ -103,7 +102,7 @@ export function newTarget(
     dials: 0,
     tried: false,
     identity,
-    key: of === undefined ? undefined : shortKey(wordAt(of, 0), wordAt(of, 4)),
+    key: seed.identity && keyOf(seed.identity),
     failingSinceMs: now.ms,
     nextAtMs: now.ms,
     answered: false,

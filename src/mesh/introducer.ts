@@ -11,7 +11,7 @@ import type { Endpoint } from "../base/endpoint.ts";
 import { assert } from "../base/errors.ts";
 import { Pruning } from "../base/prune.ts";
 import type { Random } from "../base/random.ts";
-import { shortKey, wordAt } from "../swim/store.ts";
+import { keyOf } from "../swim/store.ts";
 import { formatIdentity, type Identity } from "../trust/identity.ts";
 import type { Record, Verified } from "../trust/record.ts";
 import type { Roster } from "../trust/roster.ts";
@@ -372,7 +372,7 @@ export class Introducer {
 
   handleTimeout(now: Instant): void {
     for (const [id, exchange] of this.#exchanges) {
-      if (exchange.sentAtMs + exchangeLifetimeMs > now.ms) break;
+      if (!isOver(now, exchange)) break;
       this.#exchanges.delete(id);
     }
     const dueMs = this.nextTimeout();
@@ -513,8 +513,8 @@ export class Introducer {
     const exchange = this.#exchanges.get(id);
     const { identity } = introduction.record;
     const name = formatIdentity(identity);
-    const isLate = exchange !== undefined && exchange.sentAtMs + exchangeLifetimeMs <= now.ms;
-    if (exchange === undefined || isLate || !equalBytes(exchange.receiver, identity)) {
+    const isAwaited = exchange !== undefined && !isOver(now, exchange);
+    if (!isAwaited || !equalBytes(exchange.receiver, identity)) {
       this.counters.unexpected += 1;
       return;
     }
@@ -527,7 +527,7 @@ export class Introducer {
     this.counters.repliesReceived += 1;
     const { target, endpoint, gate, receiver } = exchange;
     target.identity = name;
-    target.key ??= shortKey(wordAt(identity, 0), wordAt(identity, 4));
+    target.key ??= keyOf(identity);
     target.answered = true;
     this.#changed();
     target.nextAtMs = Math.max(target.nextAtMs, now.ms + handshakeGraceMs);
@@ -549,7 +549,7 @@ export class Introducer {
     const { crypto } = this.#options;
     for (const exchange of this.#exchanges.values()) {
       const { gate, bytes, target, endpoint } = exchange;
-      if (exchange.repeated || exchange.sentAtMs + exchangeLifetimeMs <= now.ms) continue;
+      if (exchange.repeated || isOver(now, exchange)) continue;
       if (!isCookieFor(bytes, answer)) continue;
       const cookie = openIntroductionCookie(crypto, gate, bytes, answer);
       if (cookie === undefined) break;
@@ -682,4 +682,9 @@ export class Introducer {
     if (this.#events.length >= eventsMax) this.counters.overflow += 1;
     else this.#events.push(event);
   }
+}
+
+/** Too long ago for an answer to count. */
+function isOver(now: Instant, { sentAtMs }: Exchange): boolean {
+  return sentAtMs + exchangeLifetimeMs <= now.ms;
 }

@@ -119,11 +119,19 @@ export class RecordIntake {
 
   /** Gives the record's number to `use`, which holds it if it wants it longer. */
   with<T>(record: Verified<Record>, use: (stored: StoredId) => T): T {
-    const { identity, sequence, bytes } = record;
-    const keys = { low: wordAt(identity, 0), high: wordAt(identity, 4), sequence, incarnation: 0 };
-    const stored = this.store.put(bytes, keys, record);
+    const stored = putRecord(this.store, record);
     const out = use(stored);
     this.store.release(stored);
     return out;
   }
+}
+
+/** Held once by the caller. */
+export function putRecord(
+  store: SignedStore<Verified<Record>>,
+  record: Verified<Record>,
+): StoredId {
+  const { identity, sequence, bytes } = record;
+  const keys = { low: wordAt(identity, 0), high: wordAt(identity, 4), sequence, incarnation: 0 };
+  return store.put(bytes, keys, record);
 }

@@ -144,6 +144,11 @@ export function shortKey(low: number, high: number): number {
   return low + (high & 0x1fffff) * 2 ** 32;
 }
 
+/** The same, of the whole identity. */
+export function keyOf(identity: Uint8Array): number {
+  return shortKey(wordAt(identity, 0), wordAt(identity, 4));
+}
+
 /** The four bytes at `at`, little-endian. */
 export function wordAt(bytes: Uint8Array, at: number): number {
   return (

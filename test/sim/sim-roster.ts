@@ -4,10 +4,10 @@
  */
 import { parseKey } from "../../src/base/base64.ts";
 import type { Instant } from "../../src/base/clock.ts";
+import { keyOf } from "../../src/swim/store.ts";
 import { formatIdentity } from "../../src/trust/identity.ts";
 import type { Record } from "../../src/trust/record.ts";
 import { Roster, type RosterOptions } from "../../src/trust/roster.ts";
-import { nameOf } from "../support/cheap-crypto.ts";
 
 export class SimRoster extends Roster {
   readonly #all: ReadonlySet<number>;
@@ -19,7 +19,7 @@ export class SimRoster extends Roster {
   }
 
   override admits(identity: Uint8Array): boolean {
-    if (!this.#all.has(nameOf(identity))) return false;
+    if (!this.#all.has(keyOf(identity))) return false;
     return this.#refused.size === 0 || !this.#refused.has(formatIdentity(identity));
   }
 

@@ -5,14 +5,15 @@
  */
 import type { Crypto, Secret } from "../../src/base/crypto.ts";
 import type { Endpoint } from "../../src/base/endpoint.ts";
+import { putRecord } from "../../src/mesh/record-intake.ts";
 import { frameIdOf } from "../../src/nat/message.ts";
 import { type Profile, profileLan } from "../../src/swim/profile.ts";
 import { type MemberState, selfSlot, stateCodes } from "../../src/swim/state.ts";
 import { statementKeys } from "../../src/swim/statement.ts";
-import { SignedStore, type StoredId, wordAt } from "../../src/swim/store.ts";
+import { keyOf, SignedStore, type StoredId, shortKey } from "../../src/swim/store.ts";
 import { networkIdOf } from "../../src/trust/identity.ts";
 import { decodeRecord, type Record, type Verified, verifyRecord } from "../../src/trust/record.ts";
-import { CheapCrypto, nameOf } from "../support/cheap-crypto.ts";
+import { CheapCrypto } from "../support/cheap-crypto.ts";
 import { NobleCrypto } from "../support/noble-crypto.ts";
 import { SeededRandom } from "../support/seeded-random.ts";
 import { Halves, type SharedHalves } from "./sim-halves.ts";
@@ -115,8 +116,8 @@ export class Simulation {
     for (let index = 0; index < nodes; index += 1) {
       const host = new SimHost(this, index);
       this.hosts.push(host);
-      this.admitted.add(nameOf(host.identity.publicKey));
-      this.#byName.set(nameOf(host.identity.publicKey), host);
+      this.admitted.add(keyOf(host.identity.publicKey));
+      this.#byName.set(keyOf(host.identity.publicKey), host);
     }
   }
 
@@ -260,13 +261,13 @@ export class Simulation {
   }
 
   hostOf(identity: Uint8Array): SimHost | undefined {
-    return this.#byName.get(nameOf(identity));
+    return this.#byName.get(keyOf(identity));
   }
 
   hostInSlot(observer: SimHost, slot: number): SimHost | undefined {
     const { table } = observer.running.membership;
     if (slot === selfSlot) return observer;
-    const host = this.#byName.get(table.low(slot) + (table.high(slot) & 0x1fffff) * 2 ** 32);
+    const host = this.#byName.get(table.key(slot));
     if (host === undefined) return undefined;
     const [{ publicKey }, record] = [host.identity, table.recordBytes(slot)];
     for (let i = 0; i < publicKey.length; i += 1) if (record[i] !== publicKey[i]) return undefined;
@@ -310,27 +311,22 @@ export class Simulation {
     const now = { ms: this.nowMs, wallMs: this.wallStartMs };
     const record = decoded && verifyRecord(this.crypto, this.networkId, decoded, now);
     if (record === undefined) throw new Error("the other half's record does not verify");
-    const keys = { low: wordAt(bytes, 0), high: wordAt(bytes, 4), incarnation: 0 };
-    return this.records.put(bytes, { ...keys, sequence: record.sequence }, record);
+    return putRecord(this.records, record);
   }
 
   #currentRecords(): Uint8Array {
     const current = new Uint8Array(this.records.low.length);
-    const here = this.living;
-    for (const host of here) current[host.running.membership.table.record(0)] = 1;
+    for (const host of this.living) current[host.running.membership.table.record(0)] = 1;
     const halves = this.#halves;
     if (halves === undefined) return current;
     const { sequences } = halves;
-    for (const host of this.hosts) if (host.isHere) sequences[host.index] = 0;
-    for (const { index, running } of here) {
-      const { table } = running.membership;
-      sequences[index] = table.sequence(0);
+    for (const { index, isHere, node } of this.hosts) {
+      if (isHere) sequences[index] = node?.membership.table.sequence(selfSlot) ?? 0;
     }
     halves.meet();
     const { low, high, sequence } = this.records;
     for (let id = 1; id < current.length; id += 1) {
-      const name = (low[id] as number) + ((high[id] as number) & 0x1fffff) * 2 ** 32;
-      const host = this.#byName.get(name);
+      const host = this.#byName.get(shortKey(low[id] as number, high[id] as number));
       if (host === undefined || host.isHere) continue;
       if (sequence[id] === sequences[host.index]) current[id] = 1;
     }

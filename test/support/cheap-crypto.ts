@@ -9,6 +9,7 @@ import { equalBytes } from "../../src/base/bytes.ts";
 import type { Crypto, Secret } from "../../src/base/crypto.ts";
 import { assert } from "../../src/base/errors.ts";
 import type { Random } from "../../src/base/random.ts";
+import { keyOf } from "../../src/swim/store.ts";
 
 const tagBytes = 16;
 const boxOverhead = 48;
@@ -49,7 +50,7 @@ export class CheapCrypto implements Crypto {
 
   dh(secret: Secret, point: Uint8Array): Secret | undefined {
     const own = this.#bytes(secret);
-    const other = this.#oracle.get(nameOf(point)) ?? point;
+    const other = this.#oracle.get(keyOf(point)) ?? point;
     const [a, b] = isBelow(own, other) ? [own, other] : [other, own];
     return this.importSecret(digestOf(3, 32, a, b));
   }
@@ -93,14 +94,14 @@ export class CheapCrypto implements Crypto {
   }
 
   verify(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-    const seed = this.#oracle.get(nameOf(publicKey));
+    const seed = this.#oracle.get(keyOf(publicKey));
     if (seed === undefined || signature.length !== 64) return false;
     if (!equalBytes(this.#public(2, seed), publicKey)) return false;
     return equalBytes(digestOf(7, 64, seed, message), signature);
   }
 
   sealTo(identity: Uint8Array, message: Uint8Array): Uint8Array | undefined {
-    const seed = this.#oracle.get(nameOf(identity));
+    const seed = this.#oracle.get(keyOf(identity));
     if (seed === undefined) return undefined;
     const out = new Uint8Array(boxOverhead + message.length);
     out.set(this.#random.bytes(32));
@@ -119,7 +120,7 @@ export class CheapCrypto implements Crypto {
 
   #public(domain: number, secret: Uint8Array): Uint8Array {
     const key = digestOf(domain, 32, secret, empty);
-    this.#oracle.set(nameOf(key), secret);
+    this.#oracle.set(keyOf(key), secret);
     return key;
   }
 
@@ -135,15 +136,6 @@ export class CheapCrypto implements Crypto {
 }
 
 const empty = new Uint8Array(0);
-
-/** 53 bits of a key: a name for maps. */
-export function nameOf(key: Uint8Array): number {
-  let low = 0;
-  let high = 0;
-  for (let i = 3; i >= 0; i -= 1) low = (low << 8) | (key[i] as number);
-  for (let i = 6; i >= 4; i -= 1) high = (high << 8) | (key[i] as number);
-  return (low >>> 0) + (high & 0x1fffff) * 2 ** 32;
-}
 
 function digestOf(domain: number, bytes: number, a: Uint8Array, b: Uint8Array): Uint8Array {
   const out = new Uint8Array(bytes);
